@@ -1,0 +1,154 @@
+/**
+ * Causal attention: every token takes a mean of the values before it, weighted by how well its query fits their keys.
+ *
+ *   S = q · kᵀ / √K         scores, [T, T] for each head; a query sees no key after it
+ *   P = softmax(S)
+ *   o = P · v
+ *
+ * Backward (D is one number a query: the softmax's gradient needs it, and o gives it without P):
+ *
+ *   dv = Pᵀ · do            dP = do · vᵀ            D = Σ_K do · o
+ *   dS = P · (dP - D)       dq = dS · k / √K        dk = dSᵀ · q / √K
+ *
+ * Queries go in tiles, and a tile reads only the keys up to its end: half of the work is never done, and the scores of
+ * one tile are all that is in memory at a time. Backward needs P again: tiles that are small in sum are kept, else each
+ * is recomputed from q and k (Dao et al., "FlashAttention", 2022, is this idea inside one kernel).
+ *
+ * B batch, H query heads, G key and value heads, R = H / G query heads share one of those, T time, K head dimension.
+ * Sharing costs nothing: the R heads' queries are stacked as R·T rows against the same keys, which are never repeated.
+ */
+import { cast, dtypeOf } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { add, concat, matmul, mul, reshape, scale, share, slice, softmax, sub, sum } from './kernels.ts';
+import { type Layer, pullback } from './layer.ts';
+
+export interface AttentionOptions {
+  /** Bytes that one tile's scores may take (default 64 MiB). */
+  readonly tileBytes?: number;
+  /** Bytes of probabilities that a layer may keep for backward (default 64 MiB). */
+  readonly keepBytes?: number;
+}
+const MIB = 2 ** 20;
+
+/** Queries start to start + length, which see keys 0 to start + length. */
+interface Tile {
+  readonly start: number;
+  readonly length: number;
+}
+
+/** [q_BHTK, k_BGTK, v_BGTK] to o_BHTK. */
+export const causalAttention =
+  ({ tileBytes = 64 * MIB, keepBytes = 64 * MIB }: AttentionOptions = {}): Layer<readonly Tensor[]> =>
+  async (inputs) => {
+    const [q, k, v] = inputs.map(share) as [Tensor, Tensor, Tensor];
+    const [B, H, T] = q.shape as [number, number, number];
+    const tiles = tilesOf(T, Math.max(16, Math.floor(tileBytes / (4 * B * H * T))));
+    const keep = 4 * B * H * T * T <= keepBytes;
+    const kept: Tensor[] = [];
+    const outputs = tiles.map((tile) => {
+      const p = probabilities(q, k, tile);
+      const o = attend(p, v, tile, q.shape);
+      keep ? kept.push(p) : p.dispose();
+      return o;
+    });
+    const o_BHTK = concat(outputs, 2);
+    tf.dispose(outputs);
+    const saved = { q, k, v, o: share(o_BHTK) };
+    const backward = (do_BHTK: Tensor) => gradients(saved, do_BHTK, tiles, kept);
+    return [o_BHTK, pullback([q, k, v, saved.o, ...kept], backward)];
+  };
+
+function tilesOf(T: number, longest: number): Tile[] {
+  const count = Math.ceil(T / longest);
+  const length = Math.ceil(T / count);
+  return Array.from({ length: count }, (_, i) => ({ start: i * length, length: Math.min(length, T - i * length) }));
+}
+
+/** A tile of queries (or of what has their shape), the heads that share keys stacked: [B·G, R·t, K]. */
+function stacked(x_BHTK: Tensor, { start, length }: Tile, groups: number): Tensor {
+  const K = x_BHTK.shape[3] as number;
+  return tf.tidy(() => reshape(slice(x_BHTK, 2, start, length), [groups, -1, K]));
+}
+
+/** The keys (or values) that a tile sees: [B·G, start + length, K]. */
+function seen(x_BGTK: Tensor, { start, length }: Tile): Tensor {
+  const [B, G, , K] = x_BGTK.shape as [number, number, number, number];
+  return tf.tidy(() => reshape(slice(x_BGTK, 2, 0, start + length), [B * G, start + length, K]));
+}
+
+/** P of one tile, [B·G, R·t, start + t], in the dtype of q; the softmax itself in float32. */
+function probabilities(q_BHTK: Tensor, k_BGTK: Tensor, tile: Tile): Tensor {
+  return tf.tidy(() => {
+    const k_ = seen(k_BGTK, tile);
+    const [groups, keys, K] = k_.shape as [number, number, number];
+    const scores = matmul(scale(stacked(q_BHTK, tile, groups), 1 / Math.sqrt(K)), k_, 'nt');
+    const perHead = reshape(cast(scores, 'float32'), [-1, tile.length, keys]);
+    const p = softmax(add(perHead, causalMask(tile)));
+    return cast(reshape(p, scores.shape), dtypeOf(q_BHTK));
+  });
+}
+
+/** 0 where query start + i sees key j (j ≤ start + i), -∞ where it does not: [t, start + t]. */
+function causalMask({ start, length }: Tile): Tensor {
+  const mask = new Float32Array(length * (start + length));
+  for (let i = 0; i < length; i++) mask.fill(Number.NEGATIVE_INFINITY, i * (start + length) + start + i + 1, (i + 1) * (start + length));
+  return tf.tensor2d(mask, [length, start + length]);
+}
+
+function attend(p: Tensor, v_BGTK: Tensor, tile: Tile, [B, H, , K]: number[]): Tensor {
+  return tf.tidy(() => reshape(matmul(p, seen(v_BGTK, tile)), [B as number, H as number, tile.length, K as number]));
+}
+
+// ## Backward
+
+interface Saved {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly o: Tensor;
+}
+
+/** [dq_BHTK, dk_BGTK, dv_BGTK]. */
+function gradients(saved: Saved, do_BHTK: Tensor, tiles: Tile[], kept: Tensor[]): readonly Tensor[] {
+  return tf.tidy(() => {
+    const [dqs, dks, dvs] = [[] as Tensor[], [] as Tensor[], [] as Tensor[]];
+    tiles.forEach((tile, i) => {
+      const [dq, dk, dv] = tileGradients(saved, do_BHTK, tile, kept[i]);
+      dqs.push(dq);
+      dks.push(dk);
+      dvs.push(dv);
+    });
+    const q = concat(dqs, 2);
+    return [q, addUp(dks, saved.k.shape), addUp(dvs, saved.k.shape)];
+  });
+}
+
+/** One tile's dq, [B, H, t, K], and its part of dk and dv, [B·G, start + t, K]. */
+function tileGradients({ q, k, v, o }: Saved, do_BHTK: Tensor, tile: Tile, kept?: Tensor): [Tensor, Tensor, Tensor] {
+  return tf.tidy(() => {
+    const [B, H, , K] = q.shape as [number, number, number, number];
+    const [k_, v_] = [seen(k, tile), seen(v, tile)];
+    const groups = k_.shape[0] as number;
+    const [q_, o_, do_] = [q, o, do_BHTK].map((x) => stacked(x, tile, groups)) as [Tensor, Tensor, Tensor];
+    const p = kept ?? probabilities(q, k, tile);
+    const D = sum(mul(do_, o_), 2, true);
+    const dS = mul(p, sub(matmul(do_, v_, 'nt'), D));
+    const dq = scale(matmul(dS, k_), 1 / Math.sqrt(K));
+    const dk = scale(matmul(dS, q_, 'tn'), 1 / Math.sqrt(K));
+    return [reshape(dq, [B, H, tile.length, K]), dk, matmul(p, do_, 'tn')];
+  });
+}
+
+/** The sum of tiles' parts, the shorter ones counting as zero beyond their end: [B, G, T, K]. */
+function addUp(parts: Tensor[], shape: number[]): Tensor {
+  return tf.tidy(() => {
+    const [T = 0] = shape.slice(2);
+    const total = parts.reduceRight((sumSoFar, part) => {
+      const length = part.shape[1] as number;
+      const head = add(slice(sumSoFar, 1, 0, length), part);
+      return concat([head, slice(sumSoFar, 1, length, T - length)], 1);
+    });
+    return reshape(total, shape);
+  });
+}

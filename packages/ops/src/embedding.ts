@@ -1,0 +1,20 @@
+/**
+ * x_n = row ids_n of a table: where tokens become vectors.
+ *
+ * Forward copies N rows of V. Backward adds the gradient of each token to its row; a token that occurs twice in the
+ * batch gets the sum, one that doesn't occur gets zero. There is no gradient by the ids.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { addRows, reshape, share, takeRows } from './kernels.ts';
+import { type Pullback, pullback } from './layer.ts';
+import type { Parameter } from './parameter.ts';
+
+/** ids: int32, any shape of N elements, all below V (data checks that). Returns [N, D]. */
+export const embedding =
+  (table_VD: Parameter) =>
+  async (ids: Tensor): Promise<[x_ND: Tensor, pull: Pullback<void>]> => {
+    const ids_N = ids.rank === 1 ? share(ids) : reshape(ids, [ids.size]);
+    const backward = (dx_ND: Tensor) => table_VD.accumulate(addRows(dx_ND, ids_N, table_VD.shape[0] as number));
+    return [tf.tidy(() => takeRows(table_VD.value, ids_N)), pullback([ids_N], backward)];
+  };

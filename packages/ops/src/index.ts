@@ -1,0 +1,12 @@
+/** Every operation of a Llama next to its backward, and what layers are made of. */
+export { type AttentionOptions, causalAttention } from './attention.ts';
+export { crossEntropy, crossEntropyLoss } from './cross-entropy.ts';
+export { embedding } from './embedding.ts';
+export { mergeHeads, splitHeads } from './heads.ts';
+export * as kernels from './kernels.ts';
+export { chain, each, fanOut, identity, type Layer, type Pullback, pullback, pullbackThrough, recomputed, residual } from './layer.ts';
+export { linear } from './linear.ts';
+export { Parameter, type Shard } from './parameter.ts';
+export { rmsNorm } from './rms-norm.ts';
+export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables } from './rope.ts';
+export { swiglu } from './swiglu.ts';

@@ -1,0 +1,215 @@
+/**
+ * The kernels that the layers are written in, one function each, on every backend.
+ *
+ * On TensorFlow each runs one registered op directly, at the tensors' true dtype (float32 or bfloat16): about half of what
+ * the same call costs through tfjs-core. On wasm, and wherever else tfjs runs, it is tfjs-core's function.
+ *
+ * Results are new tensors that the caller owns, or that the enclosing tf.tidy frees.
+ */
+import { type Attribute, attr, type DType, dtypeOf, execute, onTensorflow } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+
+// Attribute lists that differ by dtype alone are made once.
+const ofDType = (make: (dtype: DType) => Attribute[]): Record<DType, Attribute[]> => ({
+  float32: make('float32'),
+  bfloat16: make('bfloat16'),
+  int32: make('int32'),
+  bool: make('bool'),
+});
+const T = ofDType((t) => [attr.type('T', t)]);
+
+// ## Element by element
+
+const unary =
+  (op: string, stock: (x: Tensor) => Tensor) =>
+  (x: Tensor): Tensor =>
+    onTensorflow() ? execute(op, [x], T[dtypeOf(x)]) : stock(x);
+
+const binary =
+  (op: string, stock: (a: Tensor, b: Tensor) => Tensor) =>
+  (a: Tensor, b: Tensor): Tensor =>
+    onTensorflow() ? execute(op, [a, b], T[dtypeOf(a)]) : stock(a, b);
+
+export const square = unary('Square', tf.square);
+export const sigmoid = unary('Sigmoid', tf.sigmoid);
+export const rsqrt = unary('Rsqrt', tf.rsqrt);
+export const exp = unary('Exp', tf.exp);
+export const neg = unary('Neg', tf.neg);
+/** Shapes broadcast as in NumPy; both of one dtype. */
+export const add = binary('AddV2', tf.add);
+export const sub = binary('Sub', tf.sub);
+export const mul = binary('Mul', tf.mul);
+/** dy · s · (1 - s), the gradient of s = sigmoid(x). */
+export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.mul(dy, tf.mul(s, tf.sub(1, s))));
+
+/** x · factor; x itself, shared, where the factor is 1. */
+export function scale(x: Tensor, factor: number): Tensor {
+  if (factor === 1) return share(x);
+  const constant = scalar(factor, dtypeOf(x));
+  const y = mul(x, constant);
+  constant.dispose();
+  return y;
+}
+
+/** A 0-d tensor. */
+export function scalar(value: number, dtype: DType = 'float32'): Tensor {
+  const wide = tf.scalar(value);
+  if (dtype === 'float32') return wide;
+  const narrow = execute('Cast', [wide], [attr.type('SrcT', 'float32'), attr.type('DstT', dtype), attr.bool('Truncate', false)]);
+  wide.dispose();
+  return narrow;
+}
+
+// ## Along an axis
+
+const REDUCE = [true, false].map((keep) =>
+  ofDType((t) => [attr.bool('keep_dims', keep), attr.type('T', t), attr.type('Tidx', 'int32')]),
+);
+
+const reduction =
+  (op: string, stock: (x: Tensor, axis: number, keep: boolean) => Tensor) =>
+  (x: Tensor, axis: number, keepDims = false): Tensor => {
+    if (!onTensorflow()) return stock(x, axis, keepDims);
+    const axes = tf.tensor1d([axis], 'int32');
+    const y = execute(op, [x, axes], (REDUCE[keepDims ? 0 : 1] as Record<DType, Attribute[]>)[dtypeOf(x)]);
+    axes.dispose();
+    return y;
+  };
+
+export const sum = reduction('Sum', tf.sum);
+export const mean = reduction('Mean', tf.mean);
+/** Softmax over the last axis. */
+export const softmax = unary('Softmax', (x) => tf.softmax(x));
+export const logSoftmax = unary('LogSoftmax', (x) => tf.logSoftmax(x));
+
+// ## Products
+
+export type Form = 'nn' | 'nt' | 'tn';
+const PRODUCT: Record<Form, { plain: Record<DType, Attribute[]>; batched: Record<DType, Attribute[]> }> = {
+  nn: product(false, false),
+  nt: product(false, true),
+  tn: product(true, false),
+};
+function product(a: boolean, b: boolean) {
+  return {
+    plain: ofDType((t) => [attr.bool('transpose_a', a), attr.bool('transpose_b', b), attr.type('T', t)]),
+    batched: ofDType((t) => [attr.bool('adj_x', a), attr.bool('adj_y', b), attr.type('T', t)]),
+  };
+}
+
+/**
+ * a · b over the last two axes, with a ('tn') or b ('nt') read transposed, which costs nothing.
+ *
+ * Two dimensions, or more with equal leading ones.
+ */
+export function matmul(a: Tensor, b: Tensor, form: Form = 'nn'): Tensor {
+  if (!onTensorflow()) return tf.matMul(a, b, form === 'tn', form === 'nt');
+  return a.rank === 2
+    ? execute('MatMul', [a, b], PRODUCT[form].plain[dtypeOf(a)])
+    : execute('BatchMatMulV2', [a, b], PRODUCT[form].batched[dtypeOf(a)]);
+}
+
+// ## Shapes and places
+
+/** The same tensor once more, sharing its data: what one holder disposes of stays alive for the other. */
+export function share(x: Tensor): Tensor {
+  tf.backend().incRef(x.dataId);
+  return tf.engine().makeTensorFromTensorInfo(x);
+}
+
+const RESHAPE = ofDType((t) => [attr.type('T', t), attr.type('Tshape', 'int32')]);
+export function reshape(x: Tensor, shape: number[]): Tensor {
+  if (!onTensorflow()) return tf.reshape(x, shape);
+  const sides = tf.tensor1d(shape, 'int32');
+  const y = execute('Reshape', [x, sides], RESHAPE[dtypeOf(x)]);
+  sides.dispose();
+  return y;
+}
+
+const TRANSPOSE = ofDType((t) => [attr.type('T', t), attr.type('Tperm', 'int32')]);
+export function transpose(x: Tensor, order: number[]): Tensor {
+  if (!onTensorflow()) return tf.transpose(x, order);
+  const axes = tf.tensor1d(order, 'int32');
+  const y = execute('Transpose', [x, axes], TRANSPOSE[dtypeOf(x)]);
+  axes.dispose();
+  return y;
+}
+
+const SLICE = ofDType((t) => [attr.type('T', t), attr.type('Index', 'int32')]);
+/** `length` places of x along `axis`, from `start`; x itself, shared, where that is all of it. */
+export function slice(x: Tensor, axis: number, start: number, length: number): Tensor {
+  if (length === x.shape[axis]) return share(x);
+  const begin = x.shape.map((_, i) => (i === axis ? start : 0));
+  const size = x.shape.map((side, i) => (i === axis ? length : side));
+  if (!onTensorflow()) return tf.slice(x, begin, size);
+  const [beginTensor, sizeTensor] = [tf.tensor1d(begin, 'int32'), tf.tensor1d(size, 'int32')];
+  const y = execute('Slice', [x, beginTensor, sizeTensor], SLICE[dtypeOf(x)]);
+  tf.dispose([beginTensor, sizeTensor]);
+  return y;
+}
+
+/** Tensors one after the other along `axis`. */
+export function concat(parts: Tensor[], axis: number): Tensor {
+  const [first] = parts;
+  if (!first) throw new Error('concat of no tensors');
+  if (parts.length === 1) return share(first);
+  if (!onTensorflow()) return tf.concat(parts, axis);
+  const axisTensor = tf.scalar(axis, 'int32');
+  const attributes = [attr.int('N', parts.length), ...T[dtypeOf(first)], attr.type('Tidx', 'int32')];
+  const y = execute('ConcatV2', [...parts, axisTensor], attributes);
+  axisTensor.dispose();
+  return y;
+}
+
+const ROLL = ofDType((t) => [attr.type('T', t), attr.type('Tshift', 'int32'), attr.type('Taxis', 'int32')]);
+/** x with the two halves of its last axis exchanged. */
+export function swapHalves(x: Tensor): Tensor {
+  const axis = x.rank - 1;
+  const half = (x.shape[axis] as number) / 2;
+  if (!onTensorflow()) return tf.tidy(() => tf.concat(tf.split(x, 2, axis).reverse(), axis));
+  const [shift, axisTensor] = [tf.scalar(half, 'int32'), tf.scalar(axis, 'int32')];
+  const y = execute('Roll', [x, shift, axisTensor], ROLL[dtypeOf(x)]);
+  tf.dispose([shift, axisTensor]);
+  return y;
+}
+
+// ## Rows by number
+
+const GATHER = ofDType((t) => [
+  attr.type('Tparams', t),
+  attr.type('Tindices', 'int32'),
+  attr.type('Taxis', 'int32'),
+  attr.int('batch_dims', 0),
+]);
+/** Rows ids_N of table_VD: [N, D]. */
+export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
+  if (!onTensorflow()) return tf.gather(table_VD, tf.reshape(ids_N, [ids_N.size]) as tf.Tensor1D);
+  const axis = tf.scalar(0, 'int32');
+  const rows_ND = execute('GatherV2', [table_VD, ids_N, axis], GATHER[dtypeOf(table_VD)]);
+  axis.dispose();
+  return rows_ND;
+}
+
+const SEGMENTS = ofDType((t) => [attr.type('T', t), attr.type('Tindices', 'int32'), attr.type('Tnumsegments', 'int32')]);
+/** A [rows, D] tensor where row v is the sum of all rows of x_ND whose id is v. */
+export function addRows(x_ND: Tensor, ids_N: Tensor, rows: number): Tensor {
+  const [, D = 0] = x_ND.shape;
+  if (!onTensorflow()) return tf.scatterND(tf.reshape(ids_N, [ids_N.size, 1]), x_ND, [rows, D]);
+  const count = tf.scalar(rows, 'int32');
+  const sums_VD = execute('UnsortedSegmentSum', [x_ND, ids_N, count], SEGMENTS[dtypeOf(x_ND)]);
+  count.dispose();
+  return sums_VD;
+}
+
+/** Element ids_N[n] of each row n of x_NV: [N]. `places_N2` are the pairs (n, ids_N[n]). */
+export const pick = (x_NV: Tensor, places_N2: Tensor): Tensor =>
+  onTensorflow()
+    ? execute('GatherNd', [x_NV, places_N2], [attr.type('Tparams', dtypeOf(x_NV)), attr.type('Tindices', 'int32')])
+    : tf.gatherND(x_NV, places_N2);
+
+/** x_NV with `updates_N` written at the pairs `places_N2`. */
+export const put = (x_NV: Tensor, places_N2: Tensor, updates_N: Tensor): Tensor =>
+  onTensorflow()
+    ? execute('TensorScatterUpdate', [x_NV, places_N2, updates_N], [attr.type('T', dtypeOf(x_NV)), attr.type('Tindices', 'int32')])
+    : tf.tensorScatterUpdate(x_NV, places_N2, updates_N);

@@ -1,0 +1,159 @@
+/**
+ * A layer is a function that returns its value and its pullback.
+ *
+ *   const [y, pull] = await layer(x)      // forward; `pull` owns what backward will need
+ *   const dx = await pull(dy)             // backward, called once; parameters accumulate their gradients on the way
+ *
+ * If y = f(x) and L is the loss, then dy stands for the gradient of L by y, and the pullback turns it into the gradient
+ * by x: dx = dy · f'(x), the chain rule. There is no tape and nothing hidden: a layer that is made of others calls their
+ * pullbacks in reverse, and you can put a breakpoint on either.
+ *
+ * Who owns what: the caller owns x, y, dy and dx and disposes of them. The pullback owns what it saved and frees it when
+ * it is called, or when it is dropped because no gradient is wanted (evaluation, recomputation).
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { add, share } from './kernels.ts';
+
+export interface Pullback<X = Tensor, Y = Tensor> {
+  (dy: Y): Promise<X>;
+  /** Frees what was saved, without a gradient. */
+  drop(): void;
+}
+export type Layer<X = Tensor, Y = Tensor> = (x: X) => Promise<[value: Y, pull: Pullback<X, Y>]>;
+
+/** A pullback that owns the tensors `saved`: `run` uses them, and they are freed after it, or on drop. */
+export function pullback<X, Y>(saved: Tensor[], run: (dy: Y) => X | Promise<X>): Pullback<X, Y> {
+  const drop = () => tf.dispose(saved);
+  const call = async (dy: Y) => {
+    const dx = await run(dy);
+    drop();
+    return dx;
+  };
+  return Object.assign(call, { drop });
+}
+
+/** A pullback made of others, which `run` calls, each once. */
+export function pullbackThrough<X, Y>(parts: { drop(): void }[], run: (dy: Y) => Promise<X>): Pullback<X, Y> {
+  return Object.assign(run, { drop: () => parts.forEach((part) => part.drop()) });
+}
+
+// ## Layers made of layers
+
+/** What flows between layers: a tensor, or several. */
+type Value = Tensor | readonly Tensor[];
+// biome-ignore format: a table of types
+export interface Chain {
+  <A extends Value, B extends Value, C extends Value>(f: Layer<A, B>, g: Layer<B, C>): Layer<A, C>;
+  <A extends Value, B extends Value, C extends Value, D extends Value>(f: Layer<A, B>, g: Layer<B, C>, h: Layer<C, D>): Layer<A, D>;
+  <A extends Value, B extends Value, C extends Value, D extends Value, E extends Value>(
+    f: Layer<A, B>, g: Layer<B, C>, h: Layer<C, D>, i: Layer<D, E>): Layer<A, E>;
+  (...layers: Layer[]): Layer;
+}
+type AnyLayer = Layer<Value, Value>;
+
+/** One layer after the other; backward in reverse. What lies between two layers is freed as soon as it was read. */
+export const chain = ((...layers: AnyLayer[]): AnyLayer =>
+  async (x) => {
+    const pulls: Pullback<Value, Value>[] = [];
+    let y = x;
+    for (const layer of layers) {
+      const [next, pull] = await layer(y);
+      if (y !== x) release(y);
+      y = next;
+      pulls.push(pull);
+    }
+    const backward = async (dy: Value) => {
+      let d = dy;
+      for (const pull of pulls.reverse()) {
+        const next = await pull(d);
+        if (d !== dy) release(d);
+        d = next;
+      }
+      return d;
+    };
+    return [y, pullbackThrough(pulls, backward)];
+  }) as unknown as Chain;
+
+const release = (value: Value): void => tf.dispose(value as Tensor);
+
+/** y = x + f(x), so dx = dy + f'(dy): the residual stream. */
+export const residual =
+  (f: Layer): Layer =>
+  async (x) => {
+    const [fx, pull] = await f(x);
+    const y = add(x, fx);
+    fx.dispose();
+    const backward = async (dy: Tensor) => {
+      const throughF = await pull(dy);
+      const dx = add(dy, throughF);
+      throughF.dispose();
+      return dx;
+    };
+    return [y, pullbackThrough([pull], backward)];
+  };
+
+/** (f(x), g(x), ...) of the same x, so dx is the sum of what each returns. */
+export const fanOut =
+  (...layers: Layer[]): Layer<Tensor, readonly Tensor[]> =>
+  async (x) => {
+    const [values, pulls] = await together(layers, () => x);
+    const backward = async (dys: readonly Tensor[]) => {
+      const parts = await inTurn(pulls, dys);
+      const dx = parts.reduce((sum, part) => {
+        const next = add(sum, part);
+        tf.dispose([sum, part]);
+        return next;
+      });
+      return dx;
+    };
+    return [values, pullbackThrough(pulls, backward)];
+  };
+
+/** (f(x₀), g(x₁), ...): each layer on its own part of a tuple. */
+export const each =
+  (...layers: Layer[]): Layer<readonly Tensor[], readonly Tensor[]> =>
+  async (xs) => {
+    const [values, pulls] = await together(layers, (i) => xs[i] as Tensor);
+    return [values, pullbackThrough(pulls, (dys: readonly Tensor[]) => inTurn(pulls, dys))];
+  };
+
+async function together(layers: Layer[], input: (i: number) => Tensor): Promise<[Tensor[], Pullback[]]> {
+  const values: Tensor[] = [];
+  const pulls: Pullback[] = [];
+  for (const [i, layer] of layers.entries()) {
+    const [value, pull] = await layer(input(i));
+    values.push(value);
+    pulls.push(pull);
+  }
+  return [values, pulls];
+}
+
+async function inTurn(pulls: Pullback[], dys: readonly Tensor[]): Promise<Tensor[]> {
+  const dxs: Tensor[] = [];
+  for (const [i, pull] of pulls.entries()) dxs.push(await pull(dys[i] as Tensor));
+  return dxs;
+}
+
+/** y = x. */
+export const identity: Layer = async (x) => [share(x), pullback([], (dy: Tensor) => share(dy))];
+
+/**
+ * The same layer with less memory: forward keeps its input alone, and backward runs forward once more.
+ *
+ * Chen et al., "Training deep nets with sublinear memory cost" (2016). The same kernels on the same input give the same
+ * bits, so the gradients are exactly those of the layer itself.
+ */
+export const recomputed =
+  (layer: Layer): Layer =>
+  async (x) => {
+    const [y, pull] = await layer(x);
+    pull.drop();
+    const saved = share(x);
+    const backward = async (dy: Tensor) => {
+      const [again, pullAgain] = await layer(saved);
+      again.dispose();
+      return pullAgain(dy);
+    };
+    return [y, pullback([saved], backward)];
+  };

@@ -1,0 +1,43 @@
+/**
+ * The learning rate over a run: a warm-up in a straight line, and then one of four shapes.
+ *
+ *   constant   ────────      linear  ╲       cosine  half a wave       wsd  ─────╲  (warm-up, stable, decay)
+ *
+ * All end at finalFraction of the peak. Steps count from 0. Warm-up's first step has rate peak / warmupSteps, not zero.
+ */
+export type ScheduleName = 'constant' | 'linear' | 'cosine' | 'wsd';
+
+export interface Schedule {
+  readonly schedule: ScheduleName;
+  /** The peak. */
+  readonly learningRate: number;
+  /** All steps of the run, warm-up included. */
+  readonly steps: number;
+  readonly warmupSteps: number;
+  /** What part of the peak is left at the end (constant: not used). */
+  readonly finalFraction: number;
+  /** wsd: the last part of the run in which the rate falls (0.2: a fifth). */
+  readonly decayFraction: number;
+}
+
+export function learningRateAt(step: number, s: Schedule): number {
+  if (step < s.warmupSteps) return (s.learningRate * (step + 1)) / s.warmupSteps;
+  const progress = Math.min(1, (step - s.warmupSteps) / Math.max(1, s.steps - s.warmupSteps));
+  return s.learningRate * (s.finalFraction + (1 - s.finalFraction) * heightAt(progress, step, s));
+}
+
+/** From 1 at the peak to 0 at the end. */
+function heightAt(progress: number, step: number, s: Schedule): number {
+  switch (s.schedule) {
+    case 'constant':
+      return 1;
+    case 'linear':
+      return 1 - progress;
+    case 'cosine':
+      return (1 + Math.cos(Math.PI * progress)) / 2;
+    case 'wsd': {
+      const falling = Math.max(1, s.steps * s.decayFraction);
+      return Math.min(1, (s.steps - step) / falling);
+    }
+  }
+}
