@@ -1,0 +1,123 @@
+/**
+ * Opens the tensor backend: TensorFlow on an NVIDIA GPU, TensorFlow on the CPU, or wasm.
+ *
+ *   const backend = await openBackend({ device: 'auto' })
+ *   console.log(backend.description)          // TensorFlow 2.21.0 on 2 CPU threads
+ *
+ * tfjs keeps one backend for the whole process, and TensorFlow takes its number of threads when it loads: so the first
+ * call decides, and a later one that asks for something else is refused.
+ */
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname } from 'node:path';
+import util from 'node:util';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserError } from './errors.ts';
+import { findTensorflow, type Installed } from './setup/index.ts';
+import { type NodeBackendClass, type TensorflowBackend, withTrueDtypes } from './tensorflow.ts';
+
+export type Device = 'auto' | 'cuda' | 'cpu' | 'wasm';
+
+export interface BackendOptions {
+  /** Default 'auto': the best that is there. Any other is taken or refused, never replaced. */
+  device?: Device;
+  /** CPU threads; default: as many as there are cores. */
+  threads?: number;
+  /** Let TensorFlow's own log through (default false). */
+  log?: boolean;
+}
+
+export interface Backend {
+  readonly device: 'cuda' | 'cpu' | 'wasm';
+  readonly threads: number;
+  readonly description: string;
+  /** With device 'auto', why nothing better than wasm was to be had. */
+  readonly note?: string;
+}
+
+let opened: { options: string; backend: Promise<Backend> } | undefined; // one a process, as tfjs has it
+
+/** Opens the backend and makes it tfjs's; throws UserError where the device asked for can't be had. */
+export function openBackend(options: BackendOptions = {}): Promise<Backend> {
+  const { device = 'auto', threads = availableParallelism(), log = false } = options;
+  const asked = `device ${device} with ${threads} threads`;
+  opened ??= { options: asked, backend: open(device, threads, log) };
+  if (opened.options !== asked)
+    throw new UserError(`${asked} can't be opened: this process already uses ${opened.options}`);
+  return opened.backend;
+}
+
+async function open(device: Device, threads: number, log: boolean): Promise<Backend> {
+  if (device === 'wasm') return openWasm();
+  const found = await findTensorflow();
+  if ('reason' in found) {
+    if (device === 'auto') return { ...(await openWasm()), note: found.reason };
+    throw new UserError(`device=${device} needs TensorFlow, which is not set up: ${found.reason}`);
+  }
+  if (device === 'cuda' && found.variant !== 'cuda')
+    throw new UserError('device=cuda needs an NVIDIA driver, and none was found: use auto, cpu or wasm');
+  return openTensorflow(found, device, threads, log);
+}
+
+// ## TensorFlow
+
+/**
+ * Loads TensorFlow and gives its kernels to tfjs.
+ *
+ * tfjs-node-gpu's own entry point looks for its binding inside node_modules and loads all of tfjs's layers; we load
+ * the two files of it that hold the backend and the kernels, and hand them the binding from the cache.
+ */
+async function openTensorflow(found: Installed, device: Device, threads: number, log: boolean): Promise<Backend> {
+  setTensorflowVariables(device, threads, log);
+  restoreRemovedUtilities();
+  const require = createRequire(import.meta.url);
+  require(found.addon).loadLibraries(found.libraries, log ? 0 : 2);
+  const binding: unknown = require(found.binding);
+  const { NodeJSKernelBackend } = require('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js') as {
+    NodeJSKernelBackend: NodeBackendClass;
+  };
+  require('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
+  const Backend = withTrueDtypes(NodeJSKernelBackend);
+  tf.registerBackend('tensorflow', () => new Backend(binding, '@tensorflow/tfjs-node-gpu'), 3);
+  await tf.setBackend('tensorflow');
+  const onGpu = (tf.backend() as TensorflowBackend).isUsingGpuDevice;
+  if (device === 'cuda' && !onGpu)
+    throw new UserError('device=cuda: TensorFlow found no usable GPU (see its log with --log true); use cpu or wasm');
+  return {
+    device: onGpu ? 'cuda' : 'cpu',
+    threads,
+    description: `TensorFlow ${found.version} on ${onGpu ? 'an NVIDIA GPU' : `${threads} CPU threads`}`,
+  };
+}
+
+/** Settings that TensorFlow reads while it loads. What the user has set already stays. */
+function setTensorflowVariables(device: Device, threads: number, log: boolean): void {
+  const settings: Record<string, string> = {
+    TF_NUM_INTRAOP_THREADS: String(threads), // threads inside one kernel
+    TF_NUM_INTEROP_THREADS: '1', // kernels side by side: ours come one after the other
+    TF_ENABLE_ONEDNN_OPTS: '1', // batched products 2 to 4 times faster on CPUs without AVX-512 too
+    TF_DETERMINISTIC_OPS: '1', // same seed, same bits
+    TF_FORCE_GPU_ALLOW_GROWTH: 'true', // or TensorFlow takes the whole GPU's memory at once
+    TF_CPP_MIN_LOG_LEVEL: log ? '0' : '2',
+    ...(device === 'cpu' ? { CUDA_VISIBLE_DEVICES: '-1' } : {}),
+  };
+  for (const [name, value] of Object.entries(settings)) process.env[name] ??= value;
+}
+
+/** tfjs-node 4.22 calls two functions that Node 23 removed (tfjs issue 8609). */
+function restoreRemovedUtilities(): void {
+  const removed = util as unknown as Record<string, unknown>;
+  removed['isNullOrUndefined'] ??= (x: unknown) => x === null || x === undefined;
+  removed['isArray'] = Array.isArray; // on Node 22 it is there, but warns
+}
+
+// ## wasm
+
+/** The backend that needs nothing but Node: one thread, float32 alone. */
+async function openWasm(): Promise<Backend> {
+  const wasm = await import('@tensorflow/tfjs-backend-wasm');
+  const folder = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json'));
+  wasm.setWasmPaths(`${folder}/dist/`);
+  if (!(await tf.setBackend('wasm'))) throw new Error('the wasm backend did not start');
+  return { device: 'wasm', threads: 1, description: 'WebAssembly on 1 CPU thread' };
+}

@@ -1,0 +1,43 @@
+/**
+ * How much memory a run takes and how much there is: figures for the step line, and for refusing in one sentence a
+ * model that can't fit, before anything is allocated.
+ */
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import * as tf from '@tensorflow/tfjs-core';
+import { onTensorflow, tensorflow } from './tensorflow.ts';
+
+export interface MemoryFigures {
+  /** Tensors alive, as tfjs counts them. */
+  tensors: number;
+  /** Bytes that tensors and variables hold now, at their true dtypes. */
+  bytes: number;
+  /** The most they held since the last `resetPeak` (on wasm, which reports no peak, the same as `bytes`). */
+  peakBytes: number;
+}
+
+export function memory(): MemoryFigures {
+  const { numTensors, numBytes } = tf.memory();
+  if (!onTensorflow()) return { tensors: numTensors, bytes: numBytes, peakBytes: numBytes };
+  const { now, peak } = tensorflow().memoryBytes;
+  return { tensors: numTensors, bytes: now, peakBytes: peak };
+}
+
+/** Starts measuring the peak anew. */
+export function resetPeak(): void {
+  if (!onTensorflow()) return;
+  const figures = tensorflow().memoryBytes;
+  figures.peak = figures.now;
+}
+
+/** Bytes of memory this process may use: the machine's, or its control group's where that is less. */
+export function machineMemory(): number {
+  const limits = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'].map((file) => {
+    try {
+      return Number(readFileSync(file, 'utf8')); // "max" where there is no limit: NaN
+    } catch {
+      return Number.NaN; // not Linux, or another version of control groups
+    }
+  });
+  return Math.min(totalmem(), ...limits.filter((bytes) => bytes > 0));
+}

@@ -1,0 +1,108 @@
+/**
+ * Compiles the native modules: tfjs-node-gpu's own binding, unchanged, and Fourfold's addon (../../native/*.cc).
+ *
+ * Both speak Node-API, whose functions every Node since 20 has under the same names: one binary serves Node 20 to 26, and
+ * the two headers come from npm (node-api-headers), so that no Node headers need be installed.
+ */
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rename, stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SetupFailure } from './failure.ts';
+import { run } from './run.ts';
+import type { Pins } from './wheels.ts';
+
+/** One native module to compile. */
+export interface Module {
+  /** Its file in the cache: `<name>-<hash>.node`. */
+  readonly file: string;
+  /** What it is, in words. */
+  readonly title: string;
+  /** Absolute paths of the .cc files. */
+  readonly sources: readonly string[];
+  /** Compiler flags, none of which holds a path of this machine. */
+  readonly flags: readonly string[];
+  /** Whether it calls TensorFlow's C interface and is linked with it. */
+  readonly usesTensorflow: boolean;
+}
+
+export interface Modules {
+  readonly binding: Module;
+  readonly addon: Module;
+}
+
+const FLAGS = ['-O2', '-std=c++17', '-shared', '-fPIC', '-DNAPI_VERSION=8'];
+const folderOf = (name: string): string => dirname(createRequire(import.meta.url).resolve(`${name}/package.json`));
+
+/** The native modules at their present sources. */
+export async function modulesFor(pins: Pins): Promise<Modules> {
+  const mac = process.platform === 'darwin';
+  const origin = mac ? '@loader_path' : '$ORIGIN'; // the folder of the module itself: the cache can be moved
+  const folders = ['tensorflow', ...pins.cuda.map((wheel) => `nvidia/${wheel.folder}/lib`)];
+  const flags = [
+    ...FLAGS,
+    ...(mac ? ['-undefined', 'dynamic_lookup'] : []), // Node itself supplies the napi_ functions
+    ...folders.map((folder) => `-Wl,-rpath,${origin}/${folder}`),
+  ];
+  const native = fileURLToPath(new URL('../../native', import.meta.url));
+  const binding = join(folderOf('@tensorflow/tfjs-node-gpu'), 'binding');
+  return {
+    binding: await moduleOf('tfjs_binding', "tfjs-node-gpu's binding", binding, flags, true),
+    addon: await moduleOf('fourfold_addon', "Fourfold's addon", native, flags, false),
+  };
+}
+
+/** A module of all the .cc files in `folder`; its file name hashes them, their headers, the flags and the versions. */
+async function moduleOf(name: string, title: string, folder: string, flags: string[], usesTensorflow: boolean) {
+  const hash = createHash('sha256').update(JSON.stringify(flags));
+  hash.update(await readFile(join(folderOf('node-api-headers'), 'package.json'))); // its version is in it
+  const files = (await readdir(folder)).filter((file) => /\.(cc|h)$/.test(file)).sort();
+  for (const file of files) hash.update(file).update(await readFile(join(folder, file)));
+  const sources = files.filter((file) => file.endsWith('.cc')).map((file) => join(folder, file));
+  return { file: `${name}-${hash.digest('hex').slice(0, 12)}.node`, title, sources, flags, usesTensorflow };
+}
+
+/** The file's path under `home` where it is there, else undefined. */
+export async function builtModule(module: Module, home: string): Promise<string | undefined> {
+  const path = join(home, module.file);
+  const info = await stat(path).catch(() => undefined);
+  return info && info.size > 0 ? path : undefined;
+}
+
+/** Compiles `module` in `staging` with `compiler` and moves it to its place under `home`, in one rename. */
+export async function compileModule(module: Module, compiler: string, staging: string, home: string): Promise<void> {
+  const made = join(staging, module.file);
+  const { code, errors } = await run(compiler, await compilerArguments(module, made, home));
+  if (code !== 0) throw new SetupFailure(`${basename(compiler)} says: ${firstError(errors)}`);
+  await rename(made, join(home, module.file));
+}
+
+async function compilerArguments(module: Module, output: string, home: string): Promise<string[]> {
+  const tensorflow = join(home, 'tensorflow');
+  const includes = [join(folderOf('node-api-headers'), 'include'), join(tensorflow, 'include')];
+  const libraries = (await libraryFiles(home)).toReversed(); // linked in the other order than they are loaded
+  return [
+    ...module.flags,
+    ...includes.map((folder) => `-I${folder}`),
+    ...module.sources,
+    ...['-o', output],
+    ...(module.usesTensorflow ? libraries : []),
+  ];
+}
+
+/** TensorFlow's shared libraries under `home`, in the order in which they load: the framework, then all the rest. */
+export async function libraryFiles(home: string): Promise<string[]> {
+  const folder = join(home, 'tensorflow');
+  const files = (await readdir(folder)).filter((file) => file.startsWith('libtensorflow_'));
+  return files
+    .sort()
+    .toReversed()
+    .map((file) => join(folder, file));
+}
+
+/** The line of a compiler's output that says what is wrong. */
+const firstError = (errors: string): string => {
+  const lines = errors.trim().split('\n');
+  return lines.find((line) => /error|cannot find|No space left/.test(line)) ?? lines[0] ?? 'nothing';
+};

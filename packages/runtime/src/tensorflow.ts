@@ -1,0 +1,155 @@
+/**
+ * TensorFlow's own kernels behind tfjs tensors: any registered op by name, and the dtypes that tfjs doesn't know.
+ *
+ *   const y = execute('MatMul', [a, b], [attr.type('T', 'bfloat16'), attr.bool('transpose_b', true), ...])
+ *
+ * tfjs knows float32, int32 and bool. A bfloat16 tensor lives here as a TensorFlow handle under a tfjs tensor whose
+ * `dtype` says float32: `dtypeOf` tells the truth, and only packages that ask for it may touch such tensors. Everything
+ * else of tfjs (tidy, dispose, clone, memory) works on them unchanged.
+ */
+import type { DataId, KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserError } from './errors.ts';
+
+export type DType = 'float32' | 'bfloat16' | 'int32' | 'bool';
+
+/** Bytes of one element. */
+export const BYTES: Record<DType, number> = { float32: 4, bfloat16: 2, int32: 4, bool: 1 };
+
+// TensorFlow's numbers for dtypes and for kinds of attributes (TF_DataType and TF_AttrType of its C API).
+const TYPE_NUMBER: Record<DType, number> = { float32: 1, int32: 3, bool: 10, bfloat16: 14 };
+const BFLOAT16 = TYPE_NUMBER.bfloat16;
+const [STRING, INT, FLOAT, BOOL, TYPE, SHAPE] = [0, 1, 2, 3, 4, 5];
+
+/** One attribute of an op, as the binding takes it. */
+export interface Attribute {
+  readonly name: string;
+  readonly type: number;
+  readonly value: unknown;
+}
+
+/** Attributes by kind: `attr.type('T', 'float32')`, `attr.bool('keep_dims', true)`. */
+export const attr = {
+  type: (name: string, dtype: DType): Attribute => ({ name, type: TYPE, value: TYPE_NUMBER[dtype] }),
+  bool: (name: string, value: boolean): Attribute => ({ name, type: BOOL, value }),
+  int: (name: string, value: number): Attribute => ({ name, type: INT, value }),
+  float: (name: string, value: number): Attribute => ({ name, type: FLOAT, value }),
+  string: (name: string, value: string): Attribute => ({ name, type: STRING, value }),
+  shape: (name: string, value: readonly number[]): Attribute => ({ name, type: SHAPE, value }),
+};
+
+/** What the binding reports of an op's output. */
+interface Handle {
+  id: number;
+  shape: number[];
+  dtype: number;
+}
+
+/** What tfjs-node keeps for each piece of data: a TensorFlow handle, or values not handed over yet (id -1). */
+interface Stored extends Handle {
+  values: unknown;
+  refCount: number;
+}
+
+/** The part of tfjs-node's native binding that is used here. */
+export interface Binding {
+  executeOp(op: string, attributes: Attribute[], inputs: number[], outputs: number): Handle[];
+}
+
+/** The part of tfjs-node's NodeJSKernelBackend that is used here (some of it is private in its declarations). */
+export interface NodeBackend extends KernelBackend {
+  readonly isUsingGpuDevice: boolean;
+  binding: Binding;
+  readonly tensorMap: { get(id: DataId): Stored; set(id: DataId, data: Stored): void; has(id: DataId): boolean };
+  createOutputTensor(output: Handle): Tensor;
+  executeMultipleOutputs(op: string, attributes: Attribute[], inputs: TensorInfo[], outputs: number): Tensor[];
+  executeSingleOutput(op: string, attributes: Attribute[], inputs: TensorInfo[]): Tensor;
+}
+export type NodeBackendClass = new (binding: unknown, packageName: string) => NodeBackend;
+
+/** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors and variables hold. */
+export interface TensorflowBackend extends NodeBackend {
+  readonly memoryBytes: { now: number; peak: number };
+  hold(bytes: number): void;
+}
+
+const sizeOf = (stored: Handle): number => {
+  const bytes = stored.dtype === BFLOAT16 ? 2 : stored.dtype === TYPE_NUMBER.bool ? 1 : 4;
+  return stored.shape.reduce((product, side) => product * side, bytes);
+};
+
+/** Extends tfjs-node's backend class; takes the class, since it can only be loaded once TensorFlow has been found. */
+export function withTrueDtypes(Base: NodeBackendClass): new (binding: unknown, name: string) => TensorflowBackend {
+  return class extends Base {
+    readonly memoryBytes = { now: 0, peak: 0 };
+
+    hold(bytes: number): void {
+      this.memoryBytes.now += bytes;
+      this.memoryBytes.peak = Math.max(this.memoryBytes.peak, this.memoryBytes.now);
+    }
+
+    override createOutputTensor(output: Handle): Tensor {
+      this.hold(sizeOf(output));
+      if (output.dtype !== BFLOAT16) return super.createOutputTensor(output);
+      const dataId = {};
+      this.tensorMap.set(dataId, { ...output, values: null, refCount: 1 });
+      return tf.engine().makeTensorFromTensorInfo({ dataId, shape: output.shape, dtype: 'float32' });
+    }
+
+    override move(...data: Parameters<NodeBackend['move']>): void {
+      super.move(...data);
+      this.hold(sizeOf(this.tensorMap.get(data[0])));
+    }
+
+    override disposeData(dataId: DataId, force?: boolean): boolean {
+      const stored = this.tensorMap.has(dataId) ? this.tensorMap.get(dataId) : undefined;
+      const gone = super.disposeData(dataId, force);
+      if (stored && gone) this.hold(-sizeOf(stored));
+      return gone;
+    }
+  };
+}
+
+/** Whether the current backend is TensorFlow, so that `execute` and bfloat16 are there. */
+export const onTensorflow = (): boolean => tf.getBackend() === 'tensorflow';
+
+/** The TensorFlow backend; throws UserError where another one is in use. */
+export function tensorflow(): TensorflowBackend {
+  if (!onTensorflow())
+    throw new UserError(`this needs TensorFlow, but the backend in use is ${tf.getBackend() || 'none'}: open cpu or cuda`);
+  return tf.backend() as TensorflowBackend;
+}
+
+/** Runs TensorFlow op `op` and returns its only output. The attributes must name every one that has no default. */
+export const execute = (op: string, inputs: Tensor[], attributes: Attribute[]): Tensor =>
+  (tf.backend() as TensorflowBackend).executeSingleOutput(op, attributes, inputs);
+
+/** The same for an op of `outputs` outputs (0 too). */
+export const executeMany = (op: string, inputs: Tensor[], attributes: Attribute[], outputs: number): Tensor[] =>
+  (tf.backend() as TensorflowBackend).executeMultipleOutputs(op, attributes, inputs, outputs);
+
+/** A tensor's true dtype. */
+export function dtypeOf(x: Tensor): DType {
+  if (x.dtype !== 'float32') return x.dtype as DType;
+  return onTensorflow() && (tf.backend() as TensorflowBackend).tensorMap.get(x.dataId).dtype === BFLOAT16
+    ? 'bfloat16'
+    : 'float32';
+}
+
+/** x as `dtype`; a clone (which shares the data) where it is that already. */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  const from = dtypeOf(x);
+  if (from === dtype) return x.clone();
+  if (!onTensorflow() && dtype !== 'bfloat16') return tf.cast(x, dtype);
+  tensorflow();
+  return execute('Cast', [x], [attr.type('SrcT', from), attr.type('DstT', dtype), attr.bool('Truncate', false)]);
+}
+
+/** A tensor's values, bfloat16 widened to float32. Waits for the device. */
+export async function read(x: Tensor): Promise<Float32Array | Int32Array | Uint8Array> {
+  if (dtypeOf(x) !== 'bfloat16') return x.data();
+  const wide = cast(x, 'float32');
+  const values = await wide.data();
+  wide.dispose();
+  return values;
+}
