@@ -1,0 +1,5 @@
+/** Texts, tokenizers, and batches that depend on seed and step alone. */
+export * from './batches.ts';
+export { type Corpus, openCorpus, TEXT_PACKAGES, type TextFile, type TextPackage } from './corpora.ts';
+export { openTokenizer, type Tokenizer } from './tokenizers.ts';
+export { checkVocabulary, openTokens, type TokenizedText, type TokenizeOptions, type Tokens } from './tokens.ts';

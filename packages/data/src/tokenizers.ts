@@ -1,0 +1,130 @@
+/**
+ * Text to numbers and back: bytes, GPT-2's vocabulary, or any tokenizer.json.
+ *
+ *     'bytes'  "Ahab" -> 65 104 97 98       256 symbols, the bytes of UTF-8; nothing to learn, nothing to load
+ *     'gpt2'   "Ahab" -> 10910 397          50257 symbols, byte pair encoding (Sennrich et al. 2016; GPT-2 2019)
+ *     a path   whatever the file says       as Hugging Face publishes it beside a model's weights
+ *
+ * A larger vocabulary makes a text shorter (about 4.4 bytes a GPT-2 token in English prose) and the model's first and
+ * last matrices larger. Losses per token can't be compared between tokenizers; bits per byte can.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { messageOf, UserError } from '@fourfold/runtime/errors';
+
+/** A vocabulary with the way into it and out of it. */
+export interface Tokenizer {
+  /** Says which vocabulary this is: two tokenizers of the same name encode alike. */
+  readonly name: string;
+  /** One more than the largest id that `encode` can give. */
+  readonly vocabularySize: number;
+  encode(text: string): Uint8Array | number[];
+  /** The text of some ids. What isn't valid UTF-8, or no id of this vocabulary, shows as U+FFFD. */
+  decode(ids: Iterable<number>): string;
+}
+
+/**
+ * The tokenizer called 'bytes' or 'gpt2', or the one in a tokenizer.json (or in a folder that holds one).
+ *
+ * @throws UserError where the file is missing, isn't JSON, or describes no tokenizer
+ */
+export async function openTokenizer(spec: string): Promise<Tokenizer> {
+  if (spec === 'bytes') return bytes;
+  if (spec === 'gpt2') return openGpt2();
+  return openTokenizerFile(spec);
+}
+
+// A byte that is no UTF-8 wherever it stands, for ids outside a vocabulary.
+const INVALID = 0xff;
+
+/** The bytes of UTF-8, each its own token. */
+const bytes: Tokenizer = {
+  name: 'bytes',
+  vocabularySize: 256,
+  encode: (text) => Buffer.from(text, 'utf8'),
+  decode: (ids) => Buffer.from(Array.from(ids, (id) => (id < 256 ? id : INVALID))).toString('utf8'),
+};
+
+// A GPT-2 token is a run of bytes that may end amid a character, so decoding joins the bytes of all tokens first and
+// reads them as UTF-8 last. (gpt-tokenizer's own `decode` holds such an end back and lets it out in a later call.)
+// "<|endoftext|>" in a text becomes the one token that it names, which is how TinyStories and its like part their
+// documents; the library throws there, or, told to allow it, sees it at the text's beginning only.
+const END_OF_TEXT = '<|endoftext|>';
+
+/** GPT-2's vocabulary. Its 0.6 MB of merges are only loaded when asked for. */
+async function openGpt2(): Promise<Tokenizer> {
+  const { encode, vocabularySize } = await import('gpt-tokenizer/encoding/r50k_base');
+  const { default: ranks } = await import('gpt-tokenizer/bpeRanks/r50k_base');
+  const endOfText = vocabularySize - 1;
+  const bytesOf = (id: number) => {
+    const token = id === endOfText ? END_OF_TEXT : (ranks[id] ?? [INVALID]);
+    return typeof token === 'string' ? Buffer.from(token, 'utf8') : Buffer.from(token);
+  };
+  return {
+    name: 'gpt2',
+    vocabularySize,
+    encode: (text) => text.split(END_OF_TEXT).flatMap((part, i) => (i > 0 ? [endOfText] : []).concat(encode(part))),
+    decode: (ids) => Buffer.concat(Array.from(ids, bytesOf)).toString('utf8'),
+  };
+}
+
+/** Any tokenizer that Hugging Face's file format describes. */
+async function openTokenizerFile(spec: string): Promise<Tokenizer> {
+  const { path, contents } = readTokenizerFile(spec);
+  const tokenizer = await parseTokenizer(path, contents);
+  const vocabularySize = 1 + [...tokenizer.get_vocab().values()].reduce((a, b) => Math.max(a, b), -1);
+  return {
+    name: `${basename(path)} ${createHash('sha256').update(contents).digest('hex').slice(0, 16)}`,
+    vocabularySize,
+    // A text is the middle of a document: no beginning-of-sequence token, which the file may ask for, is put before it.
+    encode: (text) => {
+      const { ids, tokens } = tokenizer.encode(text, { add_special_tokens: false });
+      const unknown = ids.indexOf(undefined as unknown as number); // the library's answer where no token fits
+      if (unknown < 0) return ids;
+      throw new UserError(
+        `tokenizer=${spec} has no token for ${JSON.stringify(tokens[unknown])}: ` +
+          'take one that knows every byte or has an unknown token, or other data',
+      );
+    },
+    // The library refuses an empty list, and writes "undefined" for ids that it doesn't know.
+    decode: (ids) =>
+      runsOf(ids, (id) => tokenizer.id_to_token(id) !== undefined)
+        .map((run) => (run ? tokenizer.decode(run, { clean_up_tokenization_spaces: false }) : '\ufffd'))
+        .join(''),
+  };
+}
+
+/** Cuts ids into runs of known ones, with `undefined` for each unknown one. */
+function runsOf(ids: Iterable<number>, known: (id: number) => boolean): (number[] | undefined)[] {
+  const runs: (number[] | undefined)[] = [];
+  for (const id of ids) {
+    const last = runs.at(-1);
+    if (!known(id)) runs.push(undefined);
+    else if (last) last.push(id);
+    else runs.push([id]);
+  }
+  return runs;
+}
+
+/** The file of `spec` and what is in it. */
+function readTokenizerFile(spec: string): { path: string; contents: string } {
+  const stats = statSync(spec, { throwIfNoEntry: false });
+  if (!stats) throw new UserError(`tokenizer=${spec} is no file: give bytes, gpt2 or the path of a tokenizer.json`);
+  const path = stats.isDirectory() ? join(spec, 'tokenizer.json') : spec;
+  try {
+    return { path, contents: readFileSync(path, 'utf8') };
+  } catch (error) {
+    throw new UserError(`tokenizer=${spec} can't be read (${messageOf(error)}): give the path of a tokenizer.json`);
+  }
+}
+
+/** Builds the tokenizer that a tokenizer.json describes. */
+async function parseTokenizer(path: string, contents: string) {
+  const { Tokenizer } = await import('@huggingface/tokenizers');
+  try {
+    return new Tokenizer(JSON.parse(contents), {});
+  } catch (error) {
+    throw new UserError(`tokenizer=${path} doesn't describe a tokenizer (${messageOf(error)}): give a tokenizer.json`);
+  }
+}
