@@ -69,11 +69,11 @@ const shape = (layers: number, dim: number, heads: number, kvHeads: number, ffn:
 });
 const LLAMA_32 = { factor: 32, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192 };
 
-/** The models by name. The tiny ones take the vocabulary of the tokenizer that they are trained with. */
+/** The models by name. A vocabulary of 0 stands for that of the tokenizer that the model is trained with. */
 // biome-ignore format: a table; layers, dim, heads, kv heads, ffn, vocabulary, theta, tied
 export const MODELS: Readonly<Record<string, LlamaConfig>> = {
-  'nano':           shape(2, 64, 4, 2, 192, 256, 1e4, true),
-  'micro':          shape(4, 128, 4, 2, 384, 256, 1e4, true),
+  'nano':           shape(2, 64, 4, 2, 192, 0, 1e4, true),
+  'micro':          shape(4, 128, 4, 2, 384, 0, 1e4, true),
   'stories15M':     shape(6, 288, 6, 6, 768, 32000, 1e4, true),
   'SmolLM-135M':    shape(30, 576, 9, 3, 1536, 49152, 1e4, true),
   'SmolLM-360M':    shape(32, 960, 15, 5, 2560, 49152, 1e4, true),

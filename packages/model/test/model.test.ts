@@ -1,0 +1,215 @@
+/**
+ * The model against transformers and PyTorch (fixtures/), against itself with recomputation, and for leaks.
+ */
+import { AdamW } from '@fourfold/optim';
+import { memory, openBackend, UserError } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  createLlama,
+  forward,
+  initialWeights,
+  type Llama,
+  type LlamaConfig,
+  lossAndGradients,
+  lossOf,
+  MODELS,
+  nextTokenLogits,
+  parameterCount,
+  parameterShapes,
+  placeOf,
+} from '../src/model.ts';
+import { FIXTURES, type Fixture, readFixture } from './fixtures.ts';
+
+beforeAll(async () => void (await openBackend({ device: 'cpu' })));
+
+/** Hugging Face's config.json as ours. */
+function configOf({ config: hf }: Fixture): LlamaConfig {
+  const number = (key: string) => Number(hf[key]);
+  const rope = (hf['rope_scaling'] ?? hf['rope_parameters'] ?? {}) as Record<string, unknown>;
+  const llama3 = rope['rope_type'] === 'llama3';
+  return {
+    layers: number('num_hidden_layers'),
+    dim: number('hidden_size'),
+    heads: number('num_attention_heads'),
+    kvHeads: number('num_key_value_heads'),
+    headDim: Number(hf['head_dim'] ?? number('hidden_size') / number('num_attention_heads')),
+    ffn: number('intermediate_size'),
+    vocabulary: number('vocab_size'),
+    theta: Number(hf['rope_theta'] ?? rope['rope_theta']),
+    normEpsilon: number('rms_norm_eps'),
+    tied: hf['tie_word_embeddings'] === true,
+    ...(llama3 && {
+      ropeScaling: {
+        factor: Number(rope['factor']),
+        lowFrequencyFactor: Number(rope['low_freq_factor']),
+        highFrequencyFactor: Number(rope['high_freq_factor']),
+        originalMaxPositions: Number(rope['original_max_position_embeddings']),
+      },
+    }),
+  };
+}
+
+function fixtureModel(fixture: Fixture, recompute = false): Llama {
+  const initialize = (name: string) => {
+    const weight = fixture.weights.get(name);
+    if (!weight) throw new Error(`the fixture has no ${name}`);
+    return tf.tensor(weight.data, weight.shape);
+  };
+  return createLlama(configOf(fixture), { initialize, recompute });
+}
+
+/** Inputs and targets, [B, T] each. */
+function batchOf({ tokens }: Fixture): [tf.Tensor, tf.Tensor] {
+  const [B, more] = tokens.shape as [number, number];
+  const all = tf.tensor2d(tokens.data, [B, more], 'int32');
+  const pair = [0, 1].map((start) => tf.slice(all, [0, start], [B, more - 1]));
+  all.dispose();
+  return pair as [tf.Tensor, tf.Tensor];
+}
+
+async function numberOf(x: tf.Tensor): Promise<number> {
+  const [value = Number.NaN] = await x.data();
+  x.dispose();
+  return value;
+}
+
+/** The largest difference, relative to the reference's largest element. */
+function distance(ours: ArrayLike<number>, reference: ArrayLike<number>): number {
+  expect(ours.length).toBe(reference.length);
+  let [largest, difference] = [0, 0];
+  for (let i = 0; i < reference.length; i++) {
+    largest = Math.max(largest, Math.abs(reference[i] as number));
+    difference = Math.max(difference, Math.abs((ours[i] as number) - (reference[i] as number)));
+  }
+  return difference / largest;
+}
+
+describe.each(FIXTURES)('%s as transformers computes it', (name) => {
+  test('logits within 1e-5, loss within 1e-6', async () => {
+    const fixture = await readFixture(name);
+    const model = fixtureModel(fixture);
+    const [inputs, targets] = batchOf(fixture);
+    const [B, T] = inputs.shape as [number, number];
+    const [x_ND, pull] = await forward(model, inputs, placeOf(model, B, T));
+    pull.drop();
+    const logits = await tf.matMul(x_ND as tf.Tensor2D, model.head.value as tf.Tensor2D, false, true).data();
+    expect(distance(logits, fixture.logits.data)).toBeLessThan(1e-5);
+    expect(Math.abs((await numberOf(await lossOf(model, inputs, targets))) / fixture.loss - 1)).toBeLessThan(1e-6);
+
+    // The last position alone, as sampling asks for it.
+    const V = model.config.vocabulary;
+    const last = Array.from({ length: B }, (_, b) => [...fixture.logits.data.slice((b * T + T - 1) * V, (b + 1) * T * V)]);
+    const next = await nextTokenLogits(model, inputs);
+    expect(distance(await next.data(), last.flat())).toBeLessThan(1e-5);
+  });
+
+  // 2e-6 is about twice PyTorch's own distance between float32 and float64 on these models (up to 1e-6).
+  test.each([false, true])('every gradient within 2e-6 of its largest element (recompute %s)', async (recompute) => {
+    const fixture = await readFixture(name);
+    const model = fixtureModel(fixture, recompute);
+    await numberOf(await lossAndGradients(model, ...batchOf(fixture)));
+    expect(model.parameters.map((p) => p.name).sort()).toEqual([...fixture.gradients.keys()].sort());
+    for (const parameter of model.parameters) {
+      const reference = fixture.gradients.get(parameter.name)?.data ?? [];
+      const ours = (await parameter.grad?.data()) ?? [];
+      expect(distance(ours, reference), parameter.name).toBeLessThan(2e-6);
+    }
+  });
+
+  // PyTorch's float32 losses lie within 1.3e-7 of its float64 ones here, so there is no need for a wider bound.
+  test('the losses of ten AdamW steps within 1e-6', async () => {
+    const fixture = await readFixture(name);
+    const model = fixtureModel(fixture);
+    const batch = batchOf(fixture);
+    const optimizer = new AdamW(model.parameters, { beta1: 0.9, beta2: 0.95, weightDecay: 0.1 });
+    for (const reference of fixture.losses) {
+      expect(Math.abs((await numberOf(await lossAndGradients(model, ...batch))) / reference - 1)).toBeLessThan(1e-6);
+      optimizer.update(1e-3);
+    }
+  });
+});
+
+const tiny: LlamaConfig = { ...(MODELS['nano'] as LlamaConfig), vocabulary: 50 };
+
+const tinyBatch = (B: number, T: number): [tf.Tensor, tf.Tensor] => {
+  const ids = Int32Array.from({ length: 2 * B * T }, (_, i) => (i * i * 7 + 3 * i) % 50);
+  return [tf.tensor2d(ids.slice(0, B * T), [B, T], 'int32'), tf.tensor2d(ids.slice(B * T), [B, T], 'int32')];
+};
+
+test('recomputation gives the same bits', async () => {
+  const gradients: ArrayLike<number>[][] = [];
+  for (const recompute of [false, true]) {
+    const model = createLlama(tiny, { initialize: initialWeights(1, tiny), recompute });
+    await numberOf(await lossAndGradients(model, ...tinyBatch(2, 9)));
+    gradients.push(await Promise.all(model.parameters.map(async ({ grad }) => Array.from((await grad?.data()) ?? []))));
+  }
+  expect(gradients[1]).toEqual(gradients[0]);
+});
+
+test('two halves of a batch, each weighing a half, give the gradient of the whole', async () => {
+  const [inputs, targets] = tinyBatch(4, 6);
+  const models = [0, 1].map(() => createLlama(tiny, { initialize: initialWeights(1, tiny) })) as [Llama, Llama];
+  await numberOf(await lossAndGradients(models[0], inputs, targets));
+  for (const start of [0, 2]) {
+    const [x, y] = [inputs, targets].map((all) => tf.slice(all, [start, 0], [2, 6])) as [tf.Tensor, tf.Tensor];
+    await numberOf(await lossAndGradients(models[1], x, y, 1 / 2));
+  }
+  for (const [i, { name, grad }] of models[0].parameters.entries()) {
+    const halves = (await models[1].parameters[i]?.grad?.data()) ?? [];
+    expect(distance(halves, (await grad?.data()) ?? []), name).toBeLessThan(2e-6);
+  }
+});
+
+test('a step leaves no tensor behind but the gradients', async () => {
+  const model = createLlama(tiny, { initialize: initialWeights(1, tiny) });
+  const batch = tinyBatch(2, 8);
+  const before = memory();
+  await numberOf(await lossAndGradients(model, ...batch));
+  await numberOf(await lossOf(model, ...batch));
+  (await nextTokenLogits(model, batch[0])).dispose();
+  for (const parameter of model.parameters) parameter.clearGradient();
+  expect(memory().tensors).toBe(before.tensors);
+  expect(memory().bytes).toBe(before.bytes);
+});
+
+test('bfloat16 stays near float32, and gradients are float32', async () => {
+  const losses: number[] = [];
+  for (const dtype of ['float32', 'bfloat16'] as const) {
+    const model = createLlama(tiny, { initialize: initialWeights(1, tiny), dtype });
+    losses.push(await numberOf(await lossAndGradients(model, ...tinyBatch(2, 8))));
+    expect(model.parameters.every(({ dtype: own }) => own === dtype)).toBe(true);
+    expect(model.parameters.every(({ grad }) => grad?.dtype === 'float32')).toBe(true);
+  }
+  // bfloat16 keeps 8 bits: each logit may be off by 0.4 %, and logits here are well below 1.
+  expect(Math.abs((losses[1] as number) - (losses[0] as number))).toBeLessThan(4e-3);
+});
+
+test("a parameter's first value depends on the seed and its name alone", async () => {
+  const values = async (seed: number, config: LlamaConfig, name: string) =>
+    initialWeights(seed, config)(name, parameterShapes(config).get(name) as number[]).data();
+  const name = 'model.layers.1.mlp.up_proj.weight';
+  expect(await values(1, tiny, name)).toEqual(await values(1, { ...tiny, vocabulary: 99 }, name));
+  expect(await values(2, tiny, name)).not.toEqual(await values(1, tiny, name));
+  expect(await values(1, tiny, 'model.layers.0.mlp.up_proj.weight')).not.toEqual(await values(1, tiny, name));
+});
+
+// The counts that the models' own pages and papers give.
+test.each([
+  ['SmolLM-135M', 134_515_008],
+  ['SmolLM-360M', 361_821_120],
+  ['SmolLM-1.7B', 1_711_376_384],
+  ['TinyLlama-1.1B', 1_100_048_384],
+  ['Llama-2-7B', 6_738_415_616],
+  ['Llama-3.2-1B', 1_235_814_400],
+  ['Llama-3-8B', 8_030_261_248],
+])('%s has %i parameters', (name, count) => {
+  expect(parameterCount(MODELS[name] as LlamaConfig)).toBe(count);
+});
+
+test('heads that do not divide are refused in a sentence', () => {
+  const build = (change: Partial<LlamaConfig>) => () =>
+    createLlama({ ...tiny, ...change }, { initialize: initialWeights(1, tiny) });
+  expect(build({ kvHeads: 3 })).toThrow(new UserError('kvHeads=3 does not divide heads=4: use 1, 2, 4'));
+  expect(build({ heads: 5, kvHeads: 5, headDim: 64 / 5 })).toThrow(/heads of 12.8 dimensions/);
+});
