@@ -20,19 +20,20 @@ import type { Parameter } from './parameter.ts';
 const CHUNK_BYTES = 64 * 2 ** 20;
 
 /**
- * The mean loss (a 0-d tensor) of x_ND against targets_N (int32, below V), and its pullback.
+ * The mean loss (a 0-d tensor) of x_ND against N targets (int32 of any shape, below V), and its pullback.
  *
  * The pullback takes the weight of this loss in the whole (1 / gradAccSteps, say) and returns dx_ND.
  */
 export const crossEntropy =
   (w_VD: Parameter, chunkBytes = CHUNK_BYTES) =>
-  async (x_ND: Tensor, targets_N: Tensor): Promise<[loss: Tensor, pull: Pullback<Tensor, number>]> => {
-    const N = targets_N.size;
+  async (x_ND: Tensor, targets: Tensor): Promise<[loss: Tensor, pull: Pullback<Tensor, number>]> => {
+    const N = targets.size;
+    const targets_N = reshape(targets, [N]);
     const total: Sums = { loss: tf.scalar(0), dxs: [], dw: undefined };
     for (const [start, length] of chunksOf(N, chunkBytes / (4 * (w_VD.shape[0] as number))))
       addChunk(total, w_VD.value, slice(x_ND, 0, start, length), slice(targets_N, 0, start, length), N);
     const dx_ND = concat(total.dxs, 0);
-    tf.dispose(total.dxs);
+    tf.dispose([targets_N, ...total.dxs]);
     const dw_VD = total.dw as Tensor;
     const backward = (weight: number) => {
       w_VD.accumulate(scale(dw_VD, weight));
@@ -42,9 +43,10 @@ export const crossEntropy =
   };
 
 /** The mean loss alone, for validation. */
-export function crossEntropyLoss(w_VD: Tensor, x_ND: Tensor, targets_N: Tensor, chunkBytes = CHUNK_BYTES): Tensor {
+export function crossEntropyLoss(w_VD: Tensor, x_ND: Tensor, targets: Tensor, chunkBytes = CHUNK_BYTES): Tensor {
   return tf.tidy(() => {
-    const N = targets_N.size;
+    const N = targets.size;
+    const targets_N = reshape(targets, [N]);
     return chunksOf(N, chunkBytes / (4 * (w_VD.shape[0] as number)))
       .map(([start, length]) =>
         tf.tidy(() => {
@@ -94,7 +96,7 @@ function logProbabilities(w_VD: Tensor, x_CD: Tensor): Tensor {
 
 /** The pairs (n, target_n), to address one element in each row. */
 const placesOf = (targets_C: Tensor): Tensor =>
-  tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), reshape(targets_C, [targets_C.size])], 1));
+  tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), targets_C], 1));
 
 /** [start, length] of chunks of at most `most` tokens (at least 1), all but the last equally long. */
 function chunksOf(N: number, most: number): [start: number, length: number][] {

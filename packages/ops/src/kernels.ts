@@ -41,7 +41,7 @@ export const add = binary('AddV2', tf.add);
 export const sub = binary('Sub', tf.sub);
 export const mul = binary('Mul', tf.mul);
 /** dy · s · (1 - s), the gradient of s = sigmoid(x). */
-export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.mul(dy, tf.mul(s, tf.sub(1, s))));
+export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.tidy(() => tf.mul(dy, tf.mul(s, tf.sub(1, s)))));
 
 /** x · factor; x itself, shared, where the factor is 1. */
 export function scale(x: Tensor, factor: number): Tensor {
@@ -184,7 +184,7 @@ const GATHER = ofDType((t) => [
 ]);
 /** Rows ids_N of table_VD: [N, D]. */
 export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
-  if (!onTensorflow()) return tf.gather(table_VD, tf.reshape(ids_N, [ids_N.size]) as tf.Tensor1D);
+  if (!onTensorflow()) return tf.gather(table_VD, ids_N as tf.Tensor1D);
   const axis = tf.scalar(0, 'int32');
   const rows_ND = execute('GatherV2', [table_VD, ids_N, axis], GATHER[dtypeOf(table_VD)]);
   axis.dispose();
@@ -195,7 +195,7 @@ const SEGMENTS = ofDType((t) => [attr.type('T', t), attr.type('Tindices', 'int32
 /** A [rows, D] tensor where row v is the sum of all rows of x_ND whose id is v. */
 export function addRows(x_ND: Tensor, ids_N: Tensor, rows: number): Tensor {
   const [, D = 0] = x_ND.shape;
-  if (!onTensorflow()) return tf.scatterND(tf.reshape(ids_N, [ids_N.size, 1]), x_ND, [rows, D]);
+  if (!onTensorflow()) return tf.tidy(() => tf.scatterND(tf.reshape(ids_N, [ids_N.size, 1]), x_ND, [rows, D]));
   const count = tf.scalar(rows, 'int32');
   const sums_VD = execute('UnsortedSegmentSum', [x_ND, ids_N, count], SEGMENTS[dtypeOf(x_ND)]);
   count.dispose();

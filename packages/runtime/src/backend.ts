@@ -71,7 +71,7 @@ async function openTensorflow(found: Installed, device: Device, threads: number,
   setTensorflowVariables(device, threads, log);
   restoreRemovedUtilities();
   const require = createRequire(import.meta.url);
-  require(found.addon).loadLibraries(found.libraries, log ? 0 : 2);
+  require(found.addon).loadLibraries(found.libraries, log ? 0 : 3);
   const binding: unknown = require(found.binding);
   const { NodeJSKernelBackend } = require('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js') as {
     NodeJSKernelBackend: NodeBackendClass;
@@ -98,7 +98,7 @@ function setTensorflowVariables(device: Device, threads: number, log: boolean): 
     TF_ENABLE_ONEDNN_OPTS: '1', // batched products 2 to 4 times faster on CPUs without AVX-512 too
     TF_DETERMINISTIC_OPS: '1', // same seed, same bits
     TF_FORCE_GPU_ALLOW_GROWTH: 'true', // or TensorFlow takes the whole GPU's memory at once
-    TF_CPP_MIN_LOG_LEVEL: log ? '0' : '2',
+    TF_CPP_MIN_LOG_LEVEL: log ? '0' : '3',
     ...(device === 'cpu' ? { CUDA_VISIBLE_DEVICES: '-1' } : {}),
   };
   for (const [name, value] of Object.entries(settings)) process.env[name] ??= value;

@@ -41,11 +41,16 @@ test('a first set-up leaves the libraries, the headers and two modules, and noth
     'libtensorflow_cc.so.2',
     'libtensorflow_framework.so.2',
   ]);
-  expect(output.replaceAll(/[\d.]+ s$/gm, '... s').split('\n').slice(3)).toEqual([
+  expect(
+    output
+      .replaceAll(/[\d.]+ s$/gm, '... s')
+      .split('\n')
+      .slice(3),
+  ).toEqual([
     '  done in ... s',
-    'Downloading tensorflow-cpu 2.21.0 (0 MB)',
+    'Downloading tensorflow-cpu 2.21.0 (1 MB)',
     '  done in ... s',
-    'Extracting tensorflow-cpu 2.21.0 (0 MB)',
+    'Extracting tensorflow-cpu 2.21.0 (1 MB)',
     '  done in ... s',
     "Compiling tfjs-node-gpu's binding",
     '  done in ... s',
@@ -73,7 +78,9 @@ test('of two set-ups at once one works and the other waits and says so', async (
   expect(both[0].result).toEqual(ready(both[1].result));
   expect(runs(world, /pip download/)).toBe(1);
   expect(runs(world, /g\+\+ -O2/)).toBe(2); // the binding and the addon
-  const waited = both.filter(({ output }) => /^Another set-up \(process \d+\) is at work: waiting for it\.$/.test(output));
+  const waited = both.filter(({ output }) =>
+    /^Another set-up \(process \d+\) is at work: waiting for it\.$/.test(output),
+  );
   expect(waited).toHaveLength(1);
 });
 

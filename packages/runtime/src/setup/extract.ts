@@ -13,6 +13,6 @@ export async function extractWheel(wheel: Wheel, path: string, folder: string, m
   const onLine = (line: string) => bar.update(Number(line));
   const { code, errors } = await run('python3', [SCRIPT, path, folder, ...members], { onLine });
   bar.done();
-  if (code === 28) throw new SetupFailure(`the disk that holds ${folder} is full`);
+  if (code === 28) throw new SetupFailure('the disk is full');
   if (code !== 0) throw new SetupFailure(`${wheel.file}: ${errors.trim().split('\n').at(-1)}`);
 }

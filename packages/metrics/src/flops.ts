@@ -1,0 +1,55 @@
+/**
+ * Model FLOP/s utilization: the share of a device's peak that training's own arithmetic used.
+ *
+ *     MFU = tokens/s x (6 N + 12 L D T) / peak
+ *
+ * Each of N parameters costs a token a multiplication and an addition forward and twice that backward, 6 in all. Attention
+ * adds for each of L layers of width D, at T tokens of context, 2 x 2 D T forward and twice that backward: 12 D T (PaLM,
+ * arXiv 2204.02311, appendix B, counts so; a causal mask's saving is not deducted, and recomputation doesn't count).
+ */
+
+export interface ModelSize {
+  /** N, all parameters; a tied embedding once. */
+  readonly parameters: number;
+  readonly layers: number;
+  /** D, width of the model. */
+  readonly dim: number;
+  /** T, tokens in a sequence. */
+  readonly seqLength: number;
+}
+
+/** Floating-point operations of forward and backward for one token. */
+export const flopsPerToken = ({ parameters, layers, dim, seqLength }: ModelSize): number =>
+  6 * parameters + 12 * layers * dim * seqLength;
+
+/** From 0 to 1, or undefined where the device's peak isn't known. */
+export const mfuOf = (tokensPerSecond: number, size: ModelSize, peak: number | undefined): number | undefined =>
+  peak === undefined ? undefined : (tokensPerSecond * flopsPerToken(size)) / peak;
+
+interface Peak {
+  /** Matches the name that the driver gives the device. */
+  readonly name: RegExp;
+  /** FLOP/s of dense bfloat16 products with float32 sums; undefined where the device has none. */
+  readonly bfloat16?: number;
+  /** FLOP/s of float32 outside tensor cores, since products in tf32 are not float32. */
+  readonly float32: number;
+}
+
+/** NVIDIA's data sheets, without sparsity, at boost clock; first match counts. Sources stand beside the figures. */
+const peaks: readonly Peak[] = [
+  { name: /H200 NVL/, bfloat16: 835.5e12, float32: 60e12 }, // H200 data sheet: 1,671 with sparsity
+  { name: /H200/, bfloat16: 989.5e12, float32: 67e12 }, // H200 data sheet: 1,979 with sparsity
+  { name: /H100 PCIe/, bfloat16: 756.5e12, float32: 51e12 }, // H100 data sheet: 1,513 with sparsity
+  { name: /H100 80GB HBM3/, bfloat16: 989.5e12, float32: 67e12 }, // H100 SXM data sheet: 1,979 with sparsity
+  { name: /A100/, bfloat16: 312e12, float32: 19.5e12 }, // A100 data sheet
+  { name: /L40S/, bfloat16: 362.05e12, float32: 91.6e12 }, // L40S data sheet
+  { name: /\bL4\b/, bfloat16: 121e12, float32: 30.3e12 }, // L4 data sheet: 242 with sparsity
+  { name: /RTX 4090(?! (D|Laptop))/, bfloat16: 165.2e12, float32: 82.6e12 }, // Ada architecture paper, appendix A
+  { name: /RTX 3090(?! Ti)/, bfloat16: 71e12, float32: 35.6e12 }, // GA102 architecture paper, appendix A
+  { name: /V100-SXM2/, float32: 15.7e12 }, // V100 data sheet
+  { name: /\bT4\b/, float32: 8.1e12 }, // T4 data sheet
+];
+
+/** A device's peak in FLOP/s, or undefined where we have no figure from its maker. */
+export const peakFlops = (device: string, precision: 'float32' | 'bfloat16'): number | undefined =>
+  peaks.find(({ name }) => name.test(device))?.[precision];

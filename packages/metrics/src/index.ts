@@ -1,0 +1,8 @@
+/** What a run says about itself: the step line, the progress bar, JSON lines and the loss curve. */
+export * from './curve.ts';
+export * from './display.ts';
+export * from './flops.ts';
+export * from './log.ts';
+export * from './memory-estimate.ts';
+export * from './run-log.ts';
+export * from './step-line.ts';

@@ -1,0 +1,84 @@
+/**
+ * Everything that a run says, in one place: step lines and the bar on the screen, JSON lines, and at the end the curve.
+ *
+ *     const log = openRunLog({ steps: 500, metrics: 'out.jsonl', curve: 'loss.svg', title: 'micro on moby-dick' })
+ *     log.step({ step: 1, loss: 5.55, ... });  log.validation({ step: 100, loss: 2.4, bitsPerByte: 3.46 });  log.close()
+ */
+import { writeFileSync } from 'node:fs';
+import { messageOf, UserError } from '@fourfold/runtime/errors';
+import { duration, type Screen } from '@fourfold/runtime/progress';
+import { type CurvePoint, lossCurve } from './curve.ts';
+import { openDisplay } from './display.ts';
+import { openMetrics } from './log.ts';
+import { formatStep, type StepFigures } from './step-line.ts';
+
+export interface RunLogOptions {
+  readonly title: string;
+  readonly steps: number;
+  /** File for JSON lines. */
+  readonly metrics?: string | undefined;
+  /** File for the loss curve. */
+  readonly curve?: string | undefined;
+  /** What a loss is counted in: 'nats per byte'. */
+  readonly unit?: string;
+  /** Default: process.stdout. */
+  readonly screen?: Screen;
+}
+
+export interface ValidationFigures {
+  readonly step: number;
+  /** Nats a token. */
+  readonly loss: number;
+  readonly bitsPerByte: number;
+}
+
+export interface RunLog {
+  /** Prints a line of text. */
+  say(line: string): void;
+  step(figures: Omit<StepFigures, 'steps'>): void;
+  validation(figures: ValidationFigures): void;
+  /** Ends the files and the bar; what was measured so far is in them, however early the run ended. */
+  close(): void;
+}
+
+/** Opens the files before anything else, so that a path that can't be written stops the run at once (UserError). */
+export function openRunLog({ title, steps, metrics, curve, unit, screen = process.stdout }: RunLogOptions): RunLog {
+  const figures = metrics ? openMetrics(metrics) : undefined;
+  const train: CurvePoint[] = [];
+  const validation: CurvePoint[] = [];
+  const label = `loss (${unit ?? 'nats per token'})`;
+  const draw = () => curve && writeCurve(curve, lossCurve({ title, train, validation, label }));
+  draw();
+  const start = performance.now();
+  let display: ReturnType<typeof openDisplay> | undefined; // from the first step on: its bar tells the time left
+  return {
+    say: (line) => (display ? display.print(line) : screen.write(`${line}\n`)),
+    step(step) {
+      display ??= openDisplay({ steps, done: step.step - 1, screen });
+      display.print(formatStep({ ...step, steps }));
+      display.update(step.step);
+      figures?.write({ ...step });
+      train.push(step);
+    },
+    validation({ step, loss, bitsPerByte }) {
+      this.say(`validation after step ${step}: loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(3)} bits per byte`);
+      figures?.write({ step, validationLoss: loss, bitsPerByte });
+      validation.push({ step, loss });
+    },
+    close() {
+      display?.close();
+      figures?.close();
+      draw();
+      const files = [metrics, curve].filter(Boolean).join(' and ');
+      screen.write(`${train.length} steps in ${duration(performance.now() - start)}${files && `; see ${files}`}\n`);
+    },
+  };
+}
+
+function writeCurve(path: string, svg: string): void {
+  try {
+    writeFileSync(path, svg);
+  } catch (error) {
+    throw new UserError(`--curve ${path} can't be written (${messageOf(error)}): name a file in a folder that is there`);
+  }
+}

@@ -1,0 +1,52 @@
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { chain, mergeHeads, splitHeads } from '../src/index.ts';
+import { checkBfloat16, checkLayer, onBackends, randn, single, useBackend } from './helpers.ts';
+
+const side = fc.integer({ min: 1, max: 5 });
+
+onBackends(() => {
+  test('head h of token t of sequence b is columns h·K to (h + 1)·K of row b·T + t', async () => {
+    const [B, T, H, K] = [2, 3, 4, 5];
+    const x_ND = randn('x', [B * T, H * K]);
+    const [y_BHTK, pull] = await splitHeads(B, T, K)(x_ND);
+    const [x, y] = [await x_ND.array(), await y_BHTK.array()] as [number[][], number[][][][]];
+    expect(y_BHTK.shape).toEqual([B, H, T, K]);
+    for (const [b, h, t] of [[0, 0, 0], [1, 2, 1], [1, 3, 2], [0, 3, 1]] as const) // biome-ignore format: a table
+      expect(y[b]?.[h]?.[t]).toEqual(x[b * T + t]?.slice(h * K, (h + 1) * K));
+    pull.drop();
+    tf.dispose([x_ND, y_BHTK]);
+  });
+
+  test('splitting and merging only move numbers, and backward moves them back', async () => {
+    await fc.assert(
+      fc.asyncProperty(side, side, side, side, async (B, T, H, K) => {
+        await checkLayer({
+          layer: single(splitHeads(B, T, K)),
+          inputs: [randn('x', [B * T, H * K])],
+          reference: ([x]) => tf.transpose(tf.reshape(x as tf.Tensor, [B, T, H, K]), [0, 2, 1, 3]),
+        });
+        await checkLayer({
+          layer: single(mergeHeads),
+          inputs: [randn('x', [B, H, T, K])],
+          reference: ([x]) => tf.reshape(tf.transpose(x as tf.Tensor, [0, 2, 1, 3]), [B * T, H * K]),
+        });
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  test('merging undoes splitting', async () => {
+    const x_ND = randn('x', [6, 20]);
+    const [y_ND, pull] = await chain(splitHeads(2, 3, 5), mergeHeads)(x_ND);
+    expect(await y_ND.data()).toEqual(await x_ND.data());
+    pull.drop();
+    tf.dispose([x_ND, y_ND]);
+  });
+});
+
+test('in bfloat16 nothing is rounded', async () => {
+  await useBackend('cpu');
+  await checkBfloat16({ layer: () => single(splitHeads(2, 3, 5)), inputs: [randn('x', [6, 20])], tolerance: 0 });
+});

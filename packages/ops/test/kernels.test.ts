@@ -1,0 +1,164 @@
+import { cast, type DType, dtypeOf, read } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { kernels as k } from '../src/index.ts';
+import { BFLOAT16, expectNoLeak, FLOAT32, onBackends, randn, relativeError, useBackend } from './helpers.ts';
+
+const { exp, log } = Math;
+const sigmoid = (x: number): number => 1 / (1 + exp(-x));
+
+type Row = number[];
+const sumOf = (row: Row): number => row.reduce((a, b) => a + b, 0);
+const softmaxOf = (row: Row): Row => row.map((x) => exp(x) / sumOf(row.map(exp)));
+
+/** What each kernel makes of a and b, [3, 4] both, and the same in plain arithmetic, element by element. */
+const ELEMENTWISE: [name: string, kernel: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor, plain: (a: number, b: number) => number][] = [
+  ['square', k.square, (a) => a * a],
+  ['sigmoid', k.sigmoid, sigmoid],
+  ['rsqrt', (a) => tf.tidy(() => k.rsqrt(k.square(a))), (a) => 1 / Math.abs(a)],
+  ['exp', k.exp, exp],
+  ['neg', k.neg, (a) => -a],
+  ['add', k.add, (a, b) => a + b],
+  ['sub', k.sub, (a, b) => a - b],
+  ['mul', k.mul, (a, b) => a * b],
+  ['sigmoidGrad', (a, b) => tf.tidy(() => k.sigmoidGrad(k.sigmoid(a), b)), (a, b) => b * sigmoid(a) * (1 - sigmoid(a))],
+  ['scale', (a) => k.scale(a, 0.5), (a) => a / 2],
+  ['scale by 1', (a) => k.scale(a, 1), (a) => a],
+  ['share', k.share, (a) => a],
+];
+
+/** The same for kernels that look at a whole row of four. */
+const ROWWISE: [name: string, kernel: (a: tf.Tensor) => tf.Tensor, plain: (row: Row) => Row][] = [
+  ['softmax', k.softmax, softmaxOf],
+  ['logSoftmax', k.logSoftmax, (row) => softmaxOf(row).map(log)],
+  ['sum', (a) => k.sum(a, 1), (row) => [sumOf(row)]],
+  ['mean, keeping the axis', (a) => k.mean(a, 1, true), (row) => [sumOf(row) / 4]],
+  ['swapHalves', k.swapHalves, ([a = 0, b = 0, c = 0, d = 0]) => [c, d, a, b]],
+  ['slice', (a) => k.slice(a, 1, 1, 2), (row) => row.slice(1, 3)],
+  ['slice of all', (a) => k.slice(a, 1, 0, 4), (row) => row],
+  ['concat', (a) => k.concat([a, a], 1), (row) => [...row, ...row]],
+  ['concat of one', (a) => k.concat([a], 1), (row) => row],
+];
+
+const rowsOf = async (x: tf.Tensor): Promise<Row[]> => {
+  const values = Array.from(await read(x));
+  return Array.from({ length: 3 }, (_, i) => values.slice(4 * i, 4 * i + 4));
+};
+
+/** Runs every kernel above at `dtype` and compares; each must make one tensor and leave no other. */
+function tables(dtype: DType, tolerance: number): void {
+  const inputs = () => ['a', 'b'].map((name) => tf.tidy(() => cast(randn(name, [3, 4]), dtype))) as [tf.Tensor, tf.Tensor];
+  const compare = (kernel: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor, plain: (a: Row[], b: Row[]) => Row[]) =>
+    expectNoLeak(async () => {
+      const [a, b] = inputs();
+      const y = kernel(a, b);
+      expect(dtypeOf(y)).toBe(dtype);
+      expect(relativeError(await read(y), plain(await rowsOf(a), await rowsOf(b)).flat())).toBeLessThanOrEqual(tolerance);
+      tf.dispose([a, b, y]);
+    });
+  test.each(ELEMENTWISE)('%s', (_, kernel, plain) =>
+    compare(kernel, (a, b) => a.map((row, i) => row.map((x, j) => plain(x, b[i]?.[j] as number)))),
+  );
+  test.each(ROWWISE)('%s', (_, kernel, plain) => compare(kernel, (a) => a.map(plain)));
+}
+
+onBackends(() => {
+  tables('float32', FLOAT32);
+
+  test('add, sub and mul broadcast as NumPy does', async () => {
+    await expectNoLeak(async () => {
+      const [a, row, column] = [tf.tensor2d([[1, 2], [3, 4]]), tf.tensor1d([10, 20]), tf.tensor2d([[5], [6]])]; // biome-ignore format: rows
+      const results = [k.add(a, row), k.sub(a, column), k.mul(row, column)];
+      expect(await Promise.all(results.map((x) => x.array()))).toEqual([
+        [[11, 22], [13, 24]], [[-4, -3], [-3, -2]], [[50, 100], [60, 120]]]); // biome-ignore format: rows
+      tf.dispose([a, row, column, ...results]);
+    });
+  });
+
+  test('sum over the first axis, and over none of one', async () => {
+    await expectNoLeak(async () => {
+      const x = tf.tensor2d([[1, 2, 3], [10, 20, 30]]); // biome-ignore format: rows
+      const [over0, kept] = [k.sum(x, 0), k.sum(x, 0, true)];
+      expect([over0.shape, kept.shape]).toEqual([[3], [1, 3]]);
+      expect(Array.from(await kept.data())).toEqual([11, 22, 33]);
+      tf.dispose([x, over0, kept]);
+    });
+  });
+
+  test('matmul in every form, of two and of more dimensions', async () => {
+    const side = fc.integer({ min: 1, max: 9 });
+    await fc.assert(
+      fc.asyncProperty(side, side, side, fc.constantFrom([], [3], [2, 3]), async (m, n, inner, leading) => {
+        for (const form of ['nn', 'nt', 'tn'] as const)
+          await expectNoLeak(() => checkProduct(form, m, n, inner, leading));
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  test('transpose and reshape only move numbers', async () => {
+    await expectNoLeak(async () => {
+      const x = tf.tensor(Array.from({ length: 24 }, (_, i) => i), [2, 3, 4]); // biome-ignore format: short
+      const [turned, flat] = [k.transpose(x, [2, 0, 1]), k.reshape(x, [-1, 6])];
+      expect([turned.shape, flat.shape]).toEqual([[4, 2, 3], [4, 6]]); // biome-ignore format: shapes
+      expect((await turned.array() as number[][][])[3]?.[1]).toEqual([15, 19, 23]);
+      expect((await flat.array() as number[][])[2]).toEqual([12, 13, 14, 15, 16, 17]);
+      tf.dispose([x, turned, flat]);
+    });
+  });
+
+  test('rows are taken, added up, picked from and written to by number', async () => {
+    await expectNoLeak(async () => {
+      const x = tf.tensor2d([[1, 2], [3, 4], [5, 6]]); // biome-ignore format: rows
+      const ids = tf.tensor1d([2, 0, 2], 'int32');
+      const places = tf.tensor2d([[0, 1], [2, 0]], [2, 2], 'int32'); // biome-ignore format: rows
+      const updates = tf.tensor1d([-1, -2]);
+      const results = [k.takeRows(x, ids), k.addRows(x, ids, 4), k.pick(x, places), k.put(x, places, updates)];
+      expect(await Promise.all(results.map((y) => y.array()))).toEqual([
+        [[5, 6], [1, 2], [5, 6]],
+        [[3, 4], [0, 0], [6, 8], [0, 0]],
+        [2, 5],
+        [[1, -1], [3, 4], [-2, 6]],
+      ]); // biome-ignore format: rows
+      expect(await x.array()).toEqual([[1, 2], [3, 4], [5, 6]]); // biome-ignore format: put has made a copy
+      tf.dispose([x, ids, places, updates, ...results]);
+    });
+  });
+
+  test('a shared tensor lives until its last holder lets go', async () => {
+    await expectNoLeak(async () => {
+      const x = tf.tensor1d([1, 2]);
+      const y = k.share(x);
+      x.dispose();
+      expect(await y.array()).toEqual([1, 2]);
+      y.dispose();
+    });
+  });
+
+  test('concat of nothing is refused', () => expect(() => k.concat([], 0)).toThrow('concat of no tensors'));
+});
+
+async function checkProduct(form: 'nn' | 'nt' | 'tn', m: number, n: number, inner: number, leading: number[]): Promise<void> {
+  const a = randn('a', [...leading, ...(form === 'tn' ? [inner, m] : [m, inner])]);
+  const b = randn('b', [...leading, ...(form === 'nt' ? [n, inner] : [inner, n])]);
+  const y = k.matmul(a, b, form);
+  const [as, bs] = [await a.data(), await b.data()];
+  const at = (batch: number, i: number, j: number) => {
+    const left = (p: number) => as[batch * m * inner + (form === 'tn' ? p * m + i : i * inner + p)] as number;
+    const right = (p: number) => bs[batch * n * inner + (form === 'nt' ? j * inner + p : p * n + j)] as number;
+    return sumOf(Array.from({ length: inner }, (_, p) => left(p) * right(p)));
+  };
+  const expected = Array.from(y.dataSync(), (_, place) =>
+    at(Math.floor(place / (m * n)), Math.floor(place / n) % m, place % n),
+  );
+  expect(y.shape).toEqual([...leading, m, n]);
+  expect(relativeError(await y.data(), expected)).toBeLessThanOrEqual(FLOAT32);
+  tf.dispose([a, b, y]);
+}
+
+describe('bfloat16', () => {
+  test('is what comes first', () => useBackend('cpu'));
+  // Two kernels after one another round twice; TensorFlow's sigmoid in bfloat16 adds up rounded terms.
+  tables('bfloat16', 2.5 * BFLOAT16);
+});
