@@ -35,15 +35,17 @@ export function checkOpening({ path, text }: Source): string[] {
   return opens.test(body) ? [] : [`${path} does not open with a comment block that says what it does`];
 }
 
-/** The callback of `describe` holds tests as a file does, so it's no function in this sense. */
-const isDescribe = (node: ts.Node): boolean =>
-  ts.isCallExpression(node.parent) && /^describe\b/.test(node.parent.expression.getText());
+/** A function that holds tests is a group of them, as a file is, and as long as it needs to be. */
+function isGroup(node: ts.Node): boolean {
+  const isTest = ts.isCallExpression(node) && /^(test|it)\b/.test(node.expression.getText());
+  return isTest || (ts.forEachChild(node, isGroup) ?? false);
+}
 
 /** Functions, methods and arrows with their first line (from 1) and how many lines they have. */
 function functionsOf(file: ts.SourceFile): { line: number; length: number }[] {
   const found: { line: number; length: number }[] = [];
   const visit = (node: ts.Node): void => {
-    if (ts.isFunctionLike(node) && !isDescribe(node)) {
+    if (ts.isFunctionLike(node) && !isGroup(node)) {
       const first = file.getLineAndCharacterOfPosition(node.getStart(file)).line;
       const last = file.getLineAndCharacterOfPosition(node.end).line;
       found.push({ line: first + 1, length: last - first + 1 });

@@ -29,15 +29,19 @@ function hasCode(source: Source): boolean {
 }
 
 /**
- * Each source file x.ts has a test x.test.ts in its package's test folder.
+ * Each source file x.ts has a test x.test.ts in its package's test folder; for part/x.ts, part-x.test.ts will do too,
+ * and part.test.ts for part/index.ts.
  * A main.ts is a command's entry, tested by starting it; files of types and re-exports have nothing to test.
  */
 export function checkTested(sources: readonly Source[]): string[] {
   const paths = sources.map(({ path }) => path);
   return sources.flatMap((source) => {
-    const [, folder, name] = /^(.*?)\/?src\/(?:.*\/)?([^/]+)\.ts$/.exec(source.path) ?? [];
-    if (folder === undefined || name === undefined || name === 'main' || !hasCode(source)) return [];
-    const isTest = (path: string): boolean => path.startsWith(`${folder}/test/`) && path.endsWith(`/${name}.test.ts`);
+    const [, folder, inner] = /^(.*?)\/src\/(.*)\.ts$/.exec(source.path) ?? [];
+    const name = inner?.split('/').at(-1);
+    if (!inner || !name || name === 'main' || !hasCode(source)) return [];
+    const names = [name, inner.replaceAll('/', '-'), inner.replace(/\/index$/, '')];
+    const isTest = (path: string): boolean =>
+      path.startsWith(`${folder}/test/`) && names.some((one) => path.endsWith(`/${one}.test.ts`));
     return paths.some(isTest) ? [] : [`${source.path} has no test: expected ${folder}/test/${name}.test.ts`];
   });
 }

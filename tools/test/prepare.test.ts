@@ -68,7 +68,8 @@ test('a failed installation is one sentence where the cause is known, and npm in
 /** Starts a script through runNode, as `npm start` starts the training, and returns the exit code and what was said. */
 function runScript(script: string, signal?: NodeJS.Signals): Promise<{ code: number | null; output: string }> {
   const helper = new URL('../prepare.mjs', import.meta.url).href;
-  const program = `import { runNode } from '${helper}'; process.exitCode = await runNode(['-e', ${JSON.stringify(script)}]);`;
+  const run = `process.exitCode = await runNode(['-e', ${JSON.stringify(script)}]);`;
+  const program = `import { runNode } from '${helper}'; ${run}`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

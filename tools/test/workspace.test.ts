@@ -18,6 +18,14 @@ test('a source file has a test of its name in its own package', () => {
   expect(tested('packages/ops/test/europe.test.ts')).toEqual(complaint);
 });
 
+test('a file in a part may have that part in its test name, and an index may have it alone', () => {
+  const count = (source: string, ...tests: string[]): number =>
+    checkTested([source, ...tests].map((path) => ({ path, text: 'f();' }))).length;
+  expect(count('packages/a/src/setup/lock.ts', 'packages/a/test/setup-lock.test.ts')).toBe(0);
+  expect(count('packages/a/src/setup/index.ts', 'packages/a/test/setup.test.ts')).toBe(0);
+  expect(count('packages/a/src/setup/lock.ts', 'packages/a/test/setup.test.ts')).toBe(1);
+});
+
 test('entries, re-exports and types need no test of their own; an index with code does', () => {
   const untested = (path: string, text: string): number => checkTested([{ path, text }]).length;
   expect(untested('packages/a/src/setup/main.ts', 'start();')).toBe(0);

@@ -6,16 +6,25 @@
  * A setting's value is its flag's, else the file's, else the schema's default. Flags are `--key value`, `--key=value`,
  * and for what is on or off `--key` and `--no-key`; `--some-key` is another spelling of `--someKey`.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import type { z } from 'zod';
 import { type Command, helpOf } from './help.ts';
-import { type ConfigSchema, nearest, parseValue, type Shape, settingsOf, takes, wanted } from './settings.ts';
+import {
+  type ConfigSchema,
+  jsonSchemaOf,
+  nearest,
+  parseValue,
+  type Shape,
+  settingsOf,
+  takes,
+  wanted,
+} from './settings.ts';
 
 export { type Command, helpOf } from './help.ts';
 export { type ConfigSchema, jsonSchemaOf } from './settings.ts';
 
-/** Thrown where the user asked for help; the message is the help text. */
+/** Thrown where the user asked for help or for the schema's file; the message is what to print. */
 export class HelpWanted extends Error {
   override readonly name = 'HelpWanted';
 }
@@ -35,6 +44,7 @@ export function readConfig<S extends ConfigSchema>(
 ): z.output<S> {
   if (command.argv.includes('--help') || command.argv.includes('-h')) throw new HelpWanted(helpOf(command));
   const settings = settingsOf(command.schema);
+  if (command.argv[0] === '--schema') throw new HelpWanted(writeSchema(command.schema, command.argv[1]));
   const flags = readFlags(command.argv, settings);
   const file = flags.get('config');
   flags.delete('config');
@@ -45,6 +55,17 @@ export function readConfig<S extends ConfigSchema>(
   const [issue] = result.error.issues;
   if (!issue) throw result.error;
   throw new UserError(explain(issue, given, settings));
+}
+
+/** Writes the settings as a JSON schema, with which editors complete and check configuration files. */
+function writeSchema(schema: ConfigSchema, path: string | undefined): string {
+  if (!path) throw new UserError('--schema needs the name of the file to write');
+  try {
+    writeFileSync(path, `${JSON.stringify(jsonSchemaOf(schema), null, 2)}\n`);
+  } catch (error) {
+    throw new UserError(`--schema ${path} can't be written: ${messageOf(error)}`);
+  }
+  return `Wrote ${path}`;
 }
 
 /** A sentence about the first thing that the schema found wrong. Checks across settings bring their own sentence. */

@@ -19,6 +19,7 @@ export function helpOf({ name, usage, schema }: Command): string {
   const general = [
     row('config', { description: 'A JSON file of settings; what is given on the command line goes before it.' }),
     ['--help', '', 'Prints this.'],
+    ['--schema', '', 'FILE: writes these settings as a JSON schema, for editors.'],
   ];
   const rows = [...general, ...[...settings].map(([key, shape]) => row(key, shape))];
   const widths = [0, 1].map((column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));

@@ -47,7 +47,7 @@ const alternatives = (shape: Shape): readonly Shape[] => shape.anyOf ?? [shape];
 export const takes = (shape: Shape, type: string): boolean =>
   alternatives(shape).some((one) => one.type === type || (type === 'number' && one.type === 'integer'));
 
-/** The values that would do, as a noun: 'a whole number from 1 to 64', 'one of adamw, sgd', 'auto or a whole number'. */
+/** The values that would do, as a noun: 'a whole number from 1 to 64', 'one of a, b', 'auto or a whole number'. */
 export function wanted(shape: Shape): string {
   return alternatives(shape).map(wantedOne).join(' or ');
 }

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '@fourfold/runtime/errors';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { HelpWanted, readConfig } from '../src/cli.ts';
+import { HelpWanted, jsonSchemaOf, readConfig } from '../src/cli.ts';
 import { command } from './example.ts';
 
 const defaults = {
@@ -131,6 +131,14 @@ test('a setting without default is asked for', () => {
 test('help is asked for anywhere, whatever else is wrong', () => {
   expect(() => read('--banana', '--help')).toThrow(HelpWanted);
   expect(() => read('-h')).toThrow(/^example \[--config FILE\]/);
+});
+
+test('--schema FILE writes the JSON schema instead of running', () => {
+  const path = join(folder, 'schema.json');
+  expect(() => read('--schema', path)).toThrow(new HelpWanted(`Wrote ${path}`));
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(jsonSchemaOf(command.schema));
+  expect(refusal('--schema')).toBe('--schema needs the name of the file to write');
+  expect(refusal('--schema', folder)).toMatch(/^--schema .* can't be written: EISDIR/);
 });
 
 /** Runs a command whose body is this code, in a process of its own. */

@@ -10,6 +10,7 @@ Does nothing.
 
   --config               A JSON file of settings; what is given on the command line goes before it.
   --help                 Prints this.
+  --schema               FILE: writes these settings as a JSON schema, for editors.
 
 Model:
   --model         tiny   The shape: one of tiny, SmolLM-135M.

@@ -100,7 +100,7 @@ const hashOf = (value: unknown): string => createHash('sha256').update(JSON.stri
 export function checkVocabulary(text: TokenizedText, tokenizer: Tokenizer, vocabularySize: number): void {
   if (text.largestId < vocabularySize) return;
   throw new UserError(
-    `vocabularySize=${vocabularySize} is too small for token ${text.largestId} of tokenizer ${tokenizer.name}: ` +
+    `vocabulary=${vocabularySize} is too small for token ${text.largestId} of tokenizer ${tokenizer.name}: ` +
       `use at least ${tokenizer.vocabularySize}`,
   );
 }

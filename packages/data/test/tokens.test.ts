@@ -169,6 +169,6 @@ test('a model with too small a vocabulary is told the size that would do', async
   expect(() => checkVocabulary(text, tokenizer, text.largestId + 1)).not.toThrow();
   expect(() => checkVocabulary(text, tokenizer, 300)).toThrow(UserError);
   expect(() => checkVocabulary(text, tokenizer, 300)).toThrow(
-    `vocabularySize=300 is too small for token ${text.largestId} of tokenizer gpt2: use at least 50257`,
+    `vocabulary=300 is too small for token ${text.largestId} of tokenizer gpt2: use at least 50257`,
   );
 });

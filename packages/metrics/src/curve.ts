@@ -59,7 +59,8 @@ export function lossCurve({ title, train, validation = [], label = 'loss (nats p
   const x = scale([0, lastStep], [plot.left, plot.right]);
   const y = scale([low, high], [plot.bottom, plot.top]);
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escaped(title)}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img"`,
+    ` aria-label="${escaped(title)}">`,
     `<style>${style}\n</style>`,
     `<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="10"/>`,
     `<text class="title" x="24" y="38">${escaped(title)}</text>`,
@@ -92,7 +93,7 @@ function padded(losses: readonly number[]): [low: number, high: number] {
   return [low - 0.08 * room, high + 0.04 * room];
 }
 
-/** The round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten, `count` of them or a few less. */
+/** The round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten, at most about `count`. */
 export function ticks(low: number, high: number, count: number): number[] {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -146,14 +147,15 @@ function legend(hasValidation: boolean): string[] {
 /** A grid line and a number for each level, numbers under the steps, and what both axes say. */
 function axes(x: Scale, y: Scale, steps: readonly number[], levels: readonly number[], label: string): string[] {
   const digits = Math.max(...levels.map((level) => (String(level).split('.')[1] ?? '').length));
+  const ends = `x1="${plot.left}" x2="${plot.right}"`;
   const middle = px((plot.top + plot.bottom) / 2);
   return [
     ...levels.map((level) => {
       const at = px(y(level));
-      const line = `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/>`;
+      const line = `<line class="grid" ${ends} y1="${at}" y2="${at}"/>`;
       return `${line}<text x="${plot.left - 10}" y="${at}" dy="4.5" text-anchor="end">${level.toFixed(digits)}</text>`;
     }),
-    `<line class="grid" stroke-width="2" x1="${plot.left}" x2="${plot.right}" y1="${plot.bottom}" y2="${plot.bottom}"/>`,
+    `<line class="grid" stroke-width="2" ${ends} y1="${plot.bottom}" y2="${plot.bottom}"/>`,
     ...steps.map((step) => `<text x="${px(x(step))}" y="${plot.bottom + 21}" text-anchor="middle">${step}</text>`),
     `<text x="${px((plot.left + plot.right) / 2)}" y="${height - 16}" text-anchor="middle">step</text>`,
     `<text transform="translate(22 ${middle}) rotate(-90)" text-anchor="middle">${escaped(label)}</text>`,

@@ -3,9 +3,10 @@
  *
  *     MFU = tokens/s x (6 N + 12 L D T) / peak
  *
- * Each of N parameters costs a token a multiplication and an addition forward and twice that backward, 6 in all. Attention
- * adds for each of L layers of width D, at T tokens of context, 2 x 2 D T forward and twice that backward: 12 D T (PaLM,
- * arXiv 2204.02311, appendix B, counts so; a causal mask's saving is not deducted, and recomputation doesn't count).
+ * Each of N parameters costs a token a multiplication and an addition forward and twice that backward, 6 in all.
+ * Attention adds for each of L layers of width D, at T tokens of context, 2 x 2 D T forward and twice that backward:
+ * 12 D T. So counts PaLM (arXiv 2204.02311, appendix B); what a causal mask saves is not deducted, and recomputation
+ * doesn't count.
  */
 
 export interface ModelSize {

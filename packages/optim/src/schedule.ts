@@ -36,8 +36,8 @@ function heightAt(progress: number, step: number, s: Schedule): number {
     case 'cosine':
       return (1 + Math.cos(Math.PI * progress)) / 2;
     case 'wsd': {
-      const falling = Math.max(1, s.steps * s.decayFraction);
-      return Math.min(1, (s.steps - step) / falling);
+      const falling = Math.max(1, Math.min(s.steps * s.decayFraction, s.steps - s.warmupSteps));
+      return Math.min(1, Math.max(0, s.steps - step) / falling);
     }
   }
 }

@@ -57,18 +57,16 @@ test('no rate is above the peak or below zero, in the run or after it', () => {
 test('after warm-up the rate only falls, without jumps, to finalFraction of the peak', () => {
   fc.assert(
     fc.property(schedules, (s) => {
-      const left = s.steps - s.warmupSteps;
+      const left = Math.max(1, s.steps - s.warmupSteps);
       const rates = Array.from({ length: left + 1 }, (_, i) => learningRateAt(s.warmupSteps + i, s) / s.learningRate);
-      // The steepest: a cosine's middle, π / 2 times as steep as a line over the same steps.
-      const falling = s.schedule === 'wsd' ? Math.max(1, Math.min(left, s.steps * s.decayFraction)) : Math.max(1, left);
-      for (const [i, rate] of rates.entries()) {
-        const before = i === 0 ? 1 : (rates[i - 1] as number);
-        expect(rate).toBeLessThanOrEqual(before + 1e-12);
-        expect(before - rate).toBeLessThanOrEqual(Math.PI / 2 / falling + 1e-12);
-      }
-      const end = s.schedule === 'constant' || left === 0 ? 1 : s.finalFraction;
-      expect(rates[left]).toBeCloseTo(end, 9);
+      const falls = rates.map((rate, i) => (rates[i - 1] ?? 1) - rate);
+      // The steepest is a cosine in its middle, π / 2 times as steep as a line over the same steps.
+      const falling = s.schedule === 'wsd' ? Math.max(1, Math.min(left, s.steps * s.decayFraction)) : left;
+      expect(Math.min(...falls)).toBeGreaterThanOrEqual(-1e-12);
+      expect(Math.max(...falls)).toBeLessThanOrEqual(Math.PI / 2 / falling + 1e-12);
+      if (s.warmupSteps < s.steps)
+        expect(rates[left]).toBeCloseTo(s.schedule === 'constant' ? 1 : s.finalFraction, 9);
     }),
-    { numRuns: 300 },
+    { numRuns: 1000 },
   );
 });

@@ -29,7 +29,7 @@ const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24];
 const PARITY = 0x1bd11bda;
 
 /** Encrypts the counter (c0, c1) under `key` and writes the two words of cipher text to out[at] and out[at + 1]. */
-function threefry(key: Key, c0: number, c1: number, out: Uint32Array, at: number): void {
+export function threefry(key: Key, c0: number, c1: number, out: Uint32Array, at: number): void {
   const keys = [key[0], key[1], key[0] ^ key[1] ^ PARITY];
   let x0 = (c0 + key[0]) | 0;
   let x1 = (c1 + key[1]) | 0;

@@ -111,7 +111,8 @@ export interface Run {
 export function shapeOf(config: Settings, tokenizer: Tokenizer): LlamaConfig {
   const named = MODELS[config.model] as LlamaConfig;
   const { layers = named.layers, dim = named.dim, heads = named.heads, ffn = named.ffn } = config;
-  const { kvHeads = config.heads ? heads : named.kvHeads, vocabulary = named.vocabulary || tokenizer.vocabularySize } = config;
+  const { kvHeads = config.heads ? heads : named.kvHeads, vocabulary = named.vocabulary || tokenizer.vocabularySize } =
+    config;
   return { ...named, layers, dim, heads, kvHeads, headDim: dim / heads, ffn, vocabulary };
 }
 
@@ -133,7 +134,9 @@ export async function prepare(config: Settings, say: (line: string) => void): Pr
   const model = createLlama(shape, { initialize: initialWeights(seed, shape), dtype, recompute });
   const millions = (parameterCount(shape) / 1e6).toFixed(2);
   say(`${config.model}: ${millions} M parameters, ${config.precision}, on ${backend.description}`);
-  say(`${config.data}: ${text.train.count} tokens to train on, ${text.validation.count} to validate, ${tokenizer.name}`);
+  say(
+    `${config.data}: ${text.train.count} tokens to train on, ${text.validation.count} to validate, ${tokenizer.name}`,
+  );
   return { config, backend, tokenizer, text, model };
 }
 
@@ -170,14 +173,15 @@ export async function train(run: Run, log: RunLog, stop: AbortSignal): Promise<n
     const learningRate = learningRateAt(step, config);
     const loss = await accumulateGradients(run, step);
     const gradNorm = Math.sqrt(await numberOf(squaredNorm(model.parameters)));
-    if (!Number.isFinite(loss)) throw new UserError(`the loss of step ${step + 1} is ${loss}: use a smaller learningRate`);
+    if (!Number.isFinite(loss))
+      throw new UserError(`the loss of step ${step + 1} is ${loss}: use a smaller learningRate`);
     optimizer.update(learningRate, clipFactor(gradNorm, config.clip));
     const milliseconds = performance.now() - last;
     const tokensPerSecond = (1000 * tokensPerStep) / milliseconds;
     const mfu = mfuOf(tokensPerSecond, size, peakFlops(run.backend.description, config.precision));
     const memoryBytes = memory().peakBytes;
     log.step({ step: step + 1, loss, gradNorm, learningRate, tokensPerSecond, milliseconds, memoryBytes, mfu });
-    const due = (every: number) => step + 1 === config.steps || stop.aborted || (every > 0 && (step + 1) % every === 0);
+    const due = (every: number) => step + 1 === config.steps || (every > 0 && (step + 1) % every === 0);
     if (due(config.evalEvery)) {
       validation = await validate(run);
       log.validation({ step: step + 1, loss: validation, bitsPerByte: bitsPerByte(validation, run) });
@@ -225,7 +229,8 @@ export async function validate({ config, text, model }: Run): Promise<number> {
 }
 
 /** Comparable between tokenizers: how many bits the model needs for a byte of the text. */
-const bitsPerByte = (nats: number, { text }: Run): number => (nats * text.validation.count) / text.validation.bytes / Math.LN2;
+const bitsPerByte = (nats: number, { text }: Run): number =>
+  (nats * text.validation.count) / text.validation.bytes / Math.LN2;
 
 /** `prompt` and what the model makes of it, sampleTokens tokens long, each drawn from softmax(logits / temperature). */
 export async function sample({ config, tokenizer, model }: Run, prompt: string): Promise<string> {
@@ -248,8 +253,11 @@ function pickToken(logits_V: ArrayLike<number>, temperature: number, draw: numbe
   if (temperature === 0) return logits.indexOf(largest);
   const weights = logits.map((logit) => Math.exp((logit - largest) / temperature));
   let left = draw * weights.reduce((a, b) => a + b);
-  const chosen = weights.findIndex((weight) => (left -= weight) < 0);
-  return chosen >= 0 ? chosen : logits.indexOf(largest);
+  for (const [token, weight] of weights.entries()) {
+    left -= weight;
+    if (left < 0) return token;
+  }
+  return logits.indexOf(largest); // rounding left a crumb
 }
 
 // ## The command
@@ -259,9 +267,9 @@ async function main(): Promise<void> {
   const config = readConfig({ schema: settings, argv: process.argv.slice(2), name: 'npm start --', usage });
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(signal));
+  const run = await prepare(config, console.log);
   const { steps, metrics, curve, model, data } = config;
   const log = openRunLog({ title: `${model} on ${data}`, steps, metrics, curve });
-  const run = await prepare(config, log.say);
   await train(run, log, stop.signal);
   log.close();
   run.text.close();

@@ -1,0 +1,173 @@
+import { memory, resetPeak } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type AttentionOptions, causalAttention } from '../src/index.ts';
+import {
+  BFLOAT16,
+  checkBfloat16,
+  checkLayer,
+  expectClose,
+  expectNoLeak,
+  FLOAT32,
+  onBackends,
+  randn,
+  useBackend,
+} from './helpers.ts';
+
+/** B sequences, G key and value heads, R query heads for each, T tokens, K dimensions. */
+interface Shape {
+  readonly B: number;
+  readonly G: number;
+  readonly R: number;
+  readonly T: number;
+  readonly K: number;
+}
+
+const shapes = (shortest: number, longest: number): fc.Arbitrary<Shape> =>
+  fc.record({
+    B: fc.integer({ min: 1, max: 3 }),
+    G: fc.integer({ min: 1, max: 2 }),
+    R: fc.integer({ min: 1, max: 3 }),
+    T: fc.integer({ min: shortest, max: longest }),
+    K: fc.constantFrom(2, 4, 6, 8),
+  });
+
+const inputsOf = ({ B, G, R, T, K }: Shape): tf.Tensor[] => [
+  randn('q', [B, G * R, T, K]),
+  randn('k', [B, G, T, K]),
+  randn('v', [B, G, T, K]),
+];
+
+/** The textbook: every head's own copy of keys and values, the whole [T, T] of scores, those of the future far below 0. */
+const reference =
+  ({ B, G, R, T, K }: Shape) =>
+  ([q, k, v]: tf.Tensor[]): tf.Tensor => {
+    const repeated = (x: tf.Tensor) =>
+      tf.reshape(tf.mul(tf.reshape(x, [B * G, 1, T * K]), tf.ones([1, R, 1])), [B, G * R, T, K]);
+    const scores = tf.div(tf.matMul(q as tf.Tensor, repeated(k as tf.Tensor), false, true), Math.sqrt(K));
+    const future = tf.sub(1, tf.linalg.bandPart(tf.ones([T, T]), -1, 0));
+    return tf.matMul(tf.softmax(tf.sub(scores, tf.mul(future, 1e9))), repeated(v as tf.Tensor));
+  };
+
+/** At most 16 queries in a tile: the smallest there is. */
+const SMALL_TILES = { tileBytes: 1 };
+
+onBackends(() => {
+  test('attention is softmax(q · kᵀ / √K) · v over the past, with its gradients, for any ratio of heads', async () => {
+    await fc.assert(
+      fc.asyncProperty(shapes(2, 17), async (shape) => {
+        await checkLayer({ layer: causalAttention(), inputs: inputsOf(shape), reference: reference(shape) });
+      }),
+      { numRuns: 250, seed: 7 },
+    );
+  });
+
+  test('the same in several tiles, with probabilities kept or computed again', async () => {
+    await fc.assert(
+      fc.asyncProperty(shapes(18, 50), fc.constantFrom(0, 2 ** 20), async (shape, keepBytes) => {
+        const layer = causalAttention({ ...SMALL_TILES, keepBytes });
+        await checkLayer({ layer, inputs: inputsOf(shape), reference: reference(shape) });
+      }),
+      { numRuns: 250, seed: 7 },
+    );
+  });
+
+  test('probabilities computed again give the very same bits as kept ones', async () => {
+    const shape = { B: 2, G: 2, R: 3, T: 37, K: 8 };
+    const inputs = inputsOf(shape);
+    for (const tiles of [{}, SMALL_TILES]) {
+      const kept = await valuesOf(inputs, tiles);
+      expect(await valuesOf(inputs, { ...tiles, keepBytes: 0 })).toEqual(kept);
+    }
+    tf.dispose(inputs);
+  });
+
+  test('every length from 1 to 70 is covered by its tiles', async () => {
+    for (let T = 1; T <= 70; T++) {
+      const inputs = inputsOf({ B: 1, G: 1, R: 2, T, K: 2 });
+      const [one, several] = [await outputOf(inputs, {}), await outputOf(inputs, SMALL_TILES)];
+      await expectClose(several, one, FLOAT32, `T = ${T}`);
+      tf.dispose([...inputs, one, several]);
+    }
+  });
+
+  test('a token sees no other that comes after it', async () => {
+    const shape = { B: 1, G: 1, R: 2, T: 20, K: 4 };
+    const inputs = inputsOf(shape);
+    const changed = inputs.map((x) => tf.tidy(() => tf.concat([tf.slice(x, [0, 0, 0, 0], [-1, -1, 13, -1]), randn('other', [1, x.shape[1] as number, 7, 4])], 2))); // biome-ignore format: FIXME
+    for (const options of [{}, SMALL_TILES]) {
+      const [before, after] = [await outputOf(inputs, options), await outputOf(changed, options)];
+      const past = [before, after].map((o) => tf.slice(o, [0, 0, 0, 0], [-1, -1, 13, -1]));
+      expect(await past[1]?.data()).toEqual(await past[0]?.data());
+      tf.dispose([before, after, ...past]);
+    }
+    tf.dispose([...inputs, ...changed]);
+  });
+
+  test('a single token attends to itself: o = v, and no gradient reaches q and k', async () => {
+    const inputs = inputsOf({ B: 2, G: 1, R: 2, T: 1, K: 4 });
+    const [o, pull] = await causalAttention()(inputs);
+    const gradients = await pull(o);
+    const v = tf.tidy(() => tf.add(inputs[2] as tf.Tensor, tf.zeros(o.shape)));
+    expect(await o.data()).toEqual(await v.data());
+    // dP and D are the same product, added up in another order: their difference is rounding, below 1e-6 for four terms.
+    for (const d of gradients.slice(0, 2)) for (const x of await d.data()) expect(Math.abs(x)).toBeLessThan(1e-6);
+    tf.dispose([...inputs, o, v, ...gradients]);
+  });
+
+  test('scores in the hundreds neither overflow nor make NaN', async () => {
+    const shape = { B: 1, G: 1, R: 1, T: 6, K: 4 };
+    const [q, k, v] = inputsOf(shape) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const large = tf.mul(q, 1000);
+    const [o, pull] = await causalAttention()([large, k, v]);
+    const wanted = tf.tidy(() => reference(shape)([large, k, v]));
+    await expectClose(o, wanted, 1e-4, 'o'); // scores of 1,000 are rounded at 6e-5, and e to that power is off as much
+    const gradients = await pull(v);
+    for (const d of gradients) expect((await d.data()).every(Number.isFinite)).toBe(true);
+    tf.dispose([q, k, v, large, o, wanted, ...gradients]);
+  });
+});
+
+async function outputOf(inputs: tf.Tensor[], options: AttentionOptions): Promise<tf.Tensor> {
+  const [o, pull] = await causalAttention(options)(inputs);
+  pull.drop();
+  return o;
+}
+
+/** o, dq, dk and dv as plain arrays. */
+async function valuesOf(inputs: tf.Tensor[], options: AttentionOptions): Promise<ArrayLike<number>[]> {
+  const [o, pull] = await causalAttention(options)(inputs);
+  const gradients = await pull(o);
+  const values = await Promise.all([o, ...gradients].map((x) => x.data()));
+  tf.dispose([o, ...gradients]);
+  return values;
+}
+
+test('4,096 tokens need some tiles of 16 MiB, where all scores would take 512 MiB', async () => {
+  await useBackend('cpu');
+  const inputs = inputsOf({ B: 1, G: 2, R: 4, T: 4096, K: 32 });
+  await expectNoLeak(async () => {
+    resetPeak();
+    const before = memory().peakBytes;
+    const [o, pull] = await causalAttention({ tileBytes: 16 * 2 ** 20 })(inputs);
+    const forward = memory().peakBytes - before;
+    const gradients = await pull(o);
+    const backward = memory().peakBytes - before;
+    console.log(forward / 2 ** 20, backward / 2 ** 20);
+    expect(forward).toBeLessThan(100 * 2 ** 20);
+    expect(backward).toBeLessThan(200 * 2 ** 20);
+    tf.dispose([o, ...gradients]);
+  });
+  tf.dispose(inputs);
+});
+
+test('in bfloat16, with the softmax in float32', async () => {
+  await useBackend('cpu');
+  for (const options of [{}, { ...SMALL_TILES, keepBytes: 0 }])
+    await checkBfloat16({
+      layer: () => causalAttention(options),
+      inputs: inputsOf({ B: 1, G: 1, R: 2, T: 18, K: 4 }),
+      tolerance: 4 * BFLOAT16,
+    });
+});

@@ -1,0 +1,123 @@
+import { cast, dtypeOf } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { crossEntropy, crossEntropyLoss, type Layer, Parameter } from '../src/index.ts';
+import {
+  BFLOAT16,
+  checkLayer,
+  expectClose,
+  expectNoLeak,
+  FLOAT32,
+  integers,
+  onBackends,
+  parameter,
+  randn,
+  useBackend,
+} from './helpers.ts';
+
+/** crossEntropy against fixed targets as a layer: its value is the loss, 0-d, and dy the loss's weight. */
+const loss =
+  (w_VD: Parameter, targets: tf.Tensor, chunkBytes?: number): Layer<readonly tf.Tensor[]> =>
+  async ([x]) => {
+    const [value, pull] = await crossEntropy(w_VD, chunkBytes)(x as tf.Tensor, targets);
+    const backward = async (dy: tf.Tensor) => [await pull((await dy.data())[0] as number)];
+    return [value, Object.assign(backward, { drop: pull.drop })];
+  };
+
+const reference =
+  (targets: tf.Tensor) =>
+  ([x]: tf.Tensor[], [w]: tf.Tensor[]): tf.Tensor => {
+    const logP = tf.logSoftmax(tf.matMul(x as tf.Tensor, w as tf.Tensor, false, true));
+    const oneHot = tf.oneHot(targets.flatten().toInt() as tf.Tensor1D, (w as tf.Tensor).shape[0] as number).toFloat();
+    return tf.neg(tf.mean(tf.sum(tf.mul(oneHot, logP), 1)));
+  };
+
+/** Chunks of two tokens for a vocabulary of V. */
+const twoTokens = (V: number): number => 2 * 4 * V;
+
+onBackends(() => {
+  test('crossEntropy is the mean of -log softmax at the targets, with its gradients, in one chunk or many', async () => {
+    const [N, V, D] = [fc.integer({ min: 1, max: 9 }), fc.integer({ min: 2, max: 30 }), fc.integer({ min: 1, max: 9 })];
+    await fc.assert(
+      fc.asyncProperty(N, V, D, fc.boolean(), async (N, V, D, whole) => {
+        const w_VD = parameter('w', [V, D]);
+        const targets = tf.tensor1d(integers('targets', N, V), 'int32');
+        await checkLayer({
+          layer: loss(w_VD, targets, whole ? undefined : twoTokens(V)),
+          inputs: [randn('x', [N, D])],
+          parameters: [w_VD],
+          reference: reference(targets),
+        });
+        targets.dispose();
+      }),
+      { numRuns: 250, seed: 7 },
+    );
+  });
+
+  test('every token may have the same target, and targets may have any shape', async () => {
+    const w_VD = parameter('w', [5, 3]);
+    const targets = tf.fill([2, 3], 4, 'int32');
+    await checkLayer({
+      layer: loss(w_VD, targets, twoTokens(5)),
+      inputs: [randn('x', [6, 3])],
+      parameters: [w_VD],
+      reference: reference(targets),
+    });
+    targets.dispose();
+  });
+
+  test('logits of ±200 give the right loss and finite gradients', async () => {
+    // x is [1, 0] or [0, 1], so that a token's logits are a column of w.
+    const w_VD = new Parameter('w', tf.tensor2d([[200, -200], [-200, 200], [0, 199]])); // biome-ignore format: rows
+    const x_ND = tf.tensor2d([[1, 0], [1, 0], [0, 1], [0, 1]]); // biome-ignore format: rows
+    const targets = tf.tensor1d([0, 1, 0, 2], 'int32');
+    const [value, pull] = await crossEntropy(w_VD)(x_ND, targets);
+    const wanted = (0 + 400 + (400 + Math.log1p(Math.exp(-1))) + (1 + Math.log1p(Math.exp(-1)))) / 4;
+    expect((await value.data())[0]).toBeCloseTo(wanted, 4); // some hundreds, with 24 bits
+    const dx_ND = await pull(1);
+    for (const d of [dx_ND, w_VD.grad as tf.Tensor]) expect((await d.data()).every(Number.isFinite)).toBe(true);
+    tf.dispose([x_ND, targets, value, dx_ND]);
+    w_VD.dispose();
+  });
+
+  test('the loss alone, for validation, has the same bits, whatever the chunks', async () => {
+    const [w, x, targets] = [randn('w', [11, 4]), randn('x', [7, 4]), tf.tensor1d(integers('t', 7, 11), 'int32')];
+    const w_VD = new Parameter('w', w);
+    for (const chunkBytes of [twoTokens(11), 1, undefined]) {
+      const [value, pull] = await crossEntropy(w_VD, chunkBytes)(x, targets);
+      pull.drop();
+      const alone = await expectNoLeakOfOne(() => crossEntropyLoss(w, x, targets, chunkBytes));
+      expect(alone).toBe((await value.data())[0]);
+      value.dispose();
+    }
+    tf.dispose([x, targets]);
+    w_VD.dispose();
+  });
+});
+
+/** The number in the 0-d tensor that `make` makes, which must be the only tensor it leaves. */
+const expectNoLeakOfOne = (make: () => tf.Tensor): Promise<number> =>
+  expectNoLeak(async () => {
+    const x = make();
+    const [value] = await x.data();
+    x.dispose();
+    return value as number;
+  });
+
+test('in bfloat16 the softmax and the sum of losses are float32, dx is bfloat16, dw float32', async () => {
+  await useBackend('cpu');
+  const [N, V, D] = [6, 20, 8];
+  const targets = tf.tensor1d(integers('targets', N, V), 'int32');
+  const rounded = [randn('x', [N, D]), randn('w', [V, D])].map((x) => cast(x, 'bfloat16'));
+  const run = async (dtype: 'bfloat16' | 'float32') => {
+    const [x_ND, w] = rounded.map((x) => cast(x, dtype)) as [tf.Tensor, tf.Tensor];
+    const w_VD = new Parameter('w', w);
+    const [value, pull] = await crossEntropy(w_VD, twoTokens(V))(x_ND, targets);
+    return [value, await pull(0.5), w_VD.grad as tf.Tensor] as const;
+  };
+  const [narrow, wide] = [await run('bfloat16'), await run('float32')];
+  expect(narrow.map(dtypeOf)).toEqual(['float32', 'bfloat16', 'float32']);
+  for (const [i, tolerance] of [BFLOAT16, 4 * BFLOAT16, 4 * BFLOAT16].entries())
+    await expectClose(narrow[i] as tf.Tensor, wide[i] as tf.Tensor, tolerance, `result ${i}`);
+});

@@ -1,0 +1,86 @@
+import { cast } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { embedding, type Layer, Parameter } from '../src/index.ts';
+import { checkBfloat16, checkLayer, integers, onBackends, parameter, randn, useBackend } from './helpers.ts';
+
+/** embedding(table) on fixed ids, as a layer of no inputs: it has gradients by the table alone. */
+const lookup =
+  (table_VD: Parameter, ids: tf.Tensor): Layer<readonly tf.Tensor[]> =>
+  async () => {
+    const [x_ND, pull] = await embedding(table_VD)(ids);
+    const backward = async (dx_ND: tf.Tensor) => {
+      await pull(dx_ND);
+      return [];
+    };
+    return [x_ND, Object.assign(backward, { drop: pull.drop })];
+  };
+
+onBackends(() => {
+  test('embedding is a one-hot product, and its gradient is that of tf.grads', async () => {
+    const side = fc.integer({ min: 1, max: 12 });
+    await fc.assert(
+      fc.asyncProperty(side, fc.integer({ min: 2, max: 12 }), side, async (N, V, D) => {
+        const table_VD = parameter('table', [V, D]);
+        const ids = tf.tensor1d(integers('ids', N, V), 'int32');
+        await checkLayer({
+          layer: lookup(table_VD, ids),
+          inputs: [],
+          parameters: [table_VD],
+          reference: (_, [w]) => tf.matMul(tf.oneHot(ids, V).toFloat(), w as tf.Tensor),
+        });
+        ids.dispose();
+      }),
+      { numRuns: 250, seed: 7 },
+    );
+  });
+
+  test('ids of any shape are read row by row', async () => {
+    const table_VD = parameter('table', [7, 2]);
+    const ids = tf.tensor2d(integers('ids', 6, 7), [2, 3], 'int32');
+    const flat = ids.flatten();
+    await checkLayer({
+      layer: lookup(table_VD, ids),
+      inputs: [],
+      parameters: [table_VD],
+      reference: (_, [w]) => tf.matMul(tf.oneHot(flat as tf.Tensor1D, 7).toFloat(), w as tf.Tensor),
+    });
+    tf.dispose([ids, flat]);
+  });
+
+  test('a token that occurs twice gets the sum, one that does not occur gets zero', async () => {
+    const table_VD = parameter('table', [4, 2]);
+    const ids = tf.tensor1d([2, 0, 2], 'int32');
+    const [x_ND, pull] = await embedding(table_VD)(ids);
+    const dx_ND = tf.tensor2d([[1, 2], [3, 4], [10, 20]]); // biome-ignore format: rows
+    await pull(dx_ND);
+    expect(await table_VD.grad?.array()).toEqual([[3, 4], [0, 0], [11, 22], [0, 0]]); // biome-ignore format: rows
+    tf.dispose([ids, x_ND, dx_ND]);
+    table_VD.dispose();
+  });
+});
+
+test('in bfloat16, rows are exact, and a token that occurs once has its exact gradient', async () => {
+  await useBackend('cpu');
+  const ids = tf.tensor1d([3, 0, 5], 'int32');
+  await checkBfloat16({
+    layer: ([w]) => lookup(w as Parameter, ids),
+    inputs: [],
+    weights: [randn('table', [6, 4])],
+    tolerance: 0,
+  });
+  ids.dispose();
+});
+
+test('in bfloat16, the gradient of a token that occurs a thousand times is added up in float32', async () => {
+  await useBackend('cpu');
+  const table_VD = new Parameter('table', tf.tidy(() => cast(randn('table', [2, 1]), 'bfloat16')));
+  const ids = tf.zeros([1000], 'int32');
+  const [x_ND, pull] = await embedding(table_VD)(ids);
+  const dx_ND = tf.tidy(() => cast(tf.ones([1000, 1]), 'bfloat16'));
+  await pull(dx_ND);
+  expect(Array.from((await table_VD.grad?.data()) ?? [])).toEqual([1000, 0]); // in bfloat16, 256 + 1 is 256
+  tf.dispose([ids, x_ND, dx_ND]);
+  table_VD.dispose();
+});

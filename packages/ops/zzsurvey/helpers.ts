@@ -1,0 +1,253 @@
+/**
+ * How every operation is tested, on TensorFlow ('cpu') and on wasm, in one process.
+ *
+ * `checkLayer` holds a layer against a plain reference written with tf.* functions:
+ *
+ *   y, dx, dw        against the reference and its tf.grads
+ *   dx, dw           at a few random places against central differences of the layer's own forward
+ *   tensors, bytes   back to where they were, whether the pullback is called or dropped
+ *
+ * Inputs are normal random numbers, named, so that every test sees the same ones on every backend.
+ */
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { cast, type DType, dtypeOf, keyOf, memory, normals, openBackend, randomWords, read } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+const worst = new Map<string, [number,string]>();
+afterAll(() => console.log([...worst].map((x) => x.flat().join(' | ')).join('\n')));
+function rec(k: string, e: number, info: string) { k = `${expect.getState().currentTestName} :: ${k}`; if (!(e <= (worst.get(k)?.[0] ?? -1))) worst.set(k, [e, info]); }
+import { type Layer, Parameter } from '../src/index.ts';
+
+// ## Backends
+
+export type BackendName = 'cpu' | 'wasm';
+
+/** Makes a backend tfjs's; the next call may ask for the other one, which `openBackend` alone would refuse. */
+export async function useBackend(name: BackendName): Promise<void> {
+  await openBackend({ device: 'cpu' });
+  if (name === 'cpu') {
+    await tf.setBackend('tensorflow');
+    return;
+  }
+  const wasm = await import('@tensorflow/tfjs-backend-wasm');
+  const folder = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json'));
+  if (tf.findBackend('wasm') === null) wasm.setWasmPaths(`${folder}/dist/`);
+  await tf.setBackend('wasm');
+}
+
+/** The tests that `define` makes, once on each backend. */
+export function onBackends(define: (name: BackendName) => void): void {
+  describe.each(['cpu', 'wasm'] as const)('%s', (name) => {
+    beforeAll(() => useBackend(name));
+    define(name);
+  });
+}
+
+// ## Random inputs
+
+/** Normal numbers; the same for the same name and shape. */
+export const randn = (name: string, shape: number[], std = 1): Tensor =>
+  tf.tensor(normals(keyOf(1, `${name} ${shape}`), 0, size(shape), std), shape, 'float32');
+
+/** A parameter of normal numbers. */
+export const parameter = (name: string, shape: number[], std = 1): Parameter =>
+  new Parameter(name, randn(name, shape, std));
+
+/** `count` integers below `below`, as a plain array. */
+export const integers = (name: string, count: number, below: number): number[] =>
+  Array.from(randomWords(keyOf(1, name), 0, count), (word) => word % below);
+
+const size = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
+
+// ## Comparing
+
+/** The largest difference, as a part of the largest element of `expected`. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(actual.length).toBe(expected.length);
+  let [difference, largest] = [0, 0];
+  for (let i = 0; i < expected.length; i++) {
+    const gap = Math.abs((actual[i] as number) - (expected[i] as number));
+    difference = Math.max(difference, Number.isNaN(gap) ? Number.POSITIVE_INFINITY : gap);
+    largest = Math.max(largest, Math.abs(expected[i] as number));
+  }
+  return difference === 0 ? 0 : difference / largest;
+}
+
+/** Fails unless the shapes are equal and no element is further off than `tolerance` of the largest. */
+export async function expectClose(actual: Tensor, expected: Tensor, tolerance: number, what: string): Promise<void> {
+  expect(actual.shape, what).toEqual(expected.shape);
+  const error = relativeError(await read(actual), await read(expected));
+  rec(what, error, String(actual.shape));
+}
+
+/** Runs `work` and fails unless tensors and bytes are afterwards what they were before. */
+export async function expectNoLeak<R>(work: () => Promise<R>): Promise<R> {
+  const before = memory();
+  const result = await work();
+  const after = memory();
+  expect({ tensors: after.tensors, bytes: after.bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
+  return result;
+}
+
+// ## Checking a layer
+
+export interface Check {
+  readonly layer: Layer<readonly Tensor[]>;
+  /** The inputs by which the layer has a gradient. checkLayer frees them, and the parameters. */
+  readonly inputs: Tensor[];
+  readonly parameters?: Parameter[];
+  /** The same function, in tf.* functions that tf.grads can differentiate. */
+  readonly reference: (inputs: Tensor[], weights: Tensor[]) => Tensor;
+}
+
+/** A layer of one tensor as a layer of a tuple of one. */
+export const single =
+  (layer: Layer): Layer<readonly Tensor[]> =>
+  async ([x]) => {
+    const [y, pull] = await layer(x as Tensor);
+    const backward = async (dy: Tensor) => [await pull(dy)];
+    return [y, Object.assign(backward, { drop: pull.drop })];
+  };
+
+/** FIXME */
+export const FLOAT32 = 2e-6;
+
+/** Checks all that the head of this file lists. */
+export async function checkLayer(check: Check): Promise<void> {
+  await expectNoLeak(() => compare(check));
+  await expectNoLeak(async () => {
+    const [y, pull] = await check.layer(check.inputs);
+    pull.drop();
+    y.dispose();
+  });
+  tf.dispose(check.inputs);
+  for (const p of check.parameters ?? []) p.dispose();
+}
+
+async function compare(check: Check): Promise<void> {
+  const { inputs, parameters = [], reference } = check;
+  const { y, dy, gradients } = await runLayer(check);
+  const args = [...inputs, ...parameters.map((p) => p.value)];
+  const call = (...xs: Tensor[]) => reference(xs.slice(0, inputs.length), xs.slice(inputs.length));
+  const expectedY = tf.tidy(() => call(...args));
+  const expected = tf.tidy(() => tf.grads(call)(args, dy));
+  await expectClose(y, expectedY, FLOAT32, 'y');
+  for (const [i, gradient] of gradients.entries()) {
+    await expectClose(gradient, expected[i] as Tensor, FLOAT32, `gradient ${i}`);
+    await checkDifferences(check, i, gradient, dy);
+  }
+  tf.dispose([y, dy, expectedY, ...expected, ...gradients]);
+}
+
+/**
+ * Forward, and backward of a random dy, rounded to `precision`: the gradients are those of the inputs, then those of the
+ * parameters. The caller owns all.
+ */
+async function runLayer({ layer, inputs, parameters = [] }: Omit<Check, 'reference'>, precision: DType = 'float32') {
+  const [y, pull] = await layer(inputs);
+  const dy = tf.tidy(() => cast(cast(randn('dy', y.shape), precision), dtypeOf(y)));
+  const dxs = await pull(dy);
+  return { y, dy, gradients: [...dxs, ...parameters.map(takeGradient)] };
+}
+
+function takeGradient(p: Parameter): Tensor {
+  const { grad } = p;
+  if (!grad) throw new Error(`${p.name} got no gradient`);
+  p.grad = undefined;
+  return grad;
+}
+
+// ## Central differences
+
+const PLACES = 3;
+const H = 2 ** -5;
+const DIFFERENCES = 1e-4;
+
+/**
+ * Moves one element of argument i (an input, or a parameter's weight) up and down and looks how far Σ y · dy goes:
+ *
+ *   (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h = f'(x) + O(h⁴)
+ *
+ * With h = 1/32 the roundings of y cost some 6e-8 / h = 2e-6 for each element, and h⁴ f⁽⁵⁾ / 30 is below 1e-7 f⁽⁵⁾.
+ */
+async function checkDifferences(check: Check, i: number, gradient: Tensor, dy: Tensor): Promise<void> {
+  const { inputs, parameters = [] } = check;
+  const original = inputs[i] ?? (parameters[i - inputs.length] as Parameter).value;
+  const values = await original.data();
+  const slopes = await gradient.data();
+  const weights = await dy.data();
+  const largest = slopes.reduce((most, slope) => Math.max(most, Math.abs(slope)), 0);
+  for (const place of integers(`places ${i} ${original.shape}`, PLACES, values.length)) {
+    const at = async (steps: number) => {
+      const moved = Float32Array.from(values);
+      moved[place] = (values[place] as number) + steps * H;
+      return forwardWith(check, i, tf.tensor(moved, original.shape));
+    };
+    const [down2, down1, up1, up2] = [await at(-2), await at(-1), await at(1), await at(2)];
+    let slope = 0;
+    for (const [j, weight] of weights.entries()) {
+      const [near, far] = [v(up1, j) - v(down1, j), v(up2, j) - v(down2, j)];
+      slope += (weight * (8 * near - far)) / (12 * H);
+    }
+    const error = Math.abs(slope - (slopes[place] as number)) / largest;
+    rec('diff '+i, error, `${original.shape} ${largest}`);
+  }
+}
+const v = (values: ArrayLike<number>, j: number): number => values[j] as number;
+
+/** The layer's value with `moved`, which this frees, in place of argument i. */
+async function forwardWith({ layer, inputs, parameters = [] }: Check, i: number, moved: Tensor) {
+  const changed = parameters[i - inputs.length];
+  const original = changed?.value;
+  if (changed) changed.value = moved;
+  const [y, pull] = await layer(inputs.map((x, j) => (j === i ? moved : x)));
+  if (changed && original) changed.value = original;
+  pull.drop();
+  const values = await y.data();
+  tf.dispose([y, moved]);
+  return values;
+}
+
+// ## bfloat16
+
+export interface Bfloat16Check {
+  /** The layer with these weights, and other tensors that it needs in this dtype. */
+  readonly layer: (weights: Parameter[], dtype: DType) => Layer<readonly Tensor[]>;
+  readonly inputs: Tensor[];
+  readonly weights?: Tensor[];
+  /** How far y and the gradients may be from float32's, in parts of the largest element. */
+  readonly tolerance: number;
+}
+
+/** bfloat16 has 8 bits: rounding once changes a number by at most 2^-8 = 0.4% of itself. */
+export const BFLOAT16 = 2 ** -8;
+
+/**
+ * Runs a layer in bfloat16, and in float32 on the very same (rounded) numbers: y and the gradients by the inputs must be
+ * bfloat16, those by the weights float32, all close to float32's. Frees inputs and weights.
+ */
+export async function checkBfloat16({ layer, inputs, weights = [], tolerance }: Bfloat16Check): Promise<void> {
+  const rounded = [...inputs, ...weights].map((x) => cast(x, 'bfloat16'));
+  tf.dispose([...inputs, ...weights]);
+  const run = async (dtype: DType) => {
+    const values = rounded.map((x) => cast(x, dtype));
+    const parameters = values.slice(inputs.length).map((value, i) => new Parameter(`w${i}`, value));
+    const xs = values.slice(0, inputs.length);
+    const result = await runLayer({ layer: layer(parameters, dtype), inputs: xs, parameters }, 'bfloat16');
+    tf.dispose([...values, result.dy]);
+    return result;
+  };
+  await expectNoLeak(async () => {
+    const [narrow, wide] = [await run('bfloat16'), await run('float32')];
+    const dtypes = [...inputs.map(() => 'bfloat16'), ...weights.map(() => 'float32')];
+    expect(dtypeOf(narrow.y)).toBe('bfloat16');
+    expect(narrow.gradients.map(dtypeOf)).toEqual(dtypes);
+    await expectClose(narrow.y, wide.y, tolerance, 'y');
+    for (const [i, gradient] of narrow.gradients.entries())
+      await expectClose(gradient, wide.gradients[i] as Tensor, tolerance, `gradient ${i}`);
+    tf.dispose([narrow.y, wide.y, ...narrow.gradients, ...wide.gradients]);
+  });
+  tf.dispose(rounded);
+}
