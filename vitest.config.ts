@@ -8,7 +8,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    reporters: ["default", "json"],
+    reporters: ['default', 'json'],
     outputFile: { json: '.results/tests.json' },
   },
 });

@@ -4,8 +4,8 @@
  *     npx nx run bench:cpu                        float32, all cores
  *     npx nx run bench:cpu -- --threads 4 --dtype bfloat16 --rounds 5
  *
- * PyTorch runs where python3 (or --python) can import torch, in its default eager mode with as many threads. The two take
- * turns, round after round, so that a machine whose speed drifts is the same for both; medians over all rounds count.
+ * PyTorch runs where python3 (or --python) can import torch, in its default eager mode with as many threads. The two
+ * take turns, round after round, so that a machine whose speed drifts is the same for both; medians of all steps count.
  */
 import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus } from 'node:os';
@@ -27,10 +27,11 @@ const settings = z.object({
 type Settings = z.infer<typeof settings>;
 
 const stories = MODELS['stories15M'] as LlamaConfig;
-// biome-ignore format: a table
+const size = { layers: 4, dim: 128, heads: 4, kvHeads: 4, headDim: 32, ffn: 384, vocabulary: 512 };
+const small = { ...stories, ...size, tied: false };
 const SHAPES: Shape[] = [
   { name: 'stories15M', config: { ...stories, tied: false }, batch: 4, seq: 256 },
-  { name: 'small', config: { ...stories, layers: 4, dim: 128, heads: 4, kvHeads: 4, headDim: 32, ffn: 384, vocabulary: 512, tied: false }, batch: 8, seq: 128 },
+  { name: 'small', config: small, batch: 8, seq: 128 },
 ];
 
 interface TorchRun {
@@ -39,7 +40,10 @@ interface TorchRun {
 }
 
 /** One turn of PyTorch; undefined where `python` can't import it. */
-function runTorch({ config, batch, seq }: Shape, { threads, torchDtype: dtype, steps, python }: Settings): TorchRun | undefined {
+function runTorch(
+  { config, batch, seq }: Shape,
+  { threads, torchDtype: dtype, steps, python }: Settings,
+): TorchRun | undefined {
   if (spawnSync(python, ['-c', 'import torch']).status !== 0) return undefined;
   const input = JSON.stringify({ ...config, batch, seq, threads, dtype, steps });
   const script = fileURLToPath(new URL('torch_step.py', import.meta.url));
@@ -85,7 +89,9 @@ async function race(shape: Shape, config: Settings): Promise<void> {
   report(`ours, ${config.dtype}`, ours);
   if (torch.length > 0) {
     report(`PyTorch ${version}, ${config.torchDtype}`, torch);
-    console.log(`  ours is ${(median(torch) / median(ours)).toFixed(2)} times as fast (medians of ${ours.length} steps)`);
+    console.log(
+      `  ours is ${(median(torch) / median(ours)).toFixed(2)} times as fast (medians of ${ours.length} steps)`,
+    );
   } else console.log(`  ${config.python} can't import torch: no comparison`);
   await profile(step);
 }
@@ -97,11 +103,17 @@ async function profile(step: () => Promise<number>): Promise<void> {
   const total = performance.now() - start;
   const inOps = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   const row = (name: string, calls: number, milliseconds: number) =>
-    console.log(`    ${name.padEnd(22)} ${String(calls).padStart(5)} ${milliseconds.toFixed(1).padStart(9)} ms ${((100 * milliseconds) / total).toFixed(1).padStart(5)} %`);
+    console.log(
+      `    ${name.padEnd(22)} ${String(calls).padStart(5)} ${milliseconds.toFixed(1).padStart(9)} ms ${((100 * milliseconds) / total).toFixed(1).padStart(5)} %`,
+    );
   console.log('  one step, op by op:');
   for (const { op, calls, milliseconds } of times.slice(0, 10)) row(op, calls, milliseconds);
   const rest = times.slice(10);
-  row('other ops', rest.reduce((sum, { calls }) => sum + calls, 0), rest.reduce((sum, { milliseconds }) => sum + milliseconds, 0));
+  row(
+    'other ops',
+    rest.reduce((sum, { calls }) => sum + calls, 0),
+    rest.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
+  );
   row('JavaScript', 0, total - inOps);
 }
 

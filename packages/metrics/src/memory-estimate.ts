@@ -7,8 +7,8 @@
  *     norms              2 D normalized + 2 D scaled       attention   q, o, merged o, k and v, and the
  *     SwiGLU             5 F: gate, up, sigmoid, silu, y               probabilities, H x T, up to 64 MiB a block
  *
- * With recomputation a block keeps its input, D, and only one block's worth of the rest is alive at a time. The head adds
- * a few chunks of logits, 64 MiB each, and the gradient of its weight once more.
+ * With recomputation a block keeps its input, D, and only one block's worth of the rest is alive at a time. The head
+ * adds a few chunks of logits, 64 MiB each, and the gradient of its weight once more.
  */
 
 export interface TrainingSize {

@@ -2,7 +2,9 @@
  * Everything that a run says, in one place: step lines and the bar on the screen, JSON lines, and at the end the curve.
  *
  *     const log = openRunLog({ steps: 500, metrics: 'out.jsonl', curve: 'loss.svg', title: 'micro on moby-dick' })
- *     log.step({ step: 1, loss: 5.55, ... });  log.validation({ step: 100, loss: 2.4, bitsPerByte: 3.46 });  log.close()
+ *     log.step({ step: 1, loss: 5.55, ... })
+ *     log.validation({ step: 100, loss: 2.4, bitsPerByte: 3.46 })
+ *     log.close()
  */
 import { writeFileSync } from 'node:fs';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
@@ -79,6 +81,8 @@ function writeCurve(path: string, svg: string): void {
   try {
     writeFileSync(path, svg);
   } catch (error) {
-    throw new UserError(`--curve ${path} can't be written (${messageOf(error)}): name a file in a folder that is there`);
+    throw new UserError(
+      `--curve ${path} can't be written (${messageOf(error)}): name a file in a folder that is there`,
+    );
   }
 }

@@ -8,7 +8,8 @@
  * A model is a value: layers in named places, and the parameters in them. Whoever wants another layer in a place (a
  * slice of it, a ring) puts it there; nothing here knows why.
  *
- * B batch, T time, N = B·T tokens, D model, H heads, G key and value heads, K head dimension, F feed-forward, V vocabulary.
+ * B batch, T time, N = B·T tokens, D model, H heads, G key and value heads, K head dimension, F feed-forward,
+ * V vocabulary.
  *
  * Touvron et al., "LLaMA" (2023); Grattafiori et al., "The Llama 3 herd of models" (2024).
  */
@@ -91,7 +92,9 @@ export function checkConfig(c: LlamaConfig): void {
     throw new UserError(`kvHeads=${c.kvHeads} does not divide heads=${c.heads}: use ${fit.join(', ')}`);
   }
   if (!Number.isInteger(c.headDim) || c.headDim % 2 !== 0)
-    throw new UserError(`heads=${c.heads} gives heads of ${c.headDim} dimensions (dim=${c.dim}): RoPE needs an even whole number`);
+    throw new UserError(
+      `heads=${c.heads} gives heads of ${c.headDim} dimensions (dim=${c.dim}): RoPE needs an even whole number`,
+    );
 }
 
 /** Every parameter's name, Hugging Face's, and shape, from the embedding to the output. */
@@ -179,7 +182,10 @@ export interface LlamaOptions {
 }
 
 /** Builds a model; all its parameters are allocated here. */
-export function createLlama(config: LlamaConfig, { initialize, dtype = 'float32', recompute = false }: LlamaOptions): Llama {
+export function createLlama(
+  config: LlamaConfig,
+  { initialize, dtype = 'float32', recompute = false }: LlamaOptions,
+): Llama {
   checkConfig(config);
   const parameters = new Map<string, Parameter>();
   for (const [name, sides] of parameterShapes(config)) {
@@ -217,7 +223,11 @@ export function createLlama(config: LlamaConfig, { initialize, dtype = 'float32'
 /** The place of B whole sequences of T tokens; free it with `tf.dispose(place.rope)`. */
 export function placeOf({ config, dtype }: Pick<Llama, 'config' | 'dtype'>, B: number, T: number): Place {
   const positions_T = Int32Array.from({ length: T }, (_, t) => t);
-  return { B, T, rope: ropeTables(positions_T, ropeFrequencies(config.headDim, config.theta, config.ropeScaling), dtype) };
+  return {
+    B,
+    T,
+    rope: ropeTables(positions_T, ropeFrequencies(config.headDim, config.theta, config.ropeScaling), dtype),
+  };
 }
 
 /** One block at a place: two branches beside the residual stream. */
@@ -235,7 +245,11 @@ export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: P
 }
 
 /** tokens_BT to the vectors that the head reads, x_ND. */
-export async function forward(model: Llama, tokens_BT: Tensor, place: Place): Promise<[x_ND: Tensor, pull: Pullback<void>]> {
+export async function forward(
+  model: Llama,
+  tokens_BT: Tensor,
+  place: Place,
+): Promise<[x_ND: Tensor, pull: Pullback<void>]> {
   const [x_ND, pullEmbed] = await model.embed(tokens_BT);
   const body = chain(...model.blocks.map((block) => blockLayer(model, block, place)), model.norm);
   const [y_ND, pullBody] = await body(x_ND);
@@ -253,7 +267,12 @@ export async function forward(model: Llama, tokens_BT: Tensor, place: Place): Pr
  *
  * `weight` is this loss's share in the step's: 1 / gradAccSteps, so that the sum over micro-batches is the mean.
  */
-export async function lossAndGradients(model: Llama, tokens_BT: Tensor, targets_BT: Tensor, weight = 1): Promise<Tensor> {
+export async function lossAndGradients(
+  model: Llama,
+  tokens_BT: Tensor,
+  targets_BT: Tensor,
+  weight = 1,
+): Promise<Tensor> {
   const [B, T] = tokens_BT.shape as [number, number];
   const place = placeOf(model, B, T);
   const [x_ND, pullBody] = await forward(model, tokens_BT, place);

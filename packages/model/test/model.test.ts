@@ -99,7 +99,9 @@ describe.each(FIXTURES)('%s as transformers computes it', (name) => {
 
     // The last position alone, as sampling asks for it.
     const V = model.config.vocabulary;
-    const last = Array.from({ length: B }, (_, b) => [...fixture.logits.data.slice((b * T + T - 1) * V, (b + 1) * T * V)]);
+    const last = Array.from({ length: B }, (_, b) => [
+      ...fixture.logits.data.slice((b * T + T - 1) * V, (b + 1) * T * V),
+    ]);
     const next = await nextTokenLogits(model, inputs);
     expect(distance(await next.data(), last.flat())).toBeLessThan(1e-5);
   });

@@ -92,7 +92,8 @@ function probabilities(q_BHTK: Tensor, k_BGTK: Tensor, tile: Tile): Tensor {
 /** 0 where query start + i sees key j (j ≤ start + i), -∞ where it does not: [t, start + t]. */
 function causalMask({ start, length }: Tile): Tensor {
   const mask = new Float32Array(length * (start + length));
-  for (let i = 0; i < length; i++) mask.fill(Number.NEGATIVE_INFINITY, i * (start + length) + start + i + 1, (i + 1) * (start + length));
+  for (let i = 0; i < length; i++)
+    mask.fill(Number.NEGATIVE_INFINITY, i * (start + length) + start + i + 1, (i + 1) * (start + length));
   return tf.tensor2d(mask, [length, start + length]);
 }
 

@@ -78,7 +78,11 @@ function addChunk(total: Sums, w_VD: Tensor, x_CD: Tensor, targets_C: Tensor, N:
     p_CV.dispose();
     const dx = scale(matmul(dlogits_CV, w_VD), 1 / N);
     const dw = matmul(dlogits_CV, scale(x_CD, 1 / N), 'tn');
-    return [add(total.loss, scale(sum(neg(logPTarget_C), 0), 1 / N)), dx, addTo(total.dw, cast(dw, 'float32'))] as const;
+    return [
+      add(total.loss, scale(sum(neg(logPTarget_C), 0), 1 / N)),
+      dx,
+      addTo(total.dw, cast(dw, 'float32')),
+    ] as const;
   });
   tf.dispose([x_CD, targets_C, total.loss]);
   total.dw?.dispose();

@@ -4,7 +4,18 @@ export { crossEntropy, crossEntropyLoss } from './cross-entropy.ts';
 export { embedding } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
-export { chain, each, fanOut, identity, type Layer, type Pullback, pullback, pullbackThrough, recomputed, residual } from './layer.ts';
+export {
+  chain,
+  each,
+  fanOut,
+  identity,
+  type Layer,
+  type Pullback,
+  pullback,
+  pullbackThrough,
+  recomputed,
+  residual,
+} from './layer.ts';
 export { linear } from './linear.ts';
 export { Parameter, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';

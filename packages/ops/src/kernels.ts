@@ -1,8 +1,8 @@
 /**
  * The kernels that the layers are written in, one function each, on every backend.
  *
- * On TensorFlow each runs one registered op directly, at the tensors' true dtype (float32 or bfloat16): about half of what
- * the same call costs through tfjs-core. On wasm, and wherever else tfjs runs, it is tfjs-core's function.
+ * On TensorFlow each runs one registered op directly, at the tensors' true dtype (float32 or bfloat16): about half of
+ * what the same call costs through tfjs-core. On wasm, and wherever else tfjs runs, it is tfjs-core's function.
  *
  * Results are new tensors that the caller owns, or that the enclosing tf.tidy frees.
  */
@@ -56,7 +56,11 @@ export function scale(x: Tensor, factor: number): Tensor {
 export function scalar(value: number, dtype: DType = 'float32'): Tensor {
   const wide = tf.scalar(value);
   if (dtype === 'float32') return wide;
-  const narrow = execute('Cast', [wide], [attr.type('SrcT', 'float32'), attr.type('DstT', dtype), attr.bool('Truncate', false)]);
+  const narrow = execute(
+    'Cast',
+    [wide],
+    [attr.type('SrcT', 'float32'), attr.type('DstT', dtype), attr.bool('Truncate', false)],
+  );
   wide.dispose();
   return narrow;
 }
@@ -191,7 +195,11 @@ export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
   return rows_ND;
 }
 
-const SEGMENTS = ofDType((t) => [attr.type('T', t), attr.type('Tindices', 'int32'), attr.type('Tnumsegments', 'int32')]);
+const SEGMENTS = ofDType((t) => [
+  attr.type('T', t),
+  attr.type('Tindices', 'int32'),
+  attr.type('Tnumsegments', 'int32'),
+]);
 /** A [rows, D] tensor where row v is the sum of all rows of x_ND whose id is v. */
 export function addRows(x_ND: Tensor, ids_N: Tensor, rows: number): Tensor {
   const [, D = 0] = x_ND.shape;
@@ -211,5 +219,9 @@ export const pick = (x_NV: Tensor, places_N2: Tensor): Tensor =>
 /** x_NV with `updates_N` written at the pairs `places_N2`. */
 export const put = (x_NV: Tensor, places_N2: Tensor, updates_N: Tensor): Tensor =>
   onTensorflow()
-    ? execute('TensorScatterUpdate', [x_NV, places_N2, updates_N], [attr.type('T', dtypeOf(x_NV)), attr.type('Tindices', 'int32')])
+    ? execute(
+        'TensorScatterUpdate',
+        [x_NV, places_N2, updates_N],
+        [attr.type('T', dtypeOf(x_NV)), attr.type('Tindices', 'int32')],
+      )
     : tf.tensorScatterUpdate(x_NV, places_N2, updates_N);

@@ -5,11 +5,11 @@
  *   const dx = await pull(dy)             // backward, called once; parameters accumulate their gradients on the way
  *
  * If y = f(x) and L is the loss, then dy stands for the gradient of L by y, and the pullback turns it into the gradient
- * by x: dx = dy · f'(x), the chain rule. There is no tape and nothing hidden: a layer that is made of others calls their
- * pullbacks in reverse, and you can put a breakpoint on either.
+ * by x: dx = dy · f'(x), the chain rule. There is no tape and nothing hidden: a layer that is made of others calls
+ * their pullbacks in reverse, and you can put a breakpoint on either.
  *
- * Who owns what: the caller owns x, y, dy and dx and disposes of them. The pullback owns what it saved and frees it when
- * it is called, or when it is dropped because no gradient is wanted (evaluation, recomputation).
+ * Who owns what: the caller owns x, y, dy and dx and disposes of them. The pullback owns what it saved and frees it
+ * when it is called, or when it is dropped because no gradient is wanted (evaluation, recomputation).
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -45,7 +45,8 @@ type Value = Tensor | readonly Tensor[];
 // biome-ignore format: a table of types
 export interface Chain {
   <A extends Value, B extends Value, C extends Value>(f: Layer<A, B>, g: Layer<B, C>): Layer<A, C>;
-  <A extends Value, B extends Value, C extends Value, D extends Value>(f: Layer<A, B>, g: Layer<B, C>, h: Layer<C, D>): Layer<A, D>;
+  <A extends Value, B extends Value, C extends Value, D extends Value>(
+    f: Layer<A, B>, g: Layer<B, C>, h: Layer<C, D>): Layer<A, D>;
   <A extends Value, B extends Value, C extends Value, D extends Value, E extends Value>(
     f: Layer<A, B>, g: Layer<B, C>, h: Layer<C, D>, i: Layer<D, E>): Layer<A, E>;
   (...layers: Layer[]): Layer;

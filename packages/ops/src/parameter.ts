@@ -1,8 +1,9 @@
 /**
  * A trained tensor and the gradient that backward adds to it.
  */
-import type { Tensor } from '@tensorflow/tfjs-core';
+
 import { cast, type DType, dtypeOf } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, share } from './kernels.ts';
 
 /** Which part of the full tensor this rank holds: part `index` of `of` equal parts along `axis`. */

@@ -11,7 +11,8 @@
  *   dx = r · (g - x̂ · mean(g · x̂))
  *   dw = Σ_n dy · x̂
  *
- * Zhang and Sennrich, "Root mean square layer normalization" (2019). In bfloat16 the norm itself is computed in float32.
+ * Zhang and Sennrich, "Root mean square layer normalization" (2019). With bfloat16 weights the norm itself is still
+ * computed in float32.
  */
 import { cast, dtypeOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';

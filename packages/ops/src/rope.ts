@@ -50,7 +50,11 @@ export interface RopeTables {
 }
 
 /** The tables of any list of positions: a rank that holds another part of the sequence passes other ones. */
-export function ropeTables(positions_T: ArrayLike<number>, frequencies: Float64Array, dtype: DType = 'float32'): RopeTables {
+export function ropeTables(
+  positions_T: ArrayLike<number>,
+  frequencies: Float64Array,
+  dtype: DType = 'float32',
+): RopeTables {
   const [T, half] = [positions_T.length, frequencies.length];
   const cos = new Float32Array(T * 2 * half);
   const sin = new Float32Array(T * 2 * half);

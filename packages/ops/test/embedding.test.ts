@@ -75,7 +75,10 @@ test('in bfloat16, rows are exact, and a token that occurs once has its exact gr
 
 test('in bfloat16, the gradient of a token that occurs a thousand times is added up in float32', async () => {
   await useBackend('cpu');
-  const table_VD = new Parameter('table', tf.tidy(() => cast(randn('table', [2, 1]), 'bfloat16')));
+  const table_VD = new Parameter(
+    'table',
+    tf.tidy(() => cast(randn('table', [2, 1]), 'bfloat16')),
+  );
   const ids = tf.zeros([1000], 'int32');
   const [x_ND, pull] = await embedding(table_VD)(ids);
   const dx_ND = tf.tidy(() => cast(tf.ones([1000, 1]), 'bfloat16'));

@@ -13,7 +13,11 @@ const sumOf = (row: Row): number => row.reduce((a, b) => a + b, 0);
 const softmaxOf = (row: Row): Row => row.map((x) => exp(x) / sumOf(row.map(exp)));
 
 /** What each kernel makes of a and b, [3, 4] both, and the same in plain arithmetic, element by element. */
-const ELEMENTWISE: [name: string, kernel: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor, plain: (a: number, b: number) => number][] = [
+const ELEMENTWISE: [
+  name: string,
+  kernel: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor,
+  plain: (a: number, b: number) => number,
+][] = [
   ['square', k.square, (a) => a * a],
   ['sigmoid', k.sigmoid, sigmoid],
   ['rsqrt', (a) => tf.tidy(() => k.rsqrt(k.square(a))), (a) => 1 / Math.abs(a)],
@@ -48,13 +52,16 @@ const rowsOf = async (x: tf.Tensor): Promise<Row[]> => {
 
 /** Runs every kernel above at `dtype` and compares; each must make one tensor and leave no other. */
 function tables(dtype: DType, tolerance: number): void {
-  const inputs = () => ['a', 'b'].map((name) => tf.tidy(() => cast(randn(name, [3, 4]), dtype))) as [tf.Tensor, tf.Tensor];
+  const inputs = () =>
+    ['a', 'b'].map((name) => tf.tidy(() => cast(randn(name, [3, 4]), dtype))) as [tf.Tensor, tf.Tensor];
   const compare = (kernel: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor, plain: (a: Row[], b: Row[]) => Row[]) =>
     expectNoLeak(async () => {
       const [a, b] = inputs();
       const y = kernel(a, b);
       expect(dtypeOf(y)).toBe(dtype);
-      expect(relativeError(await read(y), plain(await rowsOf(a), await rowsOf(b)).flat())).toBeLessThanOrEqual(tolerance);
+      expect(relativeError(await read(y), plain(await rowsOf(a), await rowsOf(b)).flat())).toBeLessThanOrEqual(
+        tolerance,
+      );
       tf.dispose([a, b, y]);
     });
   test.each(ELEMENTWISE)('%s', (_, kernel, plain) =>
@@ -102,8 +109,8 @@ onBackends(() => {
       const x = tf.tensor(Array.from({ length: 24 }, (_, i) => i), [2, 3, 4]); // biome-ignore format: short
       const [turned, flat] = [k.transpose(x, [2, 0, 1]), k.reshape(x, [-1, 6])];
       expect([turned.shape, flat.shape]).toEqual([[4, 2, 3], [4, 6]]); // biome-ignore format: shapes
-      expect((await turned.array() as number[][][])[3]?.[1]).toEqual([15, 19, 23]);
-      expect((await flat.array() as number[][])[2]).toEqual([12, 13, 14, 15, 16, 17]);
+      expect(((await turned.array()) as number[][][])[3]?.[1]).toEqual([15, 19, 23]);
+      expect(((await flat.array()) as number[][])[2]).toEqual([12, 13, 14, 15, 16, 17]);
       tf.dispose([x, turned, flat]);
     });
   });
@@ -139,7 +146,13 @@ onBackends(() => {
   test('concat of nothing is refused', () => expect(() => k.concat([], 0)).toThrow('concat of no tensors'));
 });
 
-async function checkProduct(form: 'nn' | 'nt' | 'tn', m: number, n: number, inner: number, leading: number[]): Promise<void> {
+async function checkProduct(
+  form: 'nn' | 'nt' | 'tn',
+  m: number,
+  n: number,
+  inner: number,
+  leading: number[],
+): Promise<void> {
   const a = randn('a', [...leading, ...(form === 'tn' ? [inner, m] : [m, inner])]);
   const b = randn('b', [...leading, ...(form === 'nt' ? [n, inner] : [inner, n])]);
   const y = k.matmul(a, b, form);

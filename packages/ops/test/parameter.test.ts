@@ -45,7 +45,10 @@ onBackends(() => {
 test('bfloat16 gradients are added up in float32', async () => {
   await useBackend('cpu');
   const before = memory();
-  const w = new Parameter('w', tf.tidy(() => cast(tf.ones([1]), 'bfloat16')));
+  const w = new Parameter(
+    'w',
+    tf.tidy(() => cast(tf.ones([1]), 'bfloat16')),
+  );
   const one = tf.tidy(() => cast(tf.ones([1]), 'bfloat16'));
   for (let i = 0; i < 1000; i++) w.accumulate(one.clone());
   expect(w.dtype).toBe('bfloat16');

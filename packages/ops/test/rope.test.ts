@@ -3,7 +3,16 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { rope, ropeFrequencies, ropeTables } from '../src/index.ts';
-import { BFLOAT16, checkBfloat16, checkLayer, onBackends, randn, relativeError, single, useBackend } from './helpers.ts';
+import {
+  BFLOAT16,
+  checkBfloat16,
+  checkLayer,
+  onBackends,
+  randn,
+  relativeError,
+  single,
+  useBackend,
+} from './helpers.ts';
 
 /** Hugging Face's apply_rotary_pos_emb, on angles computed here: x · cos + rotate_half(x) · sin. */
 function reference(x_BHTK: tf.Tensor, positions: number[], theta: number): tf.Tensor {
@@ -11,7 +20,10 @@ function reference(x_BHTK: tf.Tensor, positions: number[], theta: number): tf.Te
   const angles = positions.map((p) => Array.from({ length: K }, (_, i) => p * theta ** ((-2 * (i % (K / 2))) / K)));
   const [first, second] = tf.split(x_BHTK, 2, 3) as [tf.Tensor, tf.Tensor];
   const rotated = tf.concat([tf.neg(second), first], 3);
-  const [cos, sin] = [Math.cos, Math.sin].map((f) => tf.tensor2d(angles.map((row) => row.map(f)))) as [tf.Tensor, tf.Tensor];
+  const [cos, sin] = [Math.cos, Math.sin].map((f) => tf.tensor2d(angles.map((row) => row.map(f)))) as [
+    tf.Tensor,
+    tf.Tensor,
+  ];
   return tf.add(tf.mul(x_BHTK, cos), tf.mul(rotated, sin));
 }
 
@@ -36,7 +48,8 @@ onBackends(() => {
   test('turning keeps lengths, and the product of two turned vectors depends on their distance alone', async () => {
     const [q, k] = [randn('q', [1, 1, 1, 8]), randn('k', [1, 1, 1, 8])];
     const at = (x: tf.Tensor, position: number) => turned(x, position);
-    const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => Array.from(a).reduce((s, x, i) => s + x * (b[i] ?? 0), 0);
+    const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+      Array.from(a).reduce((s, x, i) => s + x * (b[i] ?? 0), 0);
     const near = dot(await at(q, 7), await at(k, 3));
     const far = dot(await at(q, 2007), await at(k, 2003));
     expect(far).toBeCloseTo(near, 5); // products of some units, of eight terms that round to 6e-8 each

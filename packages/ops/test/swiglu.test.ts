@@ -31,5 +31,9 @@ onBackends(() => {
 test('in bfloat16, each of its products rounds once', async () => {
   await useBackend('cpu');
   // dgate takes the longest way: s, da, da · s, sigmoidGrad, gate · that, and the sum round, one after the other.
-  await checkBfloat16({ layer: () => swiglu, inputs: [randn('gate', [6, 9]), randn('up', [6, 9])], tolerance: 3 * BFLOAT16 });
+  await checkBfloat16({
+    layer: () => swiglu,
+    inputs: [randn('gate', [6, 9]), randn('up', [6, 9])],
+    tolerance: 3 * BFLOAT16,
+  });
 });

@@ -90,7 +90,11 @@ class FusedState implements State {
   constructor(parameter: Parameter, options: Required<AdamWOptions>) {
     this.#parameter = parameter;
     this.#options = options;
-    const made = tf.tidy(() => [cast(parameter.value, 'float32'), tf.zeros([...parameter.shape]), tf.zeros([...parameter.shape])]);
+    const made = tf.tidy(() => [
+      cast(parameter.value, 'float32'),
+      tf.zeros([...parameter.shape]),
+      tf.zeros([...parameter.shape]),
+    ]);
     [this.#weight, this.#m, this.#v] = made.map((initial) => new Variable(initial)) as [Variable, Variable, Variable];
     tf.dispose(made);
     this.#lastValue = parameter.value;
@@ -104,7 +108,9 @@ class FusedState implements State {
     parameter.value.dispose(); // the variable alone holds the memory now: the update needs no copy
     if (keep !== 1) this.#decay(keep);
     const power2 = beta2 ** step;
-    const numbers = [beta1 ** step, power2, learningRate, beta1, beta2, epsilon * Math.sqrt(1 - power2)].map((x) => tf.scalar(x));
+    const numbers = [beta1 ** step, power2, learningRate, beta1, beta2, epsilon * Math.sqrt(1 - power2)].map((x) =>
+      tf.scalar(x),
+    );
     executeMany(
       'ResourceApplyAdam',
       [this.#weight.handle, this.#m.handle, this.#v.handle, ...numbers, grad],

@@ -10,16 +10,31 @@ const RATE = 0.01;
 
 const numbers = (name: string, count: number): Float32Array => normals(keyOf(1, name), 0, count);
 const parameter = (name: string, shape: number[]): Parameter =>
-  new Parameter(name, tf.tensor(numbers(name, shape.reduce((a, b) => a * b, 1)), shape));
+  new Parameter(
+    name,
+    tf.tensor(
+      numbers(
+        name,
+        shape.reduce((a, b) => a * b, 1),
+      ),
+      shape,
+    ),
+  );
 
 /** Gives every parameter the gradient of step `step`. */
 function giveGradients(parameters: Parameter[], step: number): void {
-  for (const p of parameters) p.accumulate(tf.tensor(numbers(`${p.name} gradient ${step}`, p.value.size), [...p.shape]));
+  for (const p of parameters)
+    p.accumulate(tf.tensor(numbers(`${p.name} gradient ${step}`, p.value.size), [...p.shape]));
 }
 
 /** AdamW in 64 bits, as the head of adamw.ts writes it, on the same gradients. */
 function inDoubles(name: string, shape: number[], steps: number, decay: number, scale = 1): Float64Array {
-  const w = Float64Array.from(numbers(name, shape.reduce((a, b) => a * b, 1)));
+  const w = Float64Array.from(
+    numbers(
+      name,
+      shape.reduce((a, b) => a * b, 1),
+    ),
+  );
   const [m, v] = [new Float64Array(w.length), new Float64Array(w.length)];
   const { beta1, beta2, epsilon } = OPTIONS;
   for (let t = 1; t <= steps; t++) {
@@ -154,7 +169,10 @@ test('a share of the weights that somebody holds over a step keeps the old numbe
   await useBackend('cpu');
   const p = new Parameter('w', tf.tensor1d([1, 2]));
   const adam = new AdamW([p]);
-  for (const expected of [[1, 2], [0.5, 1.5]]) {
+  for (const expected of [
+    [1, 2],
+    [0.5, 1.5],
+  ]) {
     const held = p.value.clone();
     p.accumulate(tf.ones([2]));
     adam.update(0.5);

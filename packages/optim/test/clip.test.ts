@@ -1,5 +1,5 @@
-import { memory } from '@fourfold/runtime';
 import { Parameter } from '@fourfold/ops';
+import { memory } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -41,8 +41,12 @@ test('a norm above the limit is brought down to it, one below is left alone', ()
   expect(clipFactor(0, 1)).toBe(1);
   expect(clipFactor(1e9, 0)).toBe(1); // a limit of 0: no clipping
   fc.assert(
-    fc.property(fc.double({ min: 1e-6, max: 1e9, noNaN: true }), fc.double({ min: 1e-6, max: 1e3, noNaN: true }), (norm, limit) => {
-      expect(norm * clipFactor(norm, limit)).toBeLessThanOrEqual(limit * (1 + 1e-15) + (norm <= limit ? norm : 0));
-    }),
+    fc.property(
+      fc.double({ min: 1e-6, max: 1e9, noNaN: true }),
+      fc.double({ min: 1e-6, max: 1e3, noNaN: true }),
+      (norm, limit) => {
+        expect(norm * clipFactor(norm, limit)).toBeLessThanOrEqual(limit * (1 + 1e-15) + (norm <= limit ? norm : 0));
+      },
+    ),
   );
 });

@@ -25,10 +25,20 @@ describe('with a peak of 0.5, 110 steps, 10 of them warm-up, and an end of a ten
   test.each([
     ['constant', { 10: 0.5, 60: 0.5, 109: 0.5, 110: 0.5 }],
     ['linear', { 10: 0.5, 35: 0.3875, 60: 0.275, 109: 0.0545, 110: 0.05 }],
-    ['cosine', { 10: 0.5, 35: 0.05 + 0.45 * (0.5 + Math.SQRT1_2 / 2), 60: 0.275, 85: 0.05 + 0.45 * (0.5 - Math.SQRT1_2 / 2), 110: 0.05 }],
+    [
+      'cosine',
+      {
+        10: 0.5,
+        35: 0.05 + 0.45 * (0.5 + Math.SQRT1_2 / 2),
+        60: 0.275,
+        85: 0.05 + 0.45 * (0.5 - Math.SQRT1_2 / 2),
+        110: 0.05,
+      },
+    ],
     ['wsd', { 10: 0.5, 60: 0.5, 88: 0.5, 99: 0.275, 110: 0.05 }],
   ] as const)('%s has the numbers worked out by hand', (name, rates) => {
-    for (const [step, rate] of Object.entries(rates)) expect(learningRateAt(Number(step), run(name))).toBeCloseTo(rate, 12);
+    for (const [step, rate] of Object.entries(rates))
+      expect(learningRateAt(Number(step), run(name))).toBeCloseTo(rate, 12);
   });
 });
 
@@ -64,8 +74,7 @@ test('after warm-up the rate only falls, without jumps, to finalFraction of the 
       const falling = s.schedule === 'wsd' ? Math.max(1, Math.min(left, s.steps * s.decayFraction)) : left;
       expect(Math.min(...falls)).toBeGreaterThanOrEqual(-1e-12);
       expect(Math.max(...falls)).toBeLessThanOrEqual(Math.PI / 2 / falling + 1e-12);
-      if (s.warmupSteps < s.steps)
-        expect(rates[left]).toBeCloseTo(s.schedule === 'constant' ? 1 : s.finalFraction, 9);
+      if (s.warmupSteps < s.steps) expect(rates[left]).toBeCloseTo(s.schedule === 'constant' ? 1 : s.finalFraction, 9);
     }),
     { numRuns: 1000 },
   );

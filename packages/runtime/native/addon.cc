@@ -1,12 +1,14 @@
-// What the tensor backend needs from C++ beyond tfjs-node's binding. Needs no header but Node's own.
-//
-//   loadLibraries(paths, severity)   opens shared libraries, in this order and before tfjs-node's binding asks for
-//                                    them: so TensorFlow finds CUDA libraries that lie outside the system's folders,
-//                                    and logs nothing below `severity` (0 info, 1 warning, 2 error, 3 fatal).
-//
-// TensorFlow prints lines while its libraries load, before any of its settings can reach it (TF_CPP_MIN_LOG_LEVEL comes
-// too late for these). Where `severity` is above 0, stderr is therefore closed during that second; an error that loading
-// returns is thrown as usual.
+/**
+ * What the tensor backend needs from C++ beyond tfjs-node's binding. Needs no header but Node's own.
+ *
+ *   loadLibraries(paths, severity)   opens shared libraries, in this order and before tfjs-node's binding asks for
+ *                                    them: so TensorFlow finds CUDA libraries that lie outside the system's folders,
+ *                                    and logs nothing below `severity` (0 info, 1 warning, 2 error, 3 fatal).
+ *
+ * TensorFlow prints lines while its libraries load, before any of its settings can reach it (TF_CPP_MIN_LOG_LEVEL comes
+ * too late for these). Where `severity` is above 0, stderr is therefore closed during that second; an error that
+ * loading returns is thrown as usual.
+ */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <node_api.h>

@@ -116,7 +116,9 @@ export const onTensorflow = (): boolean => tf.getBackend() === 'tensorflow';
 /** The TensorFlow backend; throws UserError where another one is in use. */
 export function tensorflow(): TensorflowBackend {
   if (!onTensorflow())
-    throw new UserError(`this needs TensorFlow, but the backend in use is ${tf.getBackend() || 'none'}: open cpu or cuda`);
+    throw new UserError(
+      `this needs TensorFlow, but the backend in use is ${tf.getBackend() || 'none'}: open cpu or cuda`,
+    );
   return tf.backend() as TensorflowBackend;
 }
 

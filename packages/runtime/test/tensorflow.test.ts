@@ -34,7 +34,16 @@ describe('on TensorFlow', () => {
   });
 
   test('casting rounds to the nearest number, and to the even one of two', async () => {
-    const x = bfloat16([1 + 2 ** -8, 1 + 3 * 2 ** -8, 1.004, 1.003, -1.006, 3e38, Number.POSITIVE_INFINITY, Number.NaN]);
+    const x = bfloat16([
+      1 + 2 ** -8,
+      1 + 3 * 2 ** -8,
+      1.004,
+      1.003,
+      -1.006,
+      3e38,
+      Number.POSITIVE_INFINITY,
+      Number.NaN,
+    ]);
     const wanted = [1, 1 + 2 ** -6, 1 + 2 ** -7, 1, -1 - 2 ** -7, 226 * 2 ** 120, Number.POSITIVE_INFINITY, Number.NaN];
     expect(Array.from(await read(x))).toEqual(wanted);
     x.dispose();
@@ -82,7 +91,11 @@ describe('on TensorFlow', () => {
 
   test('execute runs any op by name, executeMany those of several outputs', async () => {
     const x = tf.tensor2d([[1, 2], [3, 4]]); // biome-ignore format: rows
-    const product = execute('MatMul', [x, x], [attr.bool('transpose_a', false), attr.bool('transpose_b', true), attr.type('T', 'float32')]);
+    const product = execute(
+      'MatMul',
+      [x, x],
+      [attr.bool('transpose_a', false), attr.bool('transpose_b', true), attr.type('T', 'float32')],
+    );
     const k = tf.scalar(1, 'int32');
     const top = executeMany('TopKV2', [x, k], [attr.bool('sorted', true), attr.type('T', 'float32')], 2);
     expect(await product.array()).toEqual([[5, 11], [11, 25]]); // biome-ignore format: rows

@@ -45,6 +45,7 @@ import { z } from 'zod';
 
 const count = z.int().positive();
 const from0 = z.number().nonnegative();
+const DEVICES = ['auto', 'cuda', 'cpu', 'wasm'] as const;
 const onlyOne = z.literal(1).default(1);
 
 // biome-ignore format: a table
@@ -55,21 +56,21 @@ export const settings = z.object({
   heads: count.optional().describe('query heads, likewise'),
   kvHeads: count.optional().describe('key and value heads, likewise; must divide heads'),
   ffn: count.optional().describe('width inside the feed-forward part, likewise'),
-  vocabulary: count.optional().describe("rows of the embedding; default: the model's, or the tokenizer's for the tiny ones"),
+  vocabulary: count.optional().describe("rows of the embedding, if not the model's or tokenizer's"),
 
-  data: z.string().default('moby-dick').describe('moby-dick, sotu, a text file or a folder of them').meta({ group: 'Data' }),
+  data: z.string().default('moby-dick').describe('moby-dick, sotu, or a path').meta({ group: 'Data' }),
   tokenizer: z.string().default('bytes').describe('bytes, gpt2 or a tokenizer.json'),
-  validationFraction: z.number().gt(0).lt(1).default(0.1).describe("the part of the text's end that is kept from training"),
+  validationFraction: z.number().gt(0).lt(1).default(0.1).describe("part of the text's end to validate on"),
 
   seqLength: count.default(128).describe('tokens of a sequence').meta({ group: 'Training' }),
   microBatchSize: count.default(8).describe('sequences that one pass takes'),
   gradAccSteps: count.default(1).describe('passes whose gradients make one step'),
   steps: count.default(500).describe('steps of the run'),
   learningRate: z.number().positive().default(3e-3).describe('the peak'),
-  schedule: z.enum(['constant', 'linear', 'cosine', 'wsd']).default('cosine').describe('how it goes on after the warm-up'),
+  schedule: z.enum(['constant', 'linear', 'cosine', 'wsd']).default('cosine').describe('after the warm-up'),
   warmupSteps: z.int().nonnegative().default(20).describe('steps of rising learning rate'),
   finalFraction: z.number().min(0).max(1).default(0.1).describe('what part of the peak is left at the end'),
-  decayFraction: z.number().gt(0).max(1).default(0.2).describe('wsd: the last part of the run, in which the rate falls'),
+  decayFraction: z.number().gt(0).max(1).default(0.2).describe('wsd: last part of the run, with falling rate'),
   weightDecay: from0.default(0.1).describe('pull on matrices towards zero'),
   beta2: z.number().min(0).lt(1).default(0.95).describe("memory of the gradient's size"),
   clip: from0.default(1).describe('longest gradient; 0: no clipping'),
@@ -81,14 +82,14 @@ export const settings = z.object({
   cp: onlyOne.describe('context-parallel ranks'),
   tp: onlyOne.describe('tensor-parallel ranks'),
 
-  device: z.enum(['auto', 'cuda', 'cpu', 'wasm']).default('auto').describe('auto takes the best there is').meta({ group: 'Machine' }),
+  device: z.enum(DEVICES).default('auto').describe('auto: the best there is').meta({ group: 'Machine' }),
   threads: count.optional().describe('CPU threads; default: one a core'),
-  precision: z.enum(['float32', 'bfloat16']).default('float32').describe('of weights and activations; sums stay float32'),
+  precision: z.enum(['float32', 'bfloat16']).default('float32').describe('of weights and activations'),
   log: z.boolean().default(false).describe("show TensorFlow's own log"),
 
-  evalEvery: z.int().nonnegative().default(100).describe('steps between validations; 0: at the end alone').meta({ group: 'Output' }),
+  evalEvery: z.int().nonnegative().default(100).describe('steps between validations; 0: at the end').meta({ group: 'Output' }),
   evalSequences: count.default(64).describe('sequences of a validation'),
-  sampleEvery: z.int().nonnegative().default(0).describe('steps between samples; 0: at the end alone'),
+  sampleEvery: z.int().nonnegative().default(0).describe('steps between samples; 0: at the end'),
   sampleTokens: z.int().nonnegative().default(200).describe('tokens of a sample; 0: none'),
   temperature: from0.default(0.8).describe('of sampling; 0 takes the likeliest token'),
   prompt: z.string().min(1).default('The ').describe('what samples begin with'),
@@ -147,8 +148,8 @@ function checkMemory(config: Settings, shape: LlamaConfig): void {
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   if (needed > machineMemory() && config.device !== 'cuda')
     throw new UserError(
-      `model=${config.model} with microBatchSize=${microBatchSize} and seqLength=${seqLength} needs ${gib(needed)} and this ` +
-        `machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute`,
+      `model=${config.model} with microBatchSize=${microBatchSize} and seqLength=${seqLength} needs ${gib(needed)} and ` +
+        `this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute`,
     );
 }
 
