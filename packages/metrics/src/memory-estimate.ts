@@ -1,14 +1,19 @@
 /**
  * How much memory training takes, computed before any is allocated.
  *
- * Per parameter: its value, a float32 gradient, and AdamW's two float32 moments (and, beside bfloat16 values, the
- * float32 weight that AdamW updates). Per token and block, what our layers keep for backward, counted in elements:
+ * For each parameter: the weight that AdamW updates, its two moments and the gradient, float32, 16 bytes; and the value
+ * that the layers read (in float32 it shares the weight's memory, but counts, as `memory()` counts it). For each block
+ * what its layers keep for backward, in elements a token:
  *
- *     norms              2 D normalized + 2 D scaled       attention   q, o, merged o, k and v, and the
- *     SwiGLU             5 F: gate, up, sigmoid, silu, y               probabilities, H x T, up to 64 MiB a block
+ *     attention   2 D: normalized, scaled    (H + 2 G) K: q, k, v    2 H K: o, merged o    H T: probabilities
+ *     SwiGLU      2 D: normalized, scaled    5 F: gate, up, sigmoid, silu, their product
  *
- * With recomputation a block keeps its input, D, and only one block's worth of the rest is alive at a time. The head
- * adds a few chunks of logits, 64 MiB each, and the gradient of its weight once more.
+ * A step's peak lies at one of three places, and the largest counts: in the last block's attention (its softmax goes
+ * through five copies of the scores), in the backward of the last block's SwiGLU, or at the head among the logits. With
+ * recomputation every block keeps its input alone, D, and one block at a time has the rest.
+ *
+ * Probabilities over 64 MiB a block are not kept, and scores and logits over 64 MiB go in equal parts below it: so a
+ * longer sequence can take less than a shorter one.
  */
 
 export interface TrainingSize {
@@ -27,24 +32,71 @@ export interface TrainingSize {
   readonly recompute: boolean;
 }
 
-const CHUNK = 64 * 2 ** 20; // bytes of logits, or of probabilities, that our layers hold at a time
+const CHUNK = 64 * 2 ** 20; // the most bytes of scores, or of logits, that our layers make at a time
+const STREAM = 4; // vectors of D a token beside all else: the residual stream, its gradient, and what is added to each
 
-/** Bytes of tensors at the peak of a step. */
+/** Bytes of tensors at the peak of a step, as `memory().peakBytes` counts them. */
 export function trainingBytes(size: TrainingSize): number {
-  const { parameters, layers, dim, batch, seqLength, precision, recompute, vocabulary } = size;
-  const element = precision === 'float32' ? 4 : 2;
-  const perParameter = precision === 'float32' ? 4 + 4 + 8 : 2 + 4 + 8 + 4;
-  const tokens = batch * seqLength;
-  const block = blockBytes(size, element);
-  const blocks = recompute ? layers * tokens * dim * element + block : layers * block;
-  const logits = 3 * Math.min(4 * tokens * vocabulary, CHUNK) + 4 * dim * vocabulary;
-  return parameters * perParameter + blocks + logits;
+  const { parameters, layers, dim, batch, seqLength, recompute } = size;
+  const perParameter = 16 + elementBytes(size);
+  const vector = batch * seqLength * dim * elementBytes(size);
+  const { attention, probabilities, mlp } = keptBytes(size);
+  const block = attention + probabilities + mlp;
+  const blocksBefore = recompute ? layers * vector : (layers - 1) * block;
+  const peak = Math.max(
+    blocksBefore + attention + attentionBytes(size), // its probabilities are among the copies of the scores
+    blocksBefore + block + swigluBytes(size),
+    blocksBefore + (recompute ? 0 : block) + headBytes(size),
+  );
+  return parameters * perParameter + peak + STREAM * vector;
 }
 
-/** What one block keeps for backward. The normalized vectors are float32 whatever the precision. */
-function blockBytes({ dim, heads, kvHeads, headDim, ffn, batch, seqLength }: TrainingSize, element: number): number {
-  const normalized = 2 * dim * 4;
-  const others = (2 * dim + (3 * heads + 2 * kvHeads) * headDim + 5 * ffn) * element;
-  const probabilities = Math.min(batch * heads * seqLength * seqLength * 4, CHUNK);
-  return batch * seqLength * (normalized + others) + probabilities;
+const elementBytes = ({ precision }: TrainingSize): number => (precision === 'float32' ? 4 : 2);
+
+/** Bytes of all scores of a block, float32: one for each head and each pair of tokens. */
+const scoreBytes = ({ batch, heads, seqLength }: TrainingSize): number => 4 * batch * heads * seqLength * seqLength;
+
+/** The bytes of one of the equal parts in which so many are made. */
+const partOf = (bytes: number): number => bytes / Math.ceil(bytes / CHUNK);
+
+/** What one block keeps. The normalized vectors and their lengths are float32 whatever the precision. */
+function keptBytes(size: TrainingSize): { attention: number; probabilities: number; mlp: number } {
+  const { dim, heads, kvHeads, headDim, ffn, batch, seqLength } = size;
+  const element = elementBytes(size);
+  const tokens = batch * seqLength;
+  const norm = 4 * dim + 4 + element * dim;
+  const scores = scoreBytes(size);
+  return {
+    attention: tokens * (norm + element * (3 * heads + 2 * kvHeads) * headDim),
+    probabilities: scores <= CHUNK ? (scores * element) / 4 : 0,
+    mlp: tokens * (norm + element * 5 * ffn),
+  };
+}
+
+// ## What is there for a moment
+
+/**
+ * The scores before and after each step of the softmax, five float32 copies, and in bfloat16 the cast ones too; the mask,
+ * as large as one head's; and q, o, their gradients and parts of these, eight in all.
+ */
+function attentionBytes(size: TrainingSize): number {
+  const { batch, heads, seqLength, headDim, precision } = size;
+  const copies = (precision === 'float32' ? 5 : 6) + 1 / (batch * heads);
+  const queries = batch * seqLength * heads * headDim * elementBytes(size);
+  return copies * partOf(scoreBytes(size)) + 8 * queries;
+}
+
+/** SwiGLU's backward: the gradient that arrives, five steps to the gate's gradient, and the one of `up`. */
+const swigluBytes = (size: TrainingSize): number => 7 * size.batch * size.seqLength * size.ffn * elementBytes(size);
+
+/**
+ * A chunk of logits and its log-probabilities beside the weight's gradient so far; or, once the logits have become
+ * their own gradient, that with the chunk's gradient of the weight and the new sum. In bfloat16 both kinds exist.
+ */
+function headBytes(size: TrainingSize): number {
+  const { vocabulary, dim, batch, seqLength } = size;
+  const chunk = partOf(4 * batch * seqLength * vocabulary);
+  const logits = size.precision === 'float32' ? chunk : 1.5 * chunk;
+  const gradient = 4 * vocabulary * dim;
+  return Math.max(chunk + logits + gradient, logits + 3 * gradient);
 }

@@ -41,8 +41,10 @@ interface Tile {
 export const causalAttention =
   ({ tileBytes = 64 * MIB, keepBytes = 64 * MIB }: AttentionOptions = {}): Layer<readonly Tensor[]> =>
   async (inputs) => {
-    const [q, k, v] = inputs.map(share) as [Tensor, Tensor, Tensor];
-    const [B, H, T] = q.shape as [number, number, number];
+    const [q_BHTK, k_BGTK, v_BGTK] = inputs as [Tensor, Tensor, Tensor];
+    const [B, H, T, K] = q_BHTK.shape as [number, number, number, number];
+    const q = scale(q_BHTK, 1 / Math.sqrt(K)); // here once, not in every score
+    const [k, v] = [share(k_BGTK), share(v_BGTK)];
     const tiles = tilesOf(T, Math.max(16, Math.floor(tileBytes / (4 * B * H * T))));
     const keep = 4 * B * H * T * T <= keepBytes;
     const kept: Tensor[] = [];
@@ -77,12 +79,12 @@ function seen(x_BGTK: Tensor, { start, length }: Tile): Tensor {
   return tf.tidy(() => reshape(slice(x_BGTK, 2, 0, start + length), [B * G, start + length, K]));
 }
 
-/** P of one tile, [B·G, R·t, start + t], in the dtype of q; the softmax itself in float32. */
+/** P of one tile, [B·G, R·t, start + t], in the dtype of q (scaled); the softmax itself in float32. */
 function probabilities(q_BHTK: Tensor, k_BGTK: Tensor, tile: Tile): Tensor {
   return tf.tidy(() => {
     const k_ = seen(k_BGTK, tile);
-    const [groups, keys, K] = k_.shape as [number, number, number];
-    const scores = matmul(scale(stacked(q_BHTK, tile, groups), 1 / Math.sqrt(K)), k_, 'nt');
+    const [groups, keys] = k_.shape as [number, number, number];
+    const scores = matmul(stacked(q_BHTK, tile, groups), k_, 'nt');
     const perHead = reshape(cast(scores, 'float32'), [-1, tile.length, keys]);
     const p = softmax(add(perHead, causalMask(tile)));
     return cast(reshape(p, scores.shape), dtypeOf(q_BHTK));
@@ -104,6 +106,7 @@ function attend(p: Tensor, v_BGTK: Tensor, tile: Tile, [B, H, , K]: number[]): T
 // ## Backward
 
 interface Saved {
+  /** Scaled by 1 / √K. */
   readonly q: Tensor;
   readonly k: Tensor;
   readonly v: Tensor;
@@ -112,44 +115,42 @@ interface Saved {
 
 /** [dq_BHTK, dk_BGTK, dv_BGTK]. */
 function gradients(saved: Saved, do_BHTK: Tensor, tiles: Tile[], kept: Tensor[]): readonly Tensor[] {
-  return tf.tidy(() => {
-    const [dqs, dks, dvs] = [[] as Tensor[], [] as Tensor[], [] as Tensor[]];
-    tiles.forEach((tile, i) => {
+  const dqs: Tensor[] = [];
+  let sums: [dk: Tensor, dv: Tensor] | undefined;
+  // From the last tile on, whose part of dk and dv covers all keys; each earlier one is added to their beginning.
+  for (const [i, tile] of [...tiles.entries()].reverse()) {
+    const before = sums;
+    const [dq, dk, dv] = tf.tidy(() => {
       const [dq, dk, dv] = tileGradients(saved, do_BHTK, tile, kept[i]);
-      dqs.push(dq);
-      dks.push(dk);
-      dvs.push(dv);
+      return before ? ([dq, addToStart(before[0], dk), addToStart(before[1], dv)] as const) : ([dq, dk, dv] as const);
     });
-    const q = concat(dqs, 2);
-    return [q, addUp(dks, saved.k.shape), addUp(dvs, saved.k.shape)];
+    if (before) tf.dispose(before);
+    dqs.unshift(dq);
+    sums = [dk, dv];
+  }
+  return tf.tidy(() => {
+    const [dk, dv] = (sums as [Tensor, Tensor]).map((total) => reshape(total, saved.k.shape)) as [Tensor, Tensor];
+    const dq = scale(concat(dqs, 2), 1 / Math.sqrt(saved.q.shape[3] as number));
+    tf.dispose([...dqs, ...(sums as [Tensor, Tensor])]);
+    return [dq, dk, dv];
   });
 }
 
-/** One tile's dq, [B, H, t, K], and its part of dk and dv, [B·G, start + t, K]. */
-function tileGradients({ q, k, v, o }: Saved, do_BHTK: Tensor, tile: Tile, kept?: Tensor): [Tensor, Tensor, Tensor] {
-  return tf.tidy(() => {
-    const [B, H, , K] = q.shape as [number, number, number, number];
-    const [k_, v_] = [seen(k, tile), seen(v, tile)];
-    const groups = k_.shape[0] as number;
-    const [q_, o_, do_] = [q, o, do_BHTK].map((x) => stacked(x, tile, groups)) as [Tensor, Tensor, Tensor];
-    const p = kept ?? probabilities(q, k, tile);
-    const D = sum(mul(do_, o_), 2, true);
-    const dS = mul(p, sub(matmul(do_, v_, 'nt'), D));
-    const dq = scale(matmul(dS, k_), 1 / Math.sqrt(K));
-    const dk = scale(matmul(dS, q_, 'tn'), 1 / Math.sqrt(K));
-    return [reshape(dq, [B, H, tile.length, K]), dk, matmul(p, do_, 'tn')];
-  });
+/** One tile's dq by the scaled q, [B, H, t, K], and its part of dk and dv, [B·G, start + t, K]. */
+function tileGradients({ q, k, v, o }: Saved, do_BHTK: Tensor, tile: Tile, kept?: Tensor) {
+  const [B, H, , K] = q.shape as [number, number, number, number];
+  const [k_, v_] = [seen(k, tile), seen(v, tile)];
+  const groups = k_.shape[0] as number;
+  const [q_, o_, do_] = [q, o, do_BHTK].map((x) => stacked(x, tile, groups)) as [Tensor, Tensor, Tensor];
+  const p = kept ?? probabilities(q, k, tile);
+  const D = sum(mul(do_, o_), 2, true);
+  const dS = mul(p, sub(matmul(do_, v_, 'nt'), D));
+  const dq = reshape(matmul(dS, k_), [B, H, tile.length, K]);
+  return [dq, matmul(dS, q_, 'tn'), matmul(p, do_, 'tn')] as const;
 }
 
-/** The sum of tiles' parts, the shorter ones counting as zero beyond their end: [B, G, T, K]. */
-function addUp(parts: Tensor[], shape: number[]): Tensor {
-  return tf.tidy(() => {
-    const [T = 0] = shape.slice(2);
-    const total = parts.reduceRight((sumSoFar, part) => {
-      const length = part.shape[1] as number;
-      const head = add(slice(sumSoFar, 1, 0, length), part);
-      return concat([head, slice(sumSoFar, 1, length, T - length)], 1);
-    });
-    return reshape(total, shape);
-  });
+/** x with `part` added to its first places along axis 1. */
+function addToStart(x: Tensor, part: Tensor): Tensor {
+  const [length, T] = [part.shape[1] as number, x.shape[1] as number];
+  return concat([add(slice(x, 1, 0, length), part), slice(x, 1, length, T - length)], 1);
 }

@@ -6,9 +6,21 @@
  *
  * Results are new tensors that the caller owns, or that the enclosing tf.tidy frees.
  */
-import { type Attribute, attr, type DType, dtypeOf, execute, onTensorflow } from '@fourfold/runtime';
+import {
+  type Attribute,
+  attr,
+  cast,
+  type DType,
+  dtypeOf,
+  execute,
+  executeView,
+  onTensorflow,
+  share,
+} from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+
+export { share };
 
 // Attribute lists that differ by dtype alone are made once.
 const ofDType = (make: (dtype: DType) => Attribute[]): Record<DType, Attribute[]> => ({
@@ -43,27 +55,14 @@ export const mul = binary('Mul', tf.mul);
 /** dy · s · (1 - s), the gradient of s = sigmoid(x). */
 export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.tidy(() => tf.mul(dy, tf.mul(s, tf.sub(1, s)))));
 
-/** x · factor; x itself, shared, where the factor is 1. */
+/** x · factor; x itself, shared, where the factor is 1. The factor is a float32 whatever x is. */
 export function scale(x: Tensor, factor: number): Tensor {
   if (factor === 1) return share(x);
-  const constant = scalar(factor, dtypeOf(x));
-  const y = mul(x, constant);
-  constant.dispose();
-  return y;
+  return tf.tidy(() => cast(mul(cast(x, 'float32'), tf.scalar(factor)), dtypeOf(x)));
 }
 
 /** A 0-d tensor. */
-export function scalar(value: number, dtype: DType = 'float32'): Tensor {
-  const wide = tf.scalar(value);
-  if (dtype === 'float32') return wide;
-  const narrow = execute(
-    'Cast',
-    [wide],
-    [attr.type('SrcT', 'float32'), attr.type('DstT', dtype), attr.bool('Truncate', false)],
-  );
-  wide.dispose();
-  return narrow;
-}
+export const scalar = (value: number, dtype: DType = 'float32'): Tensor => tf.tidy(() => cast(tf.scalar(value), dtype));
 
 // ## Along an axis
 
@@ -75,7 +74,7 @@ const reduction =
   (op: string, stock: (x: Tensor, axis: number, keep: boolean) => Tensor) =>
   (x: Tensor, axis: number, keepDims = false): Tensor => {
     if (!onTensorflow()) return stock(x, axis, keepDims);
-    const axes = tf.tensor1d([axis], 'int32');
+    const axes = ints(axis);
     const y = execute(op, [x, axes], (REDUCE[keepDims ? 0 : 1] as Record<DType, Attribute[]>)[dtypeOf(x)]);
     axes.dispose();
     return y;
@@ -116,17 +115,18 @@ export function matmul(a: Tensor, b: Tensor, form: Form = 'nn'): Tensor {
 
 // ## Shapes and places
 
-/** The same tensor once more, sharing its data: what one holder disposes of stays alive for the other. */
-export function share(x: Tensor): Tensor {
-  tf.backend().incRef(x.dataId);
-  return tf.engine().makeTensorFromTensorInfo(x);
+/** A 1-d int32 tensor of a few numbers, without the checks and copies of tf.tensor1d: ops take their axes so. */
+function ints(...values: number[]): Tensor {
+  const shape = [values.length];
+  const dataId = tf.backend().write(Int32Array.from(values), shape, 'int32');
+  return tf.engine().makeTensorFromTensorInfo({ dataId, shape, dtype: 'int32' });
 }
 
 const RESHAPE = ofDType((t) => [attr.type('T', t), attr.type('Tshape', 'int32')]);
 export function reshape(x: Tensor, shape: number[]): Tensor {
   if (!onTensorflow()) return tf.reshape(x, shape);
-  const sides = tf.tensor1d(shape, 'int32');
-  const y = execute('Reshape', [x, sides], RESHAPE[dtypeOf(x)]);
+  const sides = ints(...shape);
+  const y = executeView('Reshape', [x, sides], RESHAPE[dtypeOf(x)]);
   sides.dispose();
   return y;
 }
@@ -134,7 +134,7 @@ export function reshape(x: Tensor, shape: number[]): Tensor {
 const TRANSPOSE = ofDType((t) => [attr.type('T', t), attr.type('Tperm', 'int32')]);
 export function transpose(x: Tensor, order: number[]): Tensor {
   if (!onTensorflow()) return tf.transpose(x, order);
-  const axes = tf.tensor1d(order, 'int32');
+  const axes = ints(...order);
   const y = execute('Transpose', [x, axes], TRANSPOSE[dtypeOf(x)]);
   axes.dispose();
   return y;
@@ -147,7 +147,7 @@ export function slice(x: Tensor, axis: number, start: number, length: number): T
   const begin = x.shape.map((_, i) => (i === axis ? start : 0));
   const size = x.shape.map((side, i) => (i === axis ? length : side));
   if (!onTensorflow()) return tf.slice(x, begin, size);
-  const [beginTensor, sizeTensor] = [tf.tensor1d(begin, 'int32'), tf.tensor1d(size, 'int32')];
+  const [beginTensor, sizeTensor] = [ints(...begin), ints(...size)];
   const y = execute('Slice', [x, beginTensor, sizeTensor], SLICE[dtypeOf(x)]);
   tf.dispose([beginTensor, sizeTensor]);
   return y;
@@ -172,7 +172,7 @@ export function swapHalves(x: Tensor): Tensor {
   const axis = x.rank - 1;
   const half = (x.shape[axis] as number) / 2;
   if (!onTensorflow()) return tf.tidy(() => tf.concat(tf.split(x, 2, axis).reverse(), axis));
-  const [shift, axisTensor] = [tf.scalar(half, 'int32'), tf.scalar(axis, 'int32')];
+  const [shift, axisTensor] = [ints(half), ints(axis)];
   const y = execute('Roll', [x, shift, axisTensor], ROLL[dtypeOf(x)]);
   tf.dispose([shift, axisTensor]);
   return y;

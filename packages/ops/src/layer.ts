@@ -8,8 +8,9 @@
  * by x: dx = dy · f'(x), the chain rule. There is no tape and nothing hidden: a layer that is made of others calls
  * their pullbacks in reverse, and you can put a breakpoint on either.
  *
- * Who owns what: the caller owns x, y, dy and dx and disposes of them. The pullback owns what it saved and frees it
- * when it is called, or when it is dropped because no gradient is wanted (evaluation, recomputation).
+ * Who owns what: the caller owns x, y, dy and dx and disposes of them; so y is a tensor of its own even where it equals
+ * x (`share(x)`). The pullback owns what it saved and frees it when it is called, or when it is dropped because no
+ * gradient is wanted (evaluation, recomputation).
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

@@ -4,7 +4,8 @@
 
 import { cast, type DType, dtypeOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, share } from './kernels.ts';
+import * as tf from '@tensorflow/tfjs-core';
+import { add } from './kernels.ts';
 
 /** Which part of the full tensor this rank holds: part `index` of `of` equal parts along `axis`. */
 export interface Shard {
@@ -38,16 +39,11 @@ export class Parameter {
 
   /** grad += g. Takes g over: the caller no longer owns it. */
   accumulate(g: Tensor): void {
-    const wide = dtypeOf(g) === 'float32' ? share(g) : cast(g, 'float32');
+    const wide = cast(g, 'float32');
     g.dispose();
-    if (!this.grad) {
-      this.grad = wide;
-      return;
-    }
-    const sum = add(this.grad, wide);
-    this.grad.dispose();
-    wide.dispose();
-    this.grad = sum;
+    const before = this.grad;
+    this.grad = before ? add(before, wide) : wide;
+    if (before) tf.dispose([before, wide]);
   }
 
   /** Forgets the gradient: the next step's first one starts anew. */

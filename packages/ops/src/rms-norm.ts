@@ -17,7 +17,7 @@
 import { cast, dtypeOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { add, mean, mul, rsqrt, scalar, square, sub, sum } from './kernels.ts';
+import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, square, sub, sum } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
@@ -34,10 +34,11 @@ export const rmsNorm =
     const backward = (dy_ND: Tensor) => {
       const [dx_ND, dw_D] = tf.tidy(() => {
         const dy = cast(dy_ND, 'float32');
-        const g = mul(dy, cast(w_D.value, 'float32'));
-        const along_N1 = mean(mul(g, xHat_ND), 1, true);
-        const dx = mul(r_N1, sub(g, mul(xHat_ND, along_N1)));
-        return [cast(dx, dtype), sum(mul(dy, xHat_ND), 0)] as const;
+        const w = cast(w_D.value, 'float32');
+        const dyXHat = mul(dy, xHat_ND);
+        const along_N1 = scale(matmul(dyXHat, reshape(w, [w.size, 1])), 1 / w.size); // mean(g · x̂), as a product with w
+        const dx = mul(r_N1, sub(mul(dy, w), mul(xHat_ND, along_N1)));
+        return [cast(dx, dtype), sum(dyXHat, 0)] as const;
       });
       w_D.accumulate(dw_D);
       return dx_ND;

@@ -13,7 +13,12 @@ onBackends(() => {
     const [y_BHTK, pull] = await splitHeads(B, T, K)(x_ND);
     const [x, y] = [await x_ND.array(), await y_BHTK.array()] as [number[][], number[][][][]];
     expect(y_BHTK.shape).toEqual([B, H, T, K]);
-    for (const [b, h, t] of [[0, 0, 0], [1, 2, 1], [1, 3, 2], [0, 3, 1]] as const) // biome-ignore format: a table
+    for (const [b, h, t] of [
+      [0, 0, 0],
+      [1, 2, 1],
+      [1, 3, 2],
+      [0, 3, 1],
+    ] as const)
       expect(y[b]?.[h]?.[t]).toEqual(x[b * T + t]?.slice(h * K, (h + 1) * K));
     pull.drop();
     tf.dispose([x_ND, y_BHTK]);

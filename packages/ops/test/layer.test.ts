@@ -130,7 +130,9 @@ function block() {
     layer: residual(mlp),
     parameters,
     x: randn('x', [6, 4]),
-    free: () => parameters.forEach((p) => p.dispose()),
+    free: () => {
+      for (const p of parameters) p.dispose();
+    },
   };
 }
 

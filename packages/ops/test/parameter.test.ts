@@ -9,12 +9,21 @@ onBackends(() => {
     const before = memory().tensors;
     const w = new Parameter('w', randn('w', [2, 3]));
     expect([w.name, w.shape, w.dtype, w.grad, w.shard]).toEqual(['w', [2, 3], 'float32', undefined, undefined]);
-    const first = tf.tensor2d([[1, 2, 3], [4, 5, 6]]); // biome-ignore format: rows
-    const second = tf.tensor2d([[10, 20, 30], [40, 50, 60]]); // biome-ignore format: rows
+    const first = tf.tensor2d([
+      [1, 2, 3],
+      [4, 5, 6],
+    ]);
+    const second = tf.tensor2d([
+      [10, 20, 30],
+      [40, 50, 60],
+    ]);
     w.accumulate(first);
     w.accumulate(second);
     expect([first.isDisposed, second.isDisposed]).toEqual([true, true]);
-    expect(await w.grad?.array()).toEqual([[11, 22, 33], [44, 55, 66]]); // biome-ignore format: rows
+    expect(await w.grad?.array()).toEqual([
+      [11, 22, 33],
+      [44, 55, 66],
+    ]);
     expect(memory().tensors - before).toBe(2); // the value and the gradient
     w.dispose();
     expect(memory().tensors).toBe(before);

@@ -81,9 +81,17 @@ test('the tables belong to the caller, and may go before backward', async () => 
 
 test("with Llama 3's scaling the frequencies are those of transformers 5.23", () => {
   // ROPE_INIT_FUNCTIONS['llama3'] for Llama 3.2 1B, heads of 64 dimensions: by pair, in float32.
-  // biome-ignore format: a table
-  const theirs = { 0: 1, 10: 0.0165604409, 14: 0.00321144611, 15: 0.00129054801, 16: 0.000429556705, 17: 9.70828623e-5,
-    18: 1.94616387e-5, 31: 9.41830649e-8 };
+
+  const theirs = {
+    0: 1,
+    10: 0.0165604409,
+    14: 0.00321144611,
+    15: 0.00129054801,
+    16: 0.000429556705,
+    17: 9.70828623e-5,
+    18: 1.94616387e-5,
+    31: 9.41830649e-8,
+  };
   const scaling = { factor: 32, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192 };
   const frequencies = ropeFrequencies(64, 5e5, scaling);
   const plain = ropeFrequencies(64, 5e5);

@@ -24,17 +24,19 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
 }
 
-/** One number a step, as each place needs it. */
+/** What is the same for all parameters in one step. */
 interface Rates {
   readonly learningRate: number;
+  /** From 1. */
   readonly step: number;
-  /** 1 - learningRate · λ. */
-  readonly keep: number;
+  /** On TensorFlow: β₁ᵗ, β₂ᵗ, η, β₁, β₂ and ε̂ as 0-d tensors, in ResourceApplyAdam's order. */
+  readonly scalars: Tensor[];
 }
 
 /** What holds one parameter's weight and moments, and updates them. */
 interface State {
-  update(grad: Tensor, rates: Rates): void;
+  /** `keep` is 1 - η λ: what decay leaves of the weight. */
+  update(grad: Tensor, keep: number, rates: Rates): void;
   dispose(): void;
 }
 
@@ -53,15 +55,24 @@ export class AdamW {
   /** Moves every parameter that has a gradient, and clears the gradients. `scale` is clipping's factor for them. */
   update(learningRate: number, scale = 1): void {
     this.step += 1;
+    const rates = { learningRate, step: this.step, scalars: onTensorflow() ? this.#scalars(learningRate) : [] };
     for (const { parameter, state } of this.#states) {
       if (!parameter.grad) continue;
       const decays = parameter.shape.length >= 2;
       const grad = kernels.scale(parameter.grad, scale);
       const keep = decays ? 1 - learningRate * this.#options.weightDecay : 1;
-      state.update(grad, { learningRate, step: this.step, keep });
+      state.update(grad, keep, rates);
       grad.dispose();
       parameter.clearGradient();
     }
+    tf.dispose(rates.scalars);
+  }
+
+  #scalars(learningRate: number): Tensor[] {
+    const { beta1, beta2, epsilon } = this.#options;
+    const power2 = beta2 ** this.step;
+    const numbers = [beta1 ** this.step, power2, learningRate, beta1, beta2, epsilon * Math.sqrt(1 - power2)];
+    return numbers.map((number) => tf.scalar(number));
   }
 
   dispose(): void {
@@ -81,15 +92,13 @@ const RESOURCE_ADAM = [attr.type('T', 'float32'), attr.bool('use_locking', false
  */
 class FusedState implements State {
   readonly #parameter: Parameter;
-  readonly #options: Required<AdamWOptions>;
   readonly #weight: Variable;
   readonly #m: Variable;
   readonly #v: Variable;
   #lastValue: Tensor;
 
-  constructor(parameter: Parameter, options: Required<AdamWOptions>) {
+  constructor(parameter: Parameter) {
     this.#parameter = parameter;
-    this.#options = options;
     const made = tf.tidy(() => [
       cast(parameter.value, 'float32'),
       tf.zeros([...parameter.shape]),
@@ -100,24 +109,14 @@ class FusedState implements State {
     this.#lastValue = parameter.value;
   }
 
-  update(grad: Tensor, { learningRate, step, keep }: Rates): void {
-    const { beta1, beta2, epsilon } = this.#options;
+  update(grad: Tensor, keep: number, { scalars }: Rates): void {
     const parameter = this.#parameter;
     const dtype = parameter.dtype;
     if (parameter.value !== this.#lastValue) this.#assign(parameter.value); // somebody loaded other weights
     parameter.value.dispose(); // the variable alone holds the memory now: the update needs no copy
     if (keep !== 1) this.#decay(keep);
-    const power2 = beta2 ** step;
-    const numbers = [beta1 ** step, power2, learningRate, beta1, beta2, epsilon * Math.sqrt(1 - power2)].map((x) =>
-      tf.scalar(x),
-    );
-    executeMany(
-      'ResourceApplyAdam',
-      [this.#weight.handle, this.#m.handle, this.#v.handle, ...numbers, grad],
-      RESOURCE_ADAM,
-      0,
-    );
-    tf.dispose(numbers);
+    const state = [this.#weight.handle, this.#m.handle, this.#v.handle];
+    executeMany('ResourceApplyAdam', [...state, ...scalars, grad], RESOURCE_ADAM, 0);
     parameter.value = tf.tidy(() => cast(this.#weight.read(), dtype));
     this.#lastValue = parameter.value;
   }
@@ -152,7 +151,7 @@ class PlainState implements State {
     this.#v = tf.zeros([...parameter.shape]);
   }
 
-  update(grad: Tensor, { learningRate, step, keep }: Rates): void {
+  update(grad: Tensor, keep: number, { learningRate, step }: Rates): void {
     const { beta1, beta2, epsilon } = this.#options;
     const { add, scale, square, sub } = kernels;
     const old = [this.#m, this.#v, this.#parameter.value];

@@ -56,7 +56,11 @@ const gap = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
 
 onBackends(() => {
   test('ten steps are those of a loop in 64 bits, with decay on matrices alone', async () => {
-    const shapes: [string, number[]][] = [['matrix', [5, 7]], ['stack', [2, 3, 4]], ['norm', [9]]]; // biome-ignore format: short
+    const shapes: [string, number[]][] = [
+      ['matrix', [5, 7]],
+      ['stack', [2, 3, 4]],
+      ['norm', [9]],
+    ];
     for (const scale of [1, 0.37]) {
       const parameters = shapes.map(([name, shape]) => parameter(name, shape));
       const adam = new AdamW(parameters, OPTIONS);

@@ -7,9 +7,10 @@
  * tfjs keeps one backend for the whole process, and TensorFlow takes its number of threads when it loads: so the first
  * call decides, and a later one that asks for something else is refused.
  */
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import util from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserError } from './errors.ts';
@@ -38,13 +39,16 @@ export interface Backend {
 let opened: { options: string; backend: Promise<Backend> } | undefined; // one a process, as tfjs has it
 
 /** Opens the backend and makes it tfjs's; throws UserError where the device asked for can't be had. */
-export function openBackend(options: BackendOptions = {}): Promise<Backend> {
+export async function openBackend(options: BackendOptions = {}): Promise<Backend> {
   const { device = 'auto', threads = availableParallelism(), log = false } = options;
   const asked = `device ${device} with ${threads} threads`;
   opened ??= { options: asked, backend: open(device, threads, log) };
   if (opened.options !== asked)
     throw new UserError(`${asked} can't be opened: this process already uses ${opened.options}`);
-  return opened.backend;
+  return opened.backend.catch((error) => {
+    opened = undefined; // nothing was opened: another device may be asked for
+    throw error;
+  });
 }
 
 async function open(device: Device, threads: number, log: boolean): Promise<Backend> {
@@ -86,8 +90,25 @@ async function openTensorflow(found: Installed, device: Device, threads: number,
   return {
     device: onGpu ? 'cuda' : 'cpu',
     threads,
-    description: `TensorFlow ${found.version} on ${onGpu ? 'an NVIDIA GPU' : `${threads} CPU threads`}`,
+    description: `TensorFlow ${found.version} on ${onGpu ? gpuModel() : cpuThreads(threads)}`,
   };
+}
+
+const cpuThreads = (count: number): string => `${count} CPU thread${count === 1 ? '' : 's'}`;
+
+/**
+ * 'NVIDIA H100 80GB HBM3', as the driver names the machine's GPUs: it keeps a folder for each, whose file `information`
+ * has the line "Model: ...". 'an NVIDIA GPU' where there are no such folders, or the GPUs differ.
+ */
+export function gpuModel(folder = '/proc/driver/nvidia/gpus'): string {
+  try {
+    const files = readdirSync(folder).map((gpu) => readFileSync(join(folder, gpu, 'information'), 'utf8'));
+    const models = new Set(files.map((text) => /^Model:\s*(.+?)\s*$/m.exec(text)?.[1]));
+    const [model] = models;
+    return models.size === 1 && model ? model : 'an NVIDIA GPU';
+  } catch {
+    return 'an NVIDIA GPU'; // Windows' Linux and some containers have no such folder
+  }
 }
 
 /** Settings that TensorFlow reads while it loads. What the user has set already stays. */
@@ -104,11 +125,11 @@ function setTensorflowVariables(device: Device, threads: number, log: boolean): 
   for (const [name, value] of Object.entries(settings)) process.env[name] ??= value;
 }
 
-/** tfjs-node 4.22 calls two functions that Node 23 removed (tfjs issue 8609). */
+/** tfjs-node 4.22 calls two functions that Node 22 warns of and Node 23 removed (tfjs issue 8609). */
 function restoreRemovedUtilities(): void {
   const removed = util as unknown as Record<string, unknown>;
-  removed['isNullOrUndefined'] ??= (x: unknown) => x === null || x === undefined;
-  removed['isArray'] = Array.isArray; // on Node 22 it is there, but warns
+  removed['isNullOrUndefined'] = (x: unknown) => x === null || x === undefined;
+  removed['isArray'] = Array.isArray;
 }
 
 // ## wasm
@@ -119,5 +140,5 @@ async function openWasm(): Promise<Backend> {
   const folder = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json'));
   wasm.setWasmPaths(`${folder}/dist/`);
   if (!(await tf.setBackend('wasm'))) throw new Error('the wasm backend did not start');
-  return { device: 'wasm', threads: 1, description: 'WebAssembly on 1 CPU thread' };
+  return { device: 'wasm', threads: 1, description: `WebAssembly on ${cpuThreads(1)}` };
 }

@@ -13,7 +13,9 @@ export {
   dtypeOf,
   execute,
   executeMany,
+  executeView,
   onTensorflow,
   read,
+  share,
 } from './tensorflow.ts';
 export { Variable } from './variable.ts';

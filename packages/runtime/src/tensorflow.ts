@@ -45,10 +45,17 @@ interface Handle {
   dtype: number;
 }
 
+/** Memory that several handles may share: it is gone with the last of them. */
+export interface Buffer {
+  readonly bytes: number;
+  holders: number;
+}
+
 /** What tfjs-node keeps for each piece of data: a TensorFlow handle, or values not handed over yet (id -1). */
 interface Stored extends Handle {
   values: unknown;
   refCount: number;
+  buffer?: Buffer;
 }
 
 /** The part of tfjs-node's native binding that is used here. */
@@ -70,7 +77,12 @@ export type NodeBackendClass = new (binding: unknown, packageName: string) => No
 /** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors and variables hold. */
 export interface TensorflowBackend extends NodeBackend {
   readonly memoryBytes: { now: number; peak: number };
-  hold(bytes: number): void;
+  /** Counts memory that a new holder has made. */
+  allocate(bytes: number): Buffer;
+  /** Counts one holder less. */
+  release(buffer: Buffer): void;
+  /** Runs an op whose output lies in memory that is counted already. */
+  view(buffer: Buffer | undefined, run: () => Tensor): Tensor;
 }
 
 const sizeOf = (stored: Handle): number => {
@@ -82,15 +94,39 @@ const sizeOf = (stored: Handle): number => {
 export function withTrueDtypes(Base: NodeBackendClass): new (binding: unknown, name: string) => TensorflowBackend {
   return class extends Base {
     readonly memoryBytes = { now: 0, peak: 0 };
+    #viewed: Buffer | undefined;
 
-    hold(bytes: number): void {
+    allocate(bytes: number): Buffer {
       this.memoryBytes.now += bytes;
       this.memoryBytes.peak = Math.max(this.memoryBytes.peak, this.memoryBytes.now);
+      return { bytes, holders: 1 };
+    }
+
+    release(buffer: Buffer): void {
+      buffer.holders -= 1;
+      if (buffer.holders === 0) this.memoryBytes.now -= buffer.bytes;
+    }
+
+    view(buffer: Buffer | undefined, run: () => Tensor): Tensor {
+      this.#viewed = buffer;
+      const y = run();
+      this.#viewed = undefined;
+      return y;
+    }
+
+    #bufferOf(output: Handle): Buffer {
+      if (!this.#viewed) return this.allocate(sizeOf(output));
+      this.#viewed.holders += 1;
+      return this.#viewed;
     }
 
     override createOutputTensor(output: Handle): Tensor {
-      this.hold(sizeOf(output));
-      if (output.dtype !== BFLOAT16) return super.createOutputTensor(output);
+      const x = output.dtype === BFLOAT16 ? this.#bfloat16Tensor(output) : super.createOutputTensor(output);
+      this.tensorMap.get(x.dataId).buffer = this.#bufferOf(output);
+      return x;
+    }
+
+    #bfloat16Tensor(output: Handle): Tensor {
       const dataId = {};
       this.tensorMap.set(dataId, { ...output, values: null, refCount: 1 });
       return tf.engine().makeTensorFromTensorInfo({ dataId, shape: output.shape, dtype: 'float32' });
@@ -98,13 +134,14 @@ export function withTrueDtypes(Base: NodeBackendClass): new (binding: unknown, n
 
     override move(...data: Parameters<NodeBackend['move']>): void {
       super.move(...data);
-      this.hold(sizeOf(this.tensorMap.get(data[0])));
+      const stored = this.tensorMap.get(data[0]);
+      stored.buffer = this.allocate(sizeOf(stored));
     }
 
     override disposeData(dataId: DataId, force?: boolean): boolean {
-      const stored = this.tensorMap.has(dataId) ? this.tensorMap.get(dataId) : undefined;
+      const buffer = this.tensorMap.has(dataId) ? this.tensorMap.get(dataId).buffer : undefined;
       const gone = super.disposeData(dataId, force);
-      if (stored && gone) this.hold(-sizeOf(stored));
+      if (buffer && gone) this.release(buffer);
       return gone;
     }
   };
@@ -126,6 +163,13 @@ export function tensorflow(): TensorflowBackend {
 export const execute = (op: string, inputs: Tensor[], attributes: Attribute[]): Tensor =>
   (tf.backend() as TensorflowBackend).executeSingleOutput(op, attributes, inputs);
 
+/** The same for an op whose output is its first input's memory in another shape. */
+export function executeView(op: string, inputs: [Tensor, ...Tensor[]], attributes: Attribute[]): Tensor {
+  const backend = tf.backend() as TensorflowBackend;
+  const { buffer } = backend.tensorMap.get(inputs[0].dataId);
+  return backend.view(buffer, () => backend.executeSingleOutput(op, attributes, inputs));
+}
+
 /** The same for an op of `outputs` outputs (0 too). */
 export const executeMany = (op: string, inputs: Tensor[], attributes: Attribute[], outputs: number): Tensor[] =>
   (tf.backend() as TensorflowBackend).executeMultipleOutputs(op, attributes, inputs, outputs);
@@ -138,10 +182,16 @@ export function dtypeOf(x: Tensor): DType {
     : 'float32';
 }
 
-/** x as `dtype`; a clone (which shares the data) where it is that already. */
+/** The same tensor once more, sharing its data: what one holder disposes of stays alive for the other. */
+export function share(x: Tensor): Tensor {
+  tf.backend().incRef(x.dataId);
+  return tf.engine().makeTensorFromTensorInfo(x);
+}
+
+/** x as `dtype`; x itself, shared, where it is that already. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   const from = dtypeOf(x);
-  if (from === dtype) return x.clone();
+  if (from === dtype) return share(x);
   if (!onTensorflow() && dtype !== 'bfloat16') return tf.cast(x, dtype);
   tensorflow();
   return execute('Cast', [x], [attr.type('SrcT', from), attr.type('DstT', dtype), attr.bool('Truncate', false)]);

@@ -8,18 +8,17 @@
  * dispose of it before the update and read again after.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { attr, BYTES, type DType, dtypeOf, execute, executeMany, tensorflow } from './tensorflow.ts';
+import { attr, type Buffer, BYTES, type DType, dtypeOf, execute, executeMany, tensorflow } from './tensorflow.ts';
 
 export class Variable {
   readonly handle: Tensor;
   readonly dtype: DType;
-  readonly #bytes: number;
+  readonly #buffer: Buffer;
   static #made = 0; // TensorFlow finds resources by name: each needs its own
 
   /** Takes `initial`'s value; the caller goes on owning `initial`. */
   constructor(initial: Tensor) {
     this.dtype = dtypeOf(initial);
-    this.#bytes = initial.size * BYTES[this.dtype];
     this.handle = execute(
       'VarHandleOp',
       [],
@@ -30,7 +29,7 @@ export class Variable {
         attr.shape('shape', initial.shape),
       ],
     );
-    tensorflow().hold(this.#bytes);
+    this.#buffer = tensorflow().allocate(initial.size * BYTES[this.dtype]);
     this.assign(initial);
   }
 
@@ -40,12 +39,13 @@ export class Variable {
 
   /** The value, in the variable's own memory. */
   read(): Tensor {
-    return execute('ReadVariableOp', [this.handle], [attr.type('dtype', this.dtype)]);
+    const attributes = [attr.type('dtype', this.dtype)];
+    return tensorflow().view(this.#buffer, () => execute('ReadVariableOp', [this.handle], attributes));
   }
 
   dispose(): void {
     executeMany('DestroyResourceOp', [this.handle], [attr.bool('ignore_lookup_error', false)], 0);
-    tensorflow().hold(-this.#bytes);
+    tensorflow().release(this.#buffer);
     this.handle.dispose();
   }
 }

@@ -90,7 +90,10 @@ describe('on TensorFlow', () => {
   });
 
   test('execute runs any op by name, executeMany those of several outputs', async () => {
-    const x = tf.tensor2d([[1, 2], [3, 4]]); // biome-ignore format: rows
+    const x = tf.tensor2d([
+      [1, 2],
+      [3, 4],
+    ]);
     const product = execute(
       'MatMul',
       [x, x],
@@ -98,8 +101,14 @@ describe('on TensorFlow', () => {
     );
     const k = tf.scalar(1, 'int32');
     const top = executeMany('TopKV2', [x, k], [attr.bool('sorted', true), attr.type('T', 'float32')], 2);
-    expect(await product.array()).toEqual([[5, 11], [11, 25]]); // biome-ignore format: rows
-    expect(await Promise.all(top.map((t) => t.array()))).toEqual([[[2], [4]], [[1], [1]]]); // biome-ignore format: rows
+    expect(await product.array()).toEqual([
+      [5, 11],
+      [11, 25],
+    ]);
+    expect(await Promise.all(top.map((t) => t.array()))).toEqual([
+      [[2], [4]],
+      [[1], [1]],
+    ]);
     tf.dispose([x, k, product, ...top]);
   });
 

@@ -48,7 +48,10 @@ test('two variables are two, though made alike', async () => {
   const [a, b] = [new Variable(initial), new Variable(initial)];
   subtract(a, 1);
   const values = [a.read(), b.read()];
-  expect(await Promise.all(values.map((x) => x.array()))).toEqual([[0, 0], [1, 1]]); // biome-ignore format: pairs
+  expect(await Promise.all(values.map((x) => x.array()))).toEqual([
+    [0, 0],
+    [1, 1],
+  ]);
   tf.dispose([initial, ...values]);
   a.dispose();
   b.dispose();

@@ -1,0 +1,118 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type TrainingSize, trainingBytes } from '../src/memory-estimate.ts';
+
+const tiny: TrainingSize = {
+  ...{ parameters: 1000, layers: 2, dim: 8, heads: 2, kvHeads: 1, headDim: 4, ffn: 16, vocabulary: 10 },
+  ...{ batch: 1, seqLength: 4, precision: 'float32', recompute: false },
+};
+
+// 4 tokens. Attention keeps, a token, a normalized vector, its length, the scaled one and (3·2 + 2·1) heads of 4; and
+// 2 x 4 x 4 probabilities. SwiGLU keeps a norm too and five vectors of 16.
+const attention = 4 * (4 * 8 + 4 + 4 * 8 + 4 * 8 * 4);
+const probabilities = 4 * 2 * 4 * 4;
+const mlp = 4 * (4 * 8 + 4 + 4 * 8 + 4 * 5 * 16);
+const block = attention + probabilities + mlp;
+const stream = 4 * (4 * 8 * 4);
+
+test('a float32 step, by hand: 20 bytes a parameter, two blocks, and seven vectors in SwiGLU', () => {
+  expect(block).toBe(784 + 128 + 1552);
+  expect(trainingBytes(tiny)).toBe(20 * 1000 + 2 * block + 7 * (4 * 16 * 4) + stream);
+});
+
+test('with recomputation the inputs of two blocks, and one block', () => {
+  expect(trainingBytes({ ...tiny, recompute: true })).toBe(
+    20 * 1000 + 2 * (4 * 8 * 4) + block + 7 * (4 * 16 * 4) + stream,
+  );
+});
+
+test('a bfloat16 step: 18 bytes a parameter, half of each vector but the normalized ones; the head has the peak', () => {
+  const narrow = 4 * (4 * 8 + 4 + 2 * 8 + 2 * 8 * 4) + probabilities / 2 + 4 * (4 * 8 + 4 + 2 * 8 + 2 * 5 * 16);
+  const logits = 4 * 10 * (4 + 2);
+  const gradient = 4 * 10 * 8;
+  expect(trainingBytes({ ...tiny, precision: 'bfloat16' })).toBe(
+    18 * 1000 + 2 * narrow + logits + 3 * gradient + stream / 2,
+  );
+});
+
+test('with a long sequence attention has the peak: five copies of the scores, the mask, eight vectors', () => {
+  const tokens = 1000;
+  const scores = 4 * 2 * tokens * tokens;
+  const longBlock = (tokens / 4) * (attention + mlp) + scores;
+  const moment = (tokens / 4) * attention + 5 * scores + scores / 2 + 8 * (tokens * 2 * 4 * 4);
+  expect(trainingBytes({ ...tiny, seqLength: tokens })).toBe(20 * 1000 + longBlock + moment + 250 * stream);
+});
+
+test('probabilities are kept up to 64 MiB a block: one token more, and the step takes less', () => {
+  const deep = { ...tiny, layers: 30, heads: 4, seqLength: 2048 };
+  const saved = trainingBytes(deep) - trainingBytes({ ...deep, seqLength: 2049 });
+  expect(saved / (29 * 64 * 2 ** 20)).toBeGreaterThan(0.9);
+});
+
+test('logits go in chunks of at most 64 MiB: ten times the tokens, and the head takes no more', () => {
+  const wide = { ...tiny, vocabulary: 1000, seqLength: 1, batch: 16384 }; // 62.5 MiB of logits
+  const more = { ...wide, batch: 163840 };
+  const perToken = (2 * (block - probabilities + 4 * 2 * 4)) / 4 + stream / 4;
+  const logits = trainingBytes(more) - trainingBytes(wide) - (163840 - 16384) * perToken;
+  expect(logits).toBe(0);
+});
+
+// Shapes whose scores and logits stay under 64 MiB, also with one argument doubled.
+const sizes = fc.record({
+  parameters: fc.integer({ min: 1, max: 1e9 }),
+  layers: fc.integer({ min: 2, max: 40 }),
+  dim: fc.integer({ min: 32, max: 1024 }),
+  heads: fc.integer({ min: 1, max: 16 }),
+  kvHeads: fc.integer({ min: 1, max: 16 }),
+  headDim: fc.integer({ min: 16, max: 128 }),
+  ffn: fc.integer({ min: 64, max: 4096 }),
+  vocabulary: fc.integer({ min: 2, max: 8000 }),
+  batch: fc.integer({ min: 1, max: 8 }),
+  seqLength: fc.integer({ min: 1, max: 100 }),
+  precision: fc.constantFrom('float32' as const, 'bfloat16' as const),
+  recompute: fc.boolean(),
+});
+
+test('more of anything never takes less', () => {
+  const keys = [
+    'parameters',
+    'layers',
+    'dim',
+    'heads',
+    'kvHeads',
+    'headDim',
+    'ffn',
+    'vocabulary',
+    'batch',
+    'seqLength',
+  ];
+  fc.assert(
+    fc.property(
+      sizes,
+      fc.constantFrom(...(keys as (keyof TrainingSize)[])),
+      fc.double({ min: 1, max: 2, noNaN: true }),
+      (size, key, by) => {
+        const larger = { ...size, [key]: Math.ceil(Number(size[key]) * by) };
+        expect(trainingBytes(larger)).toBeGreaterThanOrEqual(trainingBytes(size));
+      },
+    ),
+  );
+});
+
+test('recomputation takes less', () => {
+  fc.assert(
+    fc.property(sizes, (size) => {
+      expect(trainingBytes({ ...size, recompute: true })).toBeLessThan(trainingBytes({ ...size, recompute: false }));
+    }),
+  );
+});
+
+test('bfloat16 takes less where blocks keep their activations', () => {
+  fc.assert(
+    fc.property(sizes, (size) => {
+      const kept = { ...size, recompute: false, layers: 12, vocabulary: 256 };
+      const bytes = (precision: TrainingSize['precision']) => trainingBytes({ ...kept, precision });
+      expect(bytes('bfloat16')).toBeLessThan(bytes('float32'));
+    }),
+  );
+});

@@ -1,0 +1,53 @@
+/**
+ * The memory that is computed before a run, against the most that its steps really held.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openRunLog, trainingBytes } from '@fourfold/metrics';
+import { parameterCount } from '@fourfold/model';
+import { memory, openBackend, resetPeak } from '@fourfold/runtime';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { prepare, settings, train } from '../src/train.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'fourfold-memory-'));
+beforeAll(() => openBackend({ device: 'cpu' }));
+afterAll(() => rmSync(folder, { recursive: true }));
+const text = join(folder, 'text.txt');
+writeFileSync(text, 'It was the best of times, it was the worst of times.\n'.repeat(500));
+const never = new AbortController().signal;
+const whole = { steps: 1, device: 'cpu', data: text, evalSequences: 1, sampleTokens: 0, validationFraction: 0.2 };
+
+/** The estimate for a run, over the most bytes that it held. */
+async function estimateOverPeak(change: Record<string, unknown>): Promise<number> {
+  const config = settings.parse({ ...whole, ...change });
+  const before = memory().bytes;
+  resetPeak();
+  const run = await prepare(config, () => {});
+  await train(run, openRunLog({ title: 'test', steps: 1, screen: { write: () => true } }), never);
+  const peak = memory().peakBytes - before;
+  const { config: shape, parameters } = run.model;
+  for (const parameter of parameters) parameter.dispose();
+  const { microBatchSize: batch, seqLength, precision, recompute } = config;
+  const size = { ...shape, parameters: parameterCount(shape), batch, seqLength, precision, recompute };
+  return trainingBytes(size) / peak;
+}
+
+// biome-ignore format: a table
+const runs = {
+  'a small batch, where SwiGLU has the peak':       { model: 'micro', microBatchSize: 4, seqLength: 128 },
+  'long sequences, where attention has it':         { model: 'nano', microBatchSize: 4, seqLength: 512 },
+  'sequences so long that attention goes in tiles': { model: 'nano', microBatchSize: 1, seqLength: 2304 },
+  'a vocabulary so large that logits go in chunks': { model: 'nano', seqLength: 128, vocabulary: 20000 },
+  'many parameters, few tokens, two micro-batches': { model: 'nano', dim: 384, microBatchSize: 1, seqLength: 16, gradAccSteps: 2 },
+};
+const ways = [{}, { recompute: true }, { precision: 'bfloat16' }];
+
+// Never below what was held by more than 5 %, since then a run could begin that can't go on; above by at most 20 %,
+// since the gradients of all parameters count, of which not all are there while the activations are.
+for (const [name, run] of Object.entries(runs))
+  test.each(ways)(`${name}: %j`, async (way) => {
+    const ratio = await estimateOverPeak({ ...run, ...way });
+    expect(ratio).toBeGreaterThan(0.95);
+    expect(ratio).toBeLessThan(1.2);
+  });
