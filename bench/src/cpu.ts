@@ -2,7 +2,7 @@
  * A training step on the CPU, ours and PyTorch's in turn.
  *
  *     npx nx run bench:cpu                        float32, all cores
- *     npx nx run bench:cpu -- --threads 4 --dtype bfloat16 --rounds 5
+ *     npx nx run bench:cpu -- --shape small --threads 4 --dtype bfloat16 --rounds 5
  *
  * PyTorch runs where python3 (or --python) can import torch, in its default eager mode with as many threads. The two
  * take turns, round after round, so that a machine whose speed drifts is the same for both; medians of all steps count.
@@ -17,6 +17,7 @@ import { z } from 'zod';
 import { type Shape, trainingStep } from './step.ts';
 
 const settings = z.object({
+  shape: z.enum(['both', 'stories15M', 'small']).default('both').describe('which model to time'),
   threads: z.int().positive().default(availableParallelism()).describe('for both sides'),
   dtype: z.enum(['float32', 'bfloat16']).default('float32').describe('of our weights and activations'),
   torchDtype: z.enum(['float32', 'bfloat16']).default('float32').describe("of PyTorch's"),
@@ -89,9 +90,8 @@ async function race(shape: Shape, config: Settings): Promise<void> {
   report(`ours, ${config.dtype}`, ours);
   if (torch.length > 0) {
     report(`PyTorch ${version}, ${config.torchDtype}`, torch);
-    console.log(
-      `  ours is ${(median(torch) / median(ours)).toFixed(2)} times as fast (medians of ${ours.length} steps)`,
-    );
+    const ratio = (median(torch) / median(ours)).toFixed(2);
+    console.log(`  ours is ${ratio} times as fast (medians of ${ours.length} steps)`);
   } else console.log(`  ${config.python} can't import torch: no comparison`);
   await profile(step);
 }
@@ -101,28 +101,28 @@ async function profile(step: () => Promise<number>): Promise<void> {
   const start = performance.now();
   const times = await profileOps(async () => void (await step()));
   const total = performance.now() - start;
-  const inOps = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-  const row = (name: string, calls: number, milliseconds: number) =>
+  const row = (name: string, calls: number | string, milliseconds: number) => {
+    const share = `${((100 * milliseconds) / total).toFixed(1).padStart(5)} %`;
     console.log(
-      `    ${name.padEnd(22)} ${String(calls).padStart(5)} ${milliseconds.toFixed(1).padStart(9)} ms ${((100 * milliseconds) / total).toFixed(1).padStart(5)} %`,
+      `    ${name.padEnd(22)} ${String(calls).padStart(5)} ${milliseconds.toFixed(1).padStart(9)} ms ${share}`,
     );
+  };
+  const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+  const rest = times.slice(10);
   console.log('  one step, op by op:');
   for (const { op, calls, milliseconds } of times.slice(0, 10)) row(op, calls, milliseconds);
-  const rest = times.slice(10);
-  row(
-    'other ops',
-    rest.reduce((sum, { calls }) => sum + calls, 0),
-    rest.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
-  );
-  row('JavaScript', 0, total - inOps);
+  row('other ops', sum(rest.map(({ calls }) => calls)), sum(rest.map(({ milliseconds }) => milliseconds)));
+  row('JavaScript', '', total - sum(times.map(({ milliseconds }) => milliseconds)));
 }
 
 async function main(): Promise<void> {
-  const config = readConfig({ schema: settings, argv: process.argv.slice(2), name: 'nx run bench:cpu --' });
+  const usage = "Times a training step on the CPU, ours and PyTorch's in turn.";
+  const config = readConfig({ schema: settings, argv: process.argv.slice(2), name: 'nx run bench:cpu --', usage });
+  if (config.rounds * config.steps < 5)
+    throw new UserError(`rounds=${config.rounds} times steps=${config.steps} is too few for a median: use 5 in all`);
   const backend = await openBackend({ device: 'cpu', threads: config.threads });
-  if (config.rounds * config.steps < 5) throw new UserError('rounds x steps is below 5: too few for a median');
   console.log(`${cpus()[0]?.model ?? 'unknown CPU'}, ${backend.description}`);
-  for (const shape of SHAPES) await race(shape, config);
+  for (const shape of SHAPES) if (config.shape === 'both' || config.shape === shape.name) await race(shape, config);
 }
 
 await runMain(main);

@@ -21,14 +21,15 @@ export interface Manifest {
 }
 
 const sourceNames = /\.(ts|mjs|py|cc|cu)$/;
-const skippedFolders = new Set(['node_modules', '.git', '.nx', '.results', 'coverage', 'out', '__pycache__']);
+const skippedFolders = new Set(['node_modules', 'coverage', 'out', '__pycache__']);
+const isSkipped = (folder: string): boolean => folder.startsWith('.') || skippedFolders.has(folder);
 
 /** Every file below `root` whose name `wanted` accepts, outside folders that hold nothing of ours. */
 export function readSources(root: string, wanted = (name: string): boolean => sourceNames.test(name)): Source[] {
   const walk = (folder: string): string[] =>
     readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
       const path = join(folder, entry.name);
-      if (entry.isDirectory()) return skippedFolders.has(entry.name) ? [] : walk(path);
+      if (entry.isDirectory()) return isSkipped(entry.name) ? [] : walk(path);
       return entry.isFile() && wanted(entry.name) ? [path] : [];
     });
   return walk(root).map((path) => ({

@@ -76,8 +76,8 @@ function keptBytes(size: TrainingSize): { attention: number; probabilities: numb
 // ## What is there for a moment
 
 /**
- * The scores before and after each step of the softmax, five float32 copies, and in bfloat16 the cast ones too; the mask,
- * as large as one head's; and q, o, their gradients and parts of these, eight in all.
+ * The scores before and after each step of the softmax, five float32 copies, and in bfloat16 the cast ones too; the
+ * mask, as large as one head's; and q, o, their gradients and parts of these, eight in all.
  */
 function attentionBytes(size: TrainingSize): number {
   const { batch, heads, seqLength, headDim, precision } = size;

@@ -26,7 +26,7 @@ test('with recomputation the inputs of two blocks, and one block', () => {
   );
 });
 
-test('a bfloat16 step: 18 bytes a parameter, half of each vector but the normalized ones; the head has the peak', () => {
+test('a bfloat16 step: 18 bytes a parameter, half of each vector but the normalized ones; the peak at the head', () => {
   const narrow = 4 * (4 * 8 + 4 + 2 * 8 + 2 * 8 * 4) + probabilities / 2 + 4 * (4 * 8 + 4 + 2 * 8 + 2 * 5 * 16);
   const logits = 4 * 10 * (4 + 2);
   const gradient = 4 * 10 * 8;

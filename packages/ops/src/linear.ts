@@ -1,8 +1,8 @@
 /**
  * y = x · Wᵀ, the layer where nearly all the arithmetic is.
  *
- * N tokens, I inputs, O outputs. The weight lies as PyTorch and Hugging Face keep it, [O, I]; a product reads an operand
- * transposed as fast as it is, so nothing is ever transposed in memory.
+ * N tokens, I inputs, O outputs. The weight lies as PyTorch and Hugging Face keep it, [O, I]; a product reads an
+ * operand transposed as fast as it is, so nothing is ever transposed in memory.
  *
  *   forward    y_NO  = x_NI · w_OIᵀ           2·N·I·O operations
  *   backward   dx_NI = dy_NO · w_OI           2·N·I·O

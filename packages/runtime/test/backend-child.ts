@@ -7,6 +7,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type Backend, type BackendOptions, openBackend } from '../src/backend.ts';
 
 export interface Report {
+  /** Node's version. */
+  readonly node: string;
   /** What each call gave: a backend, or an error's name and message. */
   readonly opened: (Backend | { error: string; message: string })[];
   /** tfjs's name of the backend that did it. */
@@ -22,6 +24,7 @@ for (const options of JSON.parse(process.argv[2] ?? '[]') as BackendOptions[])
 const works = opened.some((one) => 'device' in one);
 const [a, b] = works ? [tf.tensor2d([1, 2, 3, 4], [2, 2]), tf.tensor2d([5, 6, 7, 8], [2, 2])] : [];
 const report: Report = {
+  node: process.versions.node,
   opened,
   engine: works ? tf.getBackend() : 'none',
   product: a && b ? await tf.matMul(a, b).array() : undefined,

@@ -1,13 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { attr, execute, memory, openBackend, profileOps } from '../src/index.ts';
 
 test('without TensorFlow there is nothing to time', async () => {
   await expect(profileOps(async () => {})).rejects.toThrow('this needs TensorFlow');
 });
 
-describe('on TensorFlow', async () => {
-  await openBackend({ device: 'cpu' });
+describe('on TensorFlow', () => {
+  beforeAll(() => openBackend({ device: 'cpu' }));
   const product = (a: tf.Tensor, b: tf.Tensor) =>
     execute(
       'MatMul',

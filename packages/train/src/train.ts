@@ -44,6 +44,7 @@ import { z } from 'zod';
 // One schema gives the types, the defaults, the checks, `--help` and configs/schema.json.
 
 const count = z.int().positive();
+const count0 = z.int().nonnegative();
 const from0 = z.number().nonnegative();
 const DEVICES = ['auto', 'cuda', 'cpu', 'wasm'] as const;
 const onlyOne = z.literal(1).default(1);
@@ -68,13 +69,13 @@ export const settings = z.object({
   steps: count.default(500).describe('steps of the run'),
   learningRate: z.number().positive().default(3e-3).describe('the peak'),
   schedule: z.enum(['constant', 'linear', 'cosine', 'wsd']).default('cosine').describe('after the warm-up'),
-  warmupSteps: z.int().nonnegative().default(20).describe('steps of rising learning rate'),
+  warmupSteps: count0.default(20).describe('steps of rising learning rate'),
   finalFraction: z.number().min(0).max(1).default(0.1).describe('what part of the peak is left at the end'),
   decayFraction: z.number().gt(0).max(1).default(0.2).describe('wsd: last part of the run, with falling rate'),
   weightDecay: from0.default(0.1).describe('pull on matrices towards zero'),
   beta2: z.number().min(0).lt(1).default(0.95).describe("memory of the gradient's size"),
   clip: from0.default(1).describe('longest gradient; 0: no clipping'),
-  seed: z.int().nonnegative().default(1).describe('of initial weights, batches and samples'),
+  seed: count0.default(1).describe('of initial weights, batches and samples'),
   recompute: z.boolean().default(false).describe('run blocks again in backward instead of keeping what they computed'),
 
   dp: onlyOne.describe('data-parallel ranks').meta({ group: 'Layout' }),
@@ -87,10 +88,10 @@ export const settings = z.object({
   precision: z.enum(['float32', 'bfloat16']).default('float32').describe('of weights and activations'),
   log: z.boolean().default(false).describe("show TensorFlow's own log"),
 
-  evalEvery: z.int().nonnegative().default(100).describe('steps between validations; 0: at the end').meta({ group: 'Output' }),
+  evalEvery: count0.default(100).describe('steps between validations; 0: at the end').meta({ group: 'Output' }),
   evalSequences: count.default(64).describe('sequences of a validation'),
-  sampleEvery: z.int().nonnegative().default(0).describe('steps between samples; 0: at the end'),
-  sampleTokens: z.int().nonnegative().default(200).describe('tokens of a sample; 0: none'),
+  sampleEvery: count0.default(0).describe('steps between samples; 0: at the end'),
+  sampleTokens: count0.default(200).describe('tokens of a sample; 0: none'),
   temperature: from0.default(0.8).describe('of sampling; 0 takes the likeliest token'),
   prompt: z.string().min(1).default('The ').describe('what samples begin with'),
   metrics: z.string().optional().describe('file for a line of JSON a step'),
@@ -148,8 +149,8 @@ function checkMemory(config: Settings, shape: LlamaConfig): void {
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   if (needed > machineMemory() && config.device !== 'cuda')
     throw new UserError(
-      `model=${config.model} with microBatchSize=${microBatchSize} and seqLength=${seqLength} needs ${gib(needed)} and ` +
-        `this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute`,
+      `model=${config.model} with microBatchSize=${microBatchSize} and seqLength=${seqLength} needs ${gib(needed)} ` +
+        `and this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute`,
     );
 }
 

@@ -33,13 +33,14 @@ async function estimateOverPeak(change: Record<string, unknown>): Promise<number
   return trainingBytes(size) / peak;
 }
 
+const few = { microBatchSize: 1, seqLength: 16 };
 // biome-ignore format: a table
 const runs = {
   'a small batch, where SwiGLU has the peak':       { model: 'micro', microBatchSize: 4, seqLength: 128 },
   'long sequences, where attention has it':         { model: 'nano', microBatchSize: 4, seqLength: 512 },
   'sequences so long that attention goes in tiles': { model: 'nano', microBatchSize: 1, seqLength: 2304 },
   'a vocabulary so large that logits go in chunks': { model: 'nano', seqLength: 128, vocabulary: 20000 },
-  'many parameters, few tokens, two micro-batches': { model: 'nano', dim: 384, microBatchSize: 1, seqLength: 16, gradAccSteps: 2 },
+  'many parameters, few tokens, two micro-batches': { model: 'nano', dim: 384, ...few, gradAccSteps: 2 },
 };
 const ways = [{}, { recompute: true }, { precision: 'bfloat16' }];
 
