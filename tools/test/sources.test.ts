@@ -24,6 +24,7 @@ test('source files are found in every folder but those that hold nothing of ours
     'packages/a/native/op.cc': 'op',
     'node_modules/b/index.mjs': 'b',
     '.nx/c.ts': 'c',
+    '.own/d.py': 'd',
     'README.md': 'text',
   };
   inFolder(files, (root) => {

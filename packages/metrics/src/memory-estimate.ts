@@ -2,14 +2,14 @@
  * How much memory training takes, computed before any is allocated.
  *
  * For each parameter: the weight that AdamW updates, its two moments and the gradient, float32, 16 bytes; and the value
- * that the layers read (in float32 it shares the weight's memory, but counts, as `memory()` counts it). For each block
- * what its layers keep for backward, in elements a token:
+ * that the layers read (in float32 a copy in the first step alone). For each block what its layers keep for backward,
+ * in elements a token:
  *
  *     attention   2 D: normalized, scaled    (H + 2 G) K: q, k, v    2 H K: o, merged o    H T: probabilities
  *     SwiGLU      2 D: normalized, scaled    5 F: gate, up, sigmoid, silu, their product
  *
- * A step's peak lies at one of three places, and the largest counts: in the last block's attention (its softmax goes
- * through five copies of the scores), in the backward of the last block's SwiGLU, or at the head among the logits. With
+ * A step's peak lies at one of three places, and the largest counts: in the last block's attention (four
+ * matrices as large as its scores), in the backward of the last block's SwiGLU, or at the head among the logits. With
  * recomputation every block keeps its input alone, D, and one block at a time has the rest.
  *
  * Probabilities over 64 MiB a block are not kept, and scores and logits over 64 MiB go in equal parts below it: so a
@@ -44,7 +44,7 @@ export function trainingBytes(size: TrainingSize): number {
   const block = attention + probabilities + mlp;
   const blocksBefore = recompute ? layers * vector : (layers - 1) * block;
   const peak = Math.max(
-    blocksBefore + attention + attentionBytes(size), // its probabilities are among the copies of the scores
+    blocksBefore + attention + attentionBytes(size), // its probabilities are among the four
     blocksBefore + block + swigluBytes(size),
     blocksBefore + (recompute ? 0 : block) + headBytes(size),
   );
@@ -76,14 +76,15 @@ function keptBytes(size: TrainingSize): { attention: number; probabilities: numb
 // ## What is there for a moment
 
 /**
- * The scores before and after each step of the softmax, five float32 copies, and in bfloat16 the cast ones too; the
- * mask, as large as one head's; and q, o, their gradients and parts of these, eight in all.
+ * In backward the probabilities, their gradient, and two steps to that of the scores; in bfloat16 these take half, and
+ * forward as much as they do in float32, where the softmax is computed. The mask, as large as one head's scores. And
+ * eight vectors as q: o, its gradient, products of these, dq, dk and dv.
  */
 function attentionBytes(size: TrainingSize): number {
-  const { batch, heads, seqLength, headDim, precision } = size;
-  const copies = (precision === 'float32' ? 5 : 6) + 1 / (batch * heads);
+  const { batch, heads, seqLength, headDim } = size;
+  const matrices = 4 + 1 / (batch * heads);
   const queries = batch * seqLength * heads * headDim * elementBytes(size);
-  return copies * partOf(scoreBytes(size)) + 8 * queries;
+  return matrices * partOf(scoreBytes(size)) + 8 * queries;
 }
 
 /** SwiGLU's backward: the gradient that arrives, five steps to the gate's gradient, and the one of `up`. */

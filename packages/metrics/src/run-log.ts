@@ -6,7 +6,8 @@
  *     log.validation({ step: 100, loss: 2.4, bitsPerByte: 3.46 })
  *     log.close()
  */
-import { writeFileSync } from 'node:fs';
+import { accessSync, constants, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { duration, type Screen } from '@fourfold/runtime/progress';
 import { type CurvePoint, lossCurve } from './curve.ts';
@@ -43,13 +44,15 @@ export interface RunLog {
   close(): void;
 }
 
-/** Opens the files before anything else, so that a path that can't be written stops the run at once (UserError). */
+/** Opens the files before anything else: a path that can't be written stops the run at once, and no file is made. */
 export function openRunLog({ title, steps, metrics, curve, unit, screen = process.stdout }: RunLogOptions): RunLog {
+  if (curve) writing(curve, () => accessSync(dirname(curve), constants.W_OK));
   const figures = metrics ? openMetrics(metrics) : undefined;
   const train: CurvePoint[] = [];
   const validation: CurvePoint[] = [];
   const label = `loss (${unit ?? 'nats per token'})`;
-  const draw = () => curve && writeCurve(curve, lossCurve({ title, train, validation, label }));
+  const draw = () =>
+    curve && writing(curve, () => writeFileSync(curve, lossCurve({ title, train, validation, label })));
   draw();
   const start = performance.now();
   let display: ReturnType<typeof openDisplay> | undefined; // from the first step on: its bar tells the time left
@@ -77,9 +80,10 @@ export function openRunLog({ title, steps, metrics, curve, unit, screen = proces
   };
 }
 
-function writeCurve(path: string, svg: string): void {
+/** Does what writing the curve needs; where that fails, a UserError says so. */
+function writing(path: string, work: () => void): void {
   try {
-    writeFileSync(path, svg);
+    work();
   } catch (error) {
     throw new UserError(
       `--curve ${path} can't be written (${messageOf(error)}): name a file in a folder that is there`,

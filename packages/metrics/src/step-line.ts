@@ -18,7 +18,7 @@ export interface StepFigures {
   readonly tokensPerSecond: number;
   /** Time of the whole step. */
   readonly milliseconds: number;
-  /** Memory that tensors hold at the end of the step. */
+  /** The most memory that tensors held so far. */
   readonly memoryBytes: number;
   /** Share of the device's peak that the step used, from 0 to 1; left out where the peak isn't known. */
   readonly mfu?: number | undefined;

@@ -90,7 +90,9 @@ test('on a terminal the bar comes with the first step and counts what a resumed 
 test('a file that can not be written stops the run before it begins', () => {
   const screen = screenOf();
   const inNoFolder = join(folder, 'no', 'such');
-  expect(() => openRunLog({ title: 'test', steps: 1, curve: `${inNoFolder}.svg`, screen })).toThrow(UserError);
+  const metrics = join(folder, 'never.jsonl');
+  expect(() => openRunLog({ title: 'test', steps: 1, metrics, curve: `${inNoFolder}.svg`, screen })).toThrow(UserError);
+  expect(existsSync(metrics)).toBe(false);
   expect(() => openRunLog({ title: 'test', steps: 1, curve: `${inNoFolder}.svg`, screen })).toThrow(
     /^--curve .*such\.svg can't be written \(ENOENT: .*\): name a file in a folder that is there$/,
   );

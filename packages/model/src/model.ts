@@ -13,33 +13,11 @@
  *
  * Touvron et al., "LLaMA" (2023); Grattafiori et al., "The Llama 3 herd of models" (2024).
  */
-
+// biome-ignore format: a list
 import {
-  causalAttention,
-  chain,
-  crossEntropy,
-  crossEntropyLoss,
-  each,
-  embedding,
-  fanOut,
-  identity,
-  kernels,
-  type Layer,
-  type Llama3Scaling,
-  linear,
-  mergeHeads,
-  Parameter,
-  type Pullback,
-  pullbackThrough,
-  type RopeTables,
-  recomputed,
-  residual,
-  rmsNorm,
-  rope,
-  ropeFrequencies,
-  ropeTables,
-  splitHeads,
-  swiglu,
+  causalAttention, chain, crossEntropy, crossEntropyLoss, each, embedding, fanOut, identity, kernels, type Layer,
+  type Llama3Scaling, linear, mergeHeads, Parameter, type Pullback, pullbackThrough, type RopeTables, recomputed,
+  residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
 } from '@fourfold/ops';
 import { cast, type DType, keyOf, normals, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -36,7 +36,10 @@ export function pullback<X, Y>(saved: Tensor[], run: (dy: Y) => X | Promise<X>):
 
 /** A pullback made of others, which `run` calls, each once. */
 export function pullbackThrough<X, Y>(parts: { drop(): void }[], run: (dy: Y) => Promise<X>): Pullback<X, Y> {
-  return Object.assign(run, { drop: () => parts.forEach((part) => part.drop()) });
+  const drop = () => {
+    for (const part of parts) part.drop();
+  };
+  return Object.assign(run, { drop });
 }
 
 // ## Layers made of layers

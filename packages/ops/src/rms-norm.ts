@@ -36,7 +36,8 @@ export const rmsNorm =
         const dy = cast(dy_ND, 'float32');
         const w = cast(w_D.value, 'float32');
         const dyXHat = mul(dy, xHat_ND);
-        const along_N1 = scale(matmul(dyXHat, reshape(w, [w.size, 1])), 1 / w.size); // mean(g · x̂), as a product with w
+        // mean(g · x̂), as a product with w
+        const along_N1 = scale(matmul(dyXHat, reshape(w, [w.size, 1])), 1 / w.size);
         const dx = mul(r_N1, sub(mul(dy, w), mul(xHat_ND, along_N1)));
         return [cast(dx, dtype), sum(dyXHat, 0)] as const;
       });

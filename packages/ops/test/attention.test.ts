@@ -39,7 +39,7 @@ const inputsOf = ({ B, G, R, T, K }: Shape): tf.Tensor[] => [
   randn('v', [B, G, T, K]),
 ];
 
-/** The textbook: every head's own copy of keys and values, the whole [T, T] of scores, those of the future far below 0. */
+/** The textbook: each head's own keys and values, the whole [T, T] of scores, those of the future far below 0. */
 const reference =
   ({ B, G, R, T, K }: Shape) =>
   ([q, k, v]: tf.Tensor[]): tf.Tensor => {
@@ -131,7 +131,7 @@ onBackends(() => {
     const gradients = await pull(o);
     const v = tf.tidy(() => tf.add(inputs[2] as tf.Tensor, tf.zeros(o.shape)));
     expect(await o.data()).toEqual(await v.data());
-    // dP and D are the same product, added up in another order: their difference is rounding, below 1e-6 for four terms.
+    // dP and D are the same product, added up in another order: they differ by rounding, below 1e-6 for four terms.
     for (const d of gradients.slice(0, 2)) for (const x of await d.data()) expect(Math.abs(x)).toBeLessThan(1e-6);
     tf.dispose([...inputs, o, v, ...gradients]);
   });

@@ -33,15 +33,15 @@ const reference =
     return tf.neg(tf.mean(tf.sum(tf.mul(oneHot, logP), 1)));
   };
 
-// At least four tokens: a single one can be so sure of its target that p - 1, and with it the whole gradient, is near the
-// rounding of p itself.
+// At least four tokens: a single one can be so sure of its target that p - 1, and with it the whole gradient, is near
+// the rounding of p itself.
 const tokens = fc.integer({ min: 4, max: 9 });
 
 /** Chunks of two tokens for a vocabulary of V. */
 const twoTokens = (V: number): number => 2 * 4 * V;
 
 onBackends(() => {
-  test('crossEntropy is the mean of -log softmax at the targets, with its gradients, in one chunk or many', async () => {
+  test('crossEntropy is the mean of -log softmax at the targets, with its gradients, in a chunk or many', async () => {
     const [V, D] = [fc.integer({ min: 3, max: 30 }), fc.integer({ min: 1, max: 9 })];
     await fc.assert(
       fc.asyncProperty(tokens, V, D, fc.boolean(), async (N, V, D, whole) => {

@@ -143,8 +143,8 @@ async function compare(check: Check): Promise<void> {
 }
 
 /**
- * Forward, and backward of a random dy, rounded to `precision`: the gradients are those of the inputs, then those of the
- * parameters. The caller owns all.
+ * Forward, and backward of a random dy, rounded to `precision`: the gradients are those of the inputs, then those of
+ * the parameters. The caller owns all.
  */
 async function runLayer({ layer, inputs, parameters = [] }: Omit<Check, 'reference'>, precision: DType = 'float32') {
   const [y, pull] = await layer(inputs);
@@ -168,8 +168,8 @@ const PLACES = 3;
 const STENCIL = [[-2, 1], [-1, -8], [1, 8], [2, -1]] as const;
 const H = 2 ** -5;
 /**
- * The worst is crossEntropy's 8e-5: one number of about 4, rounded by 2.4e-7, which over H is 1e-5, against gradients of
- * 0.2. All others stay below 4e-5.
+ * The worst is crossEntropy's 8e-5: one number of about 4, rounded by 2.4e-7, which over H is 1e-5, against gradients
+ * of 0.2. All others stay below 4e-5.
  */
 const DIFFERENCES = 2e-4;
 
@@ -228,8 +228,8 @@ export interface Bfloat16Check {
 export const BFLOAT16 = 2 ** -8;
 
 /**
- * Runs a layer in bfloat16, and in float32 on the very same (rounded) numbers: y and the gradients by the inputs must be
- * bfloat16, those by the weights float32, all close to float32's. Frees inputs and weights.
+ * Runs a layer in bfloat16, and in float32 on the very same (rounded) numbers: y and the gradients by the inputs must
+ * be bfloat16, those by the weights float32, all close to float32's. Frees inputs and weights.
  */
 export async function checkBfloat16({ layer, inputs, weights = [], tolerance }: Bfloat16Check): Promise<void> {
   const rounded = [...inputs, ...weights].map((x) => cast(x, 'bfloat16'));

@@ -144,7 +144,7 @@ test('a step updates weights and moments in place, unless somebody holds a share
   }
   p.accumulate(tf.fill([SIDE], 1));
   const held = p.value.clone();
-  expect(growth(() => adam.update(RATE))).toBeGreaterThan(0.75); // that this is seen shows that the above says something
+  expect(growth(() => adam.update(RATE))).toBeGreaterThan(0.75); // so the above does say something
   held.dispose();
   adam.dispose();
   p.dispose();

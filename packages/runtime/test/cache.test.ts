@@ -16,7 +16,7 @@ test('the folder given wins over FOURFOLD_CACHE, that over XDG_CACHE_HOME, and t
   expect(cacheDirectory('/given')).toBe('/given');
 });
 
-test('a relative folder is taken from where the program runs, except in XDG_CACHE_HOME: there it does not count', () => {
+test('a relative folder is taken from where the program runs; in XDG_CACHE_HOME it does not count', () => {
   vi.stubEnv('FOURFOLD_CACHE', 'here');
   expect(cacheDirectory()).toBe(resolve('here'));
   vi.stubEnv('FOURFOLD_CACHE', '');

@@ -43,8 +43,8 @@ test('another name or another seed is another stream, and the same ones are the 
   expect(keyOf(3, 'w')).toEqual(keyOf(3, 'w'));
 });
 
-// The bounds below are five standard errors of the figure over 100,000 numbers: they would be missed once in two million
-// streams, and these streams are always the same.
+// The bounds below are five standard errors of the figure over 100,000 numbers: they would be missed once in two
+// million streams, and these streams are always the same.
 const N = 100_000;
 const meanOf = (values: ArrayLike<number>, f: (x: number) => number = (x) => x): number =>
   Array.from(values).reduce((sum, x) => sum + f(x), 0) / values.length;

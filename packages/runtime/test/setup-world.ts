@@ -144,8 +144,8 @@ export function setUpIn(world: World, { env = {}, under = [], onStart }: ChildOp
 }
 
 /**
- * A command that runs another without root's right to write anywhere, or the empty command for an ordinary user: only so
- * does a folder's missing write permission mean anything to root.
+ * A command that runs another without root's right to write anywhere, or the empty command for an ordinary user: only
+ * so does a folder's missing write permission mean anything to root.
  */
 export function asOrdinaryUser(): string[] {
   if (process.getuid?.() !== 0) return [];

@@ -1,8 +1,8 @@
 /**
  * Compiles the native modules: tfjs-node-gpu's own binding, unchanged, and Fourfold's addon (../../native/*.cc).
  *
- * Both speak Node-API, whose functions every Node since 20 has under the same names: one binary serves Node 20 to 26, and
- * the two headers come from npm (node-api-headers), so that no Node headers need be installed.
+ * Both speak Node-API, whose functions every Node since 20 has under the same names: one binary serves Node 20 to 26,
+ * and the two headers come from npm (node-api-headers), so that no Node headers need be installed.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rename, stat } from 'node:fs/promises';

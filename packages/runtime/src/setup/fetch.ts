@@ -70,10 +70,11 @@ async function checkWheel(wheel: Wheel, path: string): Promise<void> {
   const sha256 = hash.digest('hex');
   if (size === wheel.bytes && sha256 === wheel.sha256) return;
   await rm(path);
+  const [found, pinned] = [sha256, wheel.sha256].map((sum) => `${sum.slice(0, 16)}...`);
   throw new SetupFailure(
     size < wheel.bytes
       ? `${wheel.file} is cut short (${size} of ${wheel.bytes} bytes) and was deleted`
-      : `${wheel.file} has sha256 ${sha256.slice(0, 16)}..., not the pinned ${wheel.sha256.slice(0, 16)}..., and was deleted`,
+      : `${wheel.file} has sha256 ${found}, not the pinned ${pinned}, and was deleted`,
   );
 }
 

@@ -1,4 +1,4 @@
-/** The work of a set-up, step by step: look, download, extract, compile. Each says what it does and how long it took. */
+/** A set-up's work, step by step: look, download, extract, compile. Each says what it does and how long it took. */
 import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { duration, type Screen } from '../progress.ts';
@@ -49,7 +49,7 @@ async function look(plan: Plan, screen: Screen): Promise<string> {
   return compiler.command;
 }
 
-/** Bytes to download, bytes on the disk at the end, and at the most: one wheel at a time lies beside what is unpacked. */
+/** Bytes to download, on the disk at the end, and at the most: one wheel at a time lies beside what is unpacked. */
 function sizesOf(parts: readonly Part[]): { download: number; disk: number; peak: number } {
   const download = parts.reduce((sum, { wheel }) => sum + wheel.bytes, 0);
   const disk = parts.reduce((sum, { wheel }) => sum + wheel.unpacked, 0);

@@ -45,8 +45,8 @@ export function pinsFor(variant: Variant, platform: string): Pins | undefined {
   return tensorflow && { tensorflow, cuda: variant === 'cuda' ? CUDA : [] };
 }
 
-// On ARM and on macOS the wheel called `tensorflow` is itself a build without CUDA; on x64 that one is `tensorflow-cpu`,
-// at half the size. Google publishes no wheel for Macs with Intel processors any more.
+// On ARM and on macOS the wheel called `tensorflow` is itself a build without CUDA; on x64 that one is
+// `tensorflow-cpu`, at half the size. Google publishes no wheel for Macs with Intel processors any more.
 const TENSORFLOW: Readonly<Record<string, Wheel>> = {
   'cpu linux-x64': {
     project: 'tensorflow-cpu',
@@ -82,8 +82,8 @@ const TENSORFLOW: Readonly<Record<string, Wheel>> = {
   },
 };
 
-// What `tensorflow[and-cuda]` 2.21.0 asks for, at the versions that pip chooses for it (CUDA 12.9; its compiler `nvcc` is
-// left out, since only XLA uses it). Ordered so that each comes after those it depends on.
+// What `tensorflow[and-cuda]` 2.21.0 asks for, at the versions that pip chooses for it (CUDA 12.9; its compiler `nvcc`
+// is left out, since only XLA uses it). Ordered so that each comes after those it depends on.
 const CUDA: readonly CudaWheel[] = [
   {
     project: 'nvidia-cuda-runtime-cu12',
