@@ -1,5 +1,6 @@
 /**
- * How much memory training takes, computed before any is allocated.
+ * How much memory training takes, computed before any is allocated, with the stock kernels; the fused ones that take
+ * their place on the CPU keep less (SwiGLU's gate and up alone).
  *
  * For each parameter: the weight that AdamW updates, its two moments and the gradient, float32, 16 bytes; and the value
  * that the layers read (in float32 a copy in the first step alone). For each block what its layers keep for backward,

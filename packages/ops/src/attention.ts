@@ -17,9 +17,10 @@
  * B batch, H query heads, G key and value heads, R = H / G query heads share one of those, T time, K head dimension.
  * Sharing costs nothing: the R heads' queries are stacked as R·T rows against the same keys, which are never repeated.
  */
-import { cast, dtypeOf } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import * as fused from './fused.ts';
 import { add, concat, matmul, mul, reshape, scale, share, slice, softmax, sub, sum } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
@@ -86,7 +87,7 @@ function probabilities(q_BHTK: Tensor, k_BGTK: Tensor, tile: Tile): Tensor {
     const [groups, keys] = k_.shape as [number, number, number];
     const scores = matmul(stacked(q_BHTK, tile, groups), k_, 'nt');
     const perHead = reshape(cast(scores, 'float32'), [-1, tile.length, keys]);
-    const p = softmax(add(perHead, causalMask(tile)));
+    const p = hasFusedOps(perHead) ? fused.causalSoftmax(perHead, tile.start) : softmax(add(perHead, causalMask(tile)));
     return cast(reshape(p, scores.shape), dtypeOf(q_BHTK));
   });
 }
@@ -143,10 +144,16 @@ function tileGradients({ q, k, v, o }: Saved, do_BHTK: Tensor, tile: Tile, kept?
   const groups = k_.shape[0] as number;
   const [q_, o_, do_] = [q, o, do_BHTK].map((x) => stacked(x, tile, groups)) as [Tensor, Tensor, Tensor];
   const p = kept ?? probabilities(q, k, tile);
-  const D = sum(mul(do_, o_), 2, true);
-  const dS = mul(p, sub(matmul(do_, v_, 'nt'), D));
+  const dP = matmul(do_, v_, 'nt');
+  const dS = hasFusedOps(p) ? fusedScoreGradient(p, dP, tile) : mul(p, sub(dP, sum(mul(do_, o_), 2, true)));
   const dq = reshape(matmul(dS, k_), [B, H, tile.length, K]);
   return [dq, matmul(dS, q_, 'tn'), matmul(p, do_, 'tn')] as const;
+}
+
+/** dS in one op, which takes Σ p · dP for D: the same number. It counts a head's rows from the tile's first query. */
+function fusedScoreGradient(p: Tensor, dP: Tensor, { start, length }: Tile): Tensor {
+  const perHead = [-1, length, start + length];
+  return reshape(fused.causalSoftmaxGrad(reshape(p, perHead), reshape(dP, perHead), start), p.shape);
 }
 
 /** x with `part` added to its first places along axis 1. */

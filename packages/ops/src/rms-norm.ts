@@ -14,14 +14,20 @@
  * Zhang and Sennrich, "Root mean square layer normalization" (2019). With bfloat16 weights the norm itself is still
  * computed in float32.
  */
-import { cast, dtypeOf } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, square, sub, sum } from './kernels.ts';
+import * as fused from './fused.ts';
+import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, share, square, sub, sum } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
 export const rmsNorm =
+  (w_D: Parameter, epsilon: number): Layer =>
+  (x_ND) =>
+    (hasFusedOps(x_ND) ? fusedRmsNorm : stockRmsNorm)(w_D, epsilon)(x_ND);
+
+const stockRmsNorm =
   (w_D: Parameter, epsilon: number): Layer =>
   async (x_ND) => {
     const dtype = dtypeOf(x_ND);
@@ -45,4 +51,18 @@ export const rmsNorm =
       return dx_ND;
     };
     return [y_ND, pullback([xHat_ND, r_N1], backward)];
+  };
+
+/** The same in one op forward and one backward, which needs x and r alone. */
+const fusedRmsNorm =
+  (w_D: Parameter, epsilon: number): Layer =>
+  async (x_ND) => {
+    const saved_ND = share(x_ND);
+    const [y_ND, r_N] = fused.rmsNorm(x_ND, w_D.value, epsilon);
+    const backward = (dy_ND: Tensor) => {
+      const [dx_ND, dw_D] = fused.rmsNormGrad(dy_ND, saved_ND, w_D.value, r_N);
+      w_D.accumulate(dw_D);
+      return dx_ND;
+    };
+    return [y_ND, pullback([saved_ND, r_N], backward)];
   };

@@ -12,9 +12,10 @@
  *
  * Su et al., "RoFormer" (2021).
  */
-import { cast, type DType } from '@fourfold/runtime';
+import { cast, type DType, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import * as fused from './fused.ts';
 import { add, mul, share, swapHalves } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
@@ -75,8 +76,12 @@ export function ropeTables(
 export const rope =
   ({ cos_TK, sin_TK }: RopeTables): Layer =>
   async (x_BHTK) => {
-    const y_BHTK = tf.tidy(() => add(mul(x_BHTK, cos_TK), mul(swapHalves(x_BHTK), sin_TK)));
     const [cos, sin] = [share(cos_TK), share(sin_TK)];
+    if (hasFusedOps(x_BHTK)) {
+      const backward = (dy: Tensor) => fused.rope(dy, cos, sin, true);
+      return [fused.rope(x_BHTK, cos, sin, false), pullback([cos, sin], backward)];
+    }
+    const y_BHTK = tf.tidy(() => add(mul(x_BHTK, cos_TK), mul(swapHalves(x_BHTK), sin_TK)));
     const backward = (dy: Tensor) => tf.tidy(() => add(mul(dy, cos), swapHalves(mul(dy, sin))));
     return [y_BHTK, pullback([cos, sin], backward)];
   };

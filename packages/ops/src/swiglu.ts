@@ -10,14 +10,20 @@
  *
  * Shazeer, "GLU variants improve transformer" (2020).
  */
+import { hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import * as fused from './fused.ts';
 import { add, mul, share, sigmoid, sigmoidGrad } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
 /** [gate_NF, up_NF] to y_NF. */
 export const swiglu: Layer<readonly Tensor[]> = async (inputs) => {
   const [gate_NF, up_NF] = inputs.map(share) as [Tensor, Tensor];
+  if (hasFusedOps(gate_NF)) {
+    const backward = (dy_NF: Tensor): readonly Tensor[] => fused.swigluGrad(dy_NF, gate_NF, up_NF);
+    return [fused.swiglu(gate_NF, up_NF), pullback([gate_NF, up_NF], backward)];
+  }
   const [y_NF, s_NF, a_NF] = tf.tidy(() => {
     const s = sigmoid(gate_NF);
     const a = mul(gate_NF, s);

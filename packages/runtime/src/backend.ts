@@ -75,7 +75,7 @@ async function openTensorflow(found: Installed, device: Device, threads: number,
   setTensorflowVariables(device, threads, log);
   restoreRemovedUtilities();
   const require = createRequire(import.meta.url);
-  require(found.addon).loadLibraries(found.libraries, log ? 0 : 3);
+  require(found.addon).loadLibraries([...found.libraries, found.ops], log ? 0 : 3);
   const binding: unknown = require(found.binding);
   const { NodeJSKernelBackend } = require('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js') as {
     NodeJSKernelBackend: NodeBackendClass;

@@ -14,6 +14,7 @@ export {
   execute,
   executeMany,
   executeView,
+  hasFusedOps,
   onTensorflow,
   read,
   share,

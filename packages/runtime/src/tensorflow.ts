@@ -150,6 +150,10 @@ export function withTrueDtypes(Base: NodeBackendClass): new (binding: unknown, n
 /** Whether the current backend is TensorFlow, so that `execute` and bfloat16 are there. */
 export const onTensorflow = (): boolean => tf.getBackend() === 'tensorflow';
 
+/** Whether the fused ops of native/ops can take x: they are float32, and for the CPU. */
+export const hasFusedOps = (x: Tensor): boolean =>
+  onTensorflow() && !(tf.backend() as TensorflowBackend).isUsingGpuDevice && dtypeOf(x) === 'float32';
+
 /** The TensorFlow backend; throws UserError where another one is in use. */
 export function tensorflow(): TensorflowBackend {
   if (!onTensorflow())

@@ -1,6 +1,6 @@
 /**
  * A small world for testing set-up: a cache folder, a wheel of a few bytes, and a PATH with only the tools that a test
- * puts there. Set-ups run in it as real processes.
+ * puts there. Whole set-ups run in it as real processes; single functions run in the test's own process, inside it.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -8,7 +8,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, st
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { onTestFinished } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
+import type { Screen } from '../src/progress.ts';
 import type { Installed, Missing } from '../src/setup/index.ts';
 import type { Pins } from '../src/setup/wheels.ts';
 
@@ -64,6 +65,18 @@ export function makeWorld(): World {
   world.tool('g++', compiler('echo compiled > "$2"'));
   return world;
 }
+
+/** Gives this process a PATH with the world's tools alone until the test ends. */
+export function enter(world: World): World {
+  vi.stubEnv('PATH', join(world.folder, 'bin'));
+  onTestFinished(() => {
+    vi.unstubAllEnvs();
+  });
+  return world;
+}
+
+/** For a test that does not look at what is written. */
+export const silent: Screen = { write: () => undefined };
 
 /** A python3 whose `pip download` does as told, with the folder to write to in $dest; all else is the real one. */
 export const pip = (download: string): string => `

@@ -16,7 +16,7 @@ function ready(result: Installed | Missing): Installed {
   return result;
 }
 
-test('a first set-up leaves the libraries, the headers and two modules, and nothing else', async () => {
+test('a first set-up leaves the libraries, the headers and three modules, and nothing else', async () => {
   const world = makeWorld();
   world.tool('python3', realPip);
   const { output, result } = await setUpIn(world, { env: { PIP_NO_INDEX: '1', PIP_FIND_LINKS: world.index } });
@@ -24,6 +24,7 @@ test('a first set-up leaves the libraries, the headers and two modules, and noth
   expect(found).toMatchObject({ variant: 'cpu', version: '2.21.0' });
   expect(readFileSync(found.binding, 'utf8')).toBe('compiled\n');
   expect(readFileSync(found.addon, 'utf8')).toBe('compiled\n');
+  expect(readFileSync(found.ops, 'utf8')).toBe('compiled\n');
   expect(readFileSync(join(found.include, 'tensorflow/c/c_api.h'), 'utf8')).toBe('// the C interface');
   expect(found.libraries.map((path) => path.split('/').at(-1))).toEqual([
     'libtensorflow_framework.so.2',
@@ -32,6 +33,7 @@ test('a first set-up leaves the libraries, the headers and two modules, and noth
   expect(readdirSync(world.cache)).toEqual([home(world).split('/').at(-1)]);
   expect(readdirSync(home(world)).map((name) => name.replace(/-.*/, ''))).toEqual([
     'fourfold_addon',
+    'fourfold_ops',
     'tensorflow',
     'tfjs_binding',
   ]);
@@ -56,6 +58,8 @@ test('a first set-up leaves the libraries, the headers and two modules, and noth
     '  done in ... s',
     "Compiling Fourfold's addon",
     '  done in ... s',
+    "Compiling Fourfold's fused ops",
+    '  done in ... s',
   ]);
 });
 
@@ -77,7 +81,7 @@ test('of two set-ups at once one works and the other waits and says so', async (
   const both = await Promise.all([setUpIn(world), setUpIn(world)]);
   expect(both[0].result).toEqual(ready(both[1].result));
   expect(runs(world, /pip download/)).toBe(1);
-  expect(runs(world, /g\+\+ -O2/)).toBe(2); // the binding and the addon
+  expect(runs(world, /g\+\+ -O2/)).toBe(3); // the binding, the addon and the fused ops
   const waited = both.filter(({ output }) =>
     /^Another set-up \(process \d+\) is at work: waiting for it\.$/.test(output),
   );
@@ -127,7 +131,7 @@ test('a library that was cut short afterwards is noticed and replaced', async ()
   ready((await setUpIn(world)).result);
   expect(await findTensorflow(search)).toMatchObject({ include });
   expect(runs(world, /pip download/)).toBe(2);
-  expect(runs(world, /g\+\+ -O2/)).toBe(2); // what was compiled is still good
+  expect(runs(world, /g\+\+ -O2/)).toBe(3); // what was compiled is still good
 });
 
 test('a complete cache that can not be written is used', async () => {

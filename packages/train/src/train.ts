@@ -66,7 +66,7 @@ export const settings = z.object({
   seqLength: count.default(128).describe('tokens of a sequence').meta({ group: 'Training' }),
   microBatchSize: count.default(8).describe('sequences that one pass takes'),
   gradAccSteps: count.default(1).describe('passes whose gradients make one step'),
-  steps: count.default(500).describe('steps of the run'),
+  steps: count.default(400).describe('steps of the run'),
   learningRate: z.number().positive().default(3e-3).describe('the peak'),
   schedule: z.enum(['constant', 'linear', 'cosine', 'wsd']).default('cosine').describe('after the warm-up'),
   warmupSteps: count0.default(20).describe('steps of rising learning rate'),

@@ -24,6 +24,8 @@ export interface Installed {
   readonly binding: string;
   /** Fourfold's addon, for `require`. */
   readonly addon: string;
+  /** Fourfold's fused ops: a shared library that registers them with TensorFlow once that is loaded. */
+  readonly ops: string;
   /** TensorFlow's shared libraries, in the order in which they are to be loaded. */
   readonly libraries: readonly string[];
   /** The folder of TensorFlow's headers. */
@@ -106,6 +108,7 @@ async function installed({ home, modules, variant }: Plan): Promise<Installed> {
   return {
     binding: join(home, modules.binding.file),
     addon: join(home, modules.addon.file),
+    ops: join(home, modules.ops.file),
     libraries: await libraryFiles(home),
     include: join(home, 'tensorflow', 'include'),
     variant,

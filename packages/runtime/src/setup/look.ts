@@ -2,6 +2,7 @@
  * Looks at the machine: what it is, and which of the tools that set-up needs it has.
  */
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SetupFailure } from './failure.ts';
 import { run } from './run.ts';
@@ -23,6 +24,12 @@ export async function variantForMachine(): Promise<Variant> {
   if (platform() !== 'linux-x64' || !device) return 'cpu';
   const found = await loader();
   return found('libcuda.so.1') ? 'cuda' : 'cpu';
+}
+
+/** Whether the processor has 256-bit vector instructions with fused multiply-add; asked of Linux, which lists them. */
+export async function hasAvx2(list = '/proc/cpuinfo'): Promise<boolean> {
+  const flags = await readFile(list, 'utf8').catch(() => '');
+  return /\bavx2\b/.test(flags) && /\bfma\b/.test(flags);
 }
 
 /** A function that tells whether the system's loader would find a shared library by its name. */

@@ -1,0 +1,71 @@
+/**
+ * SwiGLU forward and backward, each in one pass (the equations stand in packages/ops/src/swiglu.ts).
+ *
+ *   FourfoldSwiglu(gate, up) -> y                   all of one shape
+ *   FourfoldSwigluGrad(dy, gate, up) -> dgate, dup
+ *
+ * Backward computes the sigmoid again instead of reading it from memory: gate and up are all that is kept.
+ */
+#pragma once
+#include "kernel.h"
+
+namespace fourfold {
+
+constexpr int64_t kSpan = 4096;  // elements that a thread takes at a time
+
+class Swiglu : public OpKernel {
+  public:
+    using OpKernel::OpKernel;
+
+    void Compute(OpKernelContext* ctx) override {
+        const int64_t size = ctx->input(0).NumElements();
+        const float *gate = In(ctx, 0), *up = In(ctx, 1);
+        float* y = OutLike(ctx, 0, 0);
+        if (y == nullptr) return;
+        ForRows(ctx, (size + kSpan - 1) / kSpan, 4 * kSpan, [=](int64_t first, int64_t last) {
+            const int64_t end = std::min(size, last * kSpan);
+#pragma omp simd
+            for (int64_t i = first * kSpan; i < end; i++) y[i] = gate[i] / (1 + Exp(-gate[i])) * up[i];
+        });
+    }
+};
+
+class SwigluGrad : public OpKernel {
+  public:
+    using OpKernel::OpKernel;
+
+    void Compute(OpKernelContext* ctx) override {
+        const int64_t size = ctx->input(0).NumElements();
+        const float *dy = In(ctx, 0), *gate = In(ctx, 1), *up = In(ctx, 2);
+        float *dgate = OutLike(ctx, 0, 1), *dup = OutLike(ctx, 1, 2);
+        if (dgate == nullptr || dup == nullptr) return;
+        ForRows(ctx, (size + kSpan - 1) / kSpan, 6 * kSpan, [=](int64_t first, int64_t last) {
+            const int64_t end = std::min(size, last * kSpan);
+#pragma omp simd
+            for (int64_t i = first * kSpan; i < end; i++) {
+                const float s = 1 / (1 + Exp(-gate[i]));
+                const float a = gate[i] * s;
+                dup[i] = dy[i] * a;
+                dgate[i] = dy[i] * up[i] * (s + a * (1 - s));
+            }
+        });
+    }
+};
+
+REGISTER_OP("FourfoldSwiglu")
+    .Input("gate: float").Input("up: float").Output("y: float")
+    .SetShapeFn([](InferenceContext* c) {
+        c->set_output(0, c->input(0));
+        return absl::OkStatus();
+    });
+REGISTER_OP("FourfoldSwigluGrad")
+    .Input("dy: float").Input("gate: float").Input("up: float").Output("dgate: float").Output("dup: float")
+    .SetShapeFn([](InferenceContext* c) {
+        c->set_output(0, c->input(1));
+        c->set_output(1, c->input(2));
+        return absl::OkStatus();
+    });
+REGISTER_KERNEL_BUILDER(Name("FourfoldSwiglu").Device(DEVICE_CPU), Swiglu);
+REGISTER_KERNEL_BUILDER(Name("FourfoldSwigluGrad").Device(DEVICE_CPU), SwigluGrad);
+
+}  // namespace fourfold

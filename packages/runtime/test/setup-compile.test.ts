@@ -1,0 +1,76 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { builtModule, compileModule, libraryFiles, modulesFor } from '../src/setup/compile.ts';
+import { SetupFailure } from '../src/setup/failure.ts';
+import { pinsFor } from '../src/setup/wheels.ts';
+import { compiler, enter, makeWorld } from './setup-world.ts';
+
+/** A world that this process is in, with TensorFlow's libraries in a home and an empty staging folder. */
+async function makeHome() {
+  const world = enter(makeWorld());
+  const [home, staging] = [join(world.folder, 'home'), join(world.folder, 'staging')];
+  for (const made of [join(home, 'tensorflow'), staging]) mkdirSync(made, { recursive: true });
+  for (const name of ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2', 'complete.json'])
+    writeFileSync(join(home, 'tensorflow', name), '');
+  return { world, home, staging, modules: await modulesFor(world.pins) };
+}
+
+test("a module keeps its file name while its sources and flags stay; other libraries give another", async () => {
+  const [cpu, cuda] = [pinsFor('cpu', 'linux-x64'), pinsFor('cuda', 'linux-x64')];
+  if (!cpu || !cuda) throw new Error('no wheels are pinned for Linux');
+  const modules = await modulesFor(cpu);
+  const files = Object.values(modules).map(({ file }) => file);
+  for (const file of files) expect(file).toMatch(/^[a-z_]+-[0-9a-f]{12}\.node$/);
+  expect(new Set(files).size).toBe(files.length);
+  expect(await modulesFor(cpu)).toEqual(modules);
+  expect(files).not.toContain((await modulesFor(cuda)).binding.file); // its search path has NVIDIA's folders
+});
+
+test('sources are there, and flags name no folder of this machine: the cache can be moved', async () => {
+  const { modules } = await makeHome();
+  for (const { sources, flags } of Object.values(modules)) {
+    expect(sources.length).toBeGreaterThan(0);
+    for (const source of sources) expect(existsSync(source)).toBe(true);
+    for (const flag of flags) expect(flag).not.toMatch(/^\/|[=,]\//);
+  }
+});
+
+test('the framework is loaded first, and what is no library is left out', async () => {
+  const { home } = await makeHome();
+  expect((await libraryFiles(home)).map((path) => path.slice(home.length + 1))).toEqual([
+    'tensorflow/libtensorflow_framework.so.2',
+    'tensorflow/libtensorflow_cc.so.2',
+  ]);
+});
+
+test('what is compiled is moved to its place, and an empty file there does not count', async () => {
+  const { home, staging, modules } = await makeHome();
+  const path = join(home, modules.binding.file);
+  writeFileSync(path, '');
+  expect(await builtModule(modules.binding, home)).toBe(undefined);
+  await compileModule(modules.binding, 'g++', staging, home);
+  expect(await builtModule(modules.binding, home)).toBe(path);
+  expect(readFileSync(path, 'utf8')).toBe('compiled\n');
+  expect(readdirSync(staging)).toEqual([]);
+});
+
+test("the binding is linked with TensorFlow, against the headers of the wheel and of Node's interface", async () => {
+  const { world, home, staging, modules } = await makeHome();
+  await compileModule(modules.binding, 'g++', staging, home);
+  const line = world.log().at(-1) ?? '';
+  expect(line).toContain(` -I${home}/tensorflow/include `);
+  expect(line).toMatch(/ -I\S+node-api-headers\/include /);
+  expect(line).toMatch(/\.node \S+libtensorflow_cc\.so\.2 \S+libtensorflow_framework\.so\.2$/);
+});
+
+test('a compiler that stops is quoted with its first error, and nothing half-made is used', async () => {
+  const { world, home, staging, modules } = await makeHome();
+  const errors = 'In file included from a.h\na.cc:1:2: error: no such type\na.cc:3:4: error: and another';
+  world.tool('g++', compiler(`echo half > "$2"; echo "${errors}" >&2; exit 1`));
+  await expect(compileModule(modules.binding, 'g++', staging, home)).rejects.toEqual(
+    new SetupFailure('g++ says: a.cc:1:2: error: no such type'),
+  );
+  expect(await builtModule(modules.binding, home)).toBe(undefined);
+  expect(readdirSync(home)).toEqual(['tensorflow']);
+});
