@@ -123,7 +123,9 @@ function ints(...values: number[]): Tensor {
 }
 
 const RESHAPE = ofDType((t) => [attr.type('T', t), attr.type('Tshape', 'int32')]);
+/** x in another shape of as many numbers, one of them -1 where it follows from the rest; in the same memory. */
 export function reshape(x: Tensor, shape: number[]): Tensor {
+  if (shape.length === x.rank && shape.every((side, i) => side === x.shape[i] || side === -1)) return share(x);
   if (!onTensorflow()) return tf.reshape(x, shape);
   const sides = ints(...shape);
   const y = executeView('Reshape', [x, sides], RESHAPE[dtypeOf(x)]);

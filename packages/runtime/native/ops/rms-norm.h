@@ -17,13 +17,14 @@ class RmsNorm : public OpKernel {
     explicit RmsNorm(OpKernelConstruction* c) : OpKernel(c) { OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_)); }
 
     void Compute(OpKernelContext* ctx) override {
+        OP_REQUIRES(ctx, ctx->input(0).dims() == 2 && IsAlong(ctx, 1, 1), WrongShapes(ctx, "x [N, D] and w [D]"));
         const int64_t N = ctx->input(0).dim_size(0), D = ctx->input(0).dim_size(1);
         const float *x = In(ctx, 0), *w = In(ctx, 1);
         float* y = OutLike(ctx, 0, 0);
         Tensor* r_tensor = nullptr;
         OP_REQUIRES_OK(ctx, ctx->allocate_output(1, TensorShape({N}), &r_tensor));
         float* r = r_tensor->flat<float>().data();
-        if (y == nullptr) return;
+        if (!ctx->status().ok()) return;
         ForRows(ctx, N, D, [=](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
                 const float* row = x + n * D;
@@ -46,10 +47,12 @@ class RmsNormGrad : public OpKernel {
     using OpKernel::OpKernel;
 
     void Compute(OpKernelContext* ctx) override {
+        const bool fits = ctx->input(0).dims() == 2 && SameShape(ctx, 0, 1) && IsAlong(ctx, 2, 1) && IsAlong(ctx, 3, 0);
+        OP_REQUIRES(ctx, fits, WrongShapes(ctx, "dy and x [N, D], w [D] and r [N]"));
         const int64_t N = ctx->input(0).dim_size(0), D = ctx->input(0).dim_size(1);
         const float *dy = In(ctx, 0), *x = In(ctx, 1), *w = In(ctx, 2), *r = In(ctx, 3);
         float *dx = OutLike(ctx, 0, 0), *dw = OutLike(ctx, 1, 2);
-        if (dx == nullptr || dw == nullptr) return;
+        if (!ctx->status().ok()) return;
         const int64_t blocks = (N + kBlock - 1) / kBlock;
         std::vector<float> partial(blocks * D, 0.0f);
         ForRows(ctx, blocks, 4 * kBlock * D, [&, dy, x, w, r, dx, N, D](int64_t first, int64_t last) {
@@ -57,7 +60,7 @@ class RmsNormGrad : public OpKernel {
                 for (int64_t n = b * kBlock; n < std::min(N, (b + 1) * kBlock); n++)
                     Row(dy + n * D, x + n * D, w, r[n], D, dx + n * D, partial.data() + b * D);
         });
-        std::memset(dw, 0, D * sizeof(float));
+        std::fill_n(dw, D, 0.0f);
         for (int64_t b = 0; b < blocks; b++)
             for (int64_t d = 0; d < D; d++) dw[d] += partial[b * D + d];
     }

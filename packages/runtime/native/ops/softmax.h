@@ -19,6 +19,11 @@ class CausalRows : public OpKernel {
   protected:
     int64_t start_;
 
+    /** Whether input 0 is [M, t, s] and every row sees a key. */
+    bool Fits(OpKernelContext* ctx) const {
+        return ctx->input(0).dims() == 3 && start_ >= 0 && start_ < ctx->input(0).dim_size(2);
+    }
+
     /** Calls row(offset of its first element, how many it sees) for every row, and clears what lies beyond in `out`. */
     template <class Row>
     void ForEachRow(OpKernelContext* ctx, float* out, int64_t cycles, Row row) {
@@ -28,7 +33,7 @@ class CausalRows : public OpKernel {
             for (int64_t r = first; r < last; r++) {
                 const int64_t seen = std::min(s, start + r % t + 1);
                 row(r * s, seen);
-                std::memset(out + r * s + seen, 0, (s - seen) * sizeof(float));
+                std::fill_n(out + r * s + seen, s - seen, 0.0f);
             }
         });
     }
@@ -39,9 +44,10 @@ class CausalSoftmax : public CausalRows {
     using CausalRows::CausalRows;
 
     void Compute(OpKernelContext* ctx) override {
+        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "scores [M, t, s] and 0 <= start < s"));
         const float* scores = In(ctx, 0);
         float* p = OutLike(ctx, 0, 0);
-        if (p == nullptr) return;
+        if (!ctx->status().ok()) return;
         ForEachRow(ctx, p, 4, [=](int64_t at, int64_t seen) {
             const float* in = scores + at;
             float* out = p + at;
@@ -62,9 +68,11 @@ class CausalSoftmaxGrad : public CausalRows {
     using CausalRows::CausalRows;
 
     void Compute(OpKernelContext* ctx) override {
+        const bool fits = Fits(ctx) && SameShape(ctx, 0, 1);
+        OP_REQUIRES(ctx, fits, WrongShapes(ctx, "p and dp [M, t, s] and 0 <= start < s"));
         const float *p = In(ctx, 0), *dp = In(ctx, 1);
         float* ds = OutLike(ctx, 0, 0);
-        if (ds == nullptr) return;
+        if (!ctx->status().ok()) return;
         ForEachRow(ctx, ds, 2, [=](int64_t at, int64_t seen) {
             float along = 0;
 #pragma omp simd reduction(+ : along)

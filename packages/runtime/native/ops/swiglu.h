@@ -18,10 +18,11 @@ class Swiglu : public OpKernel {
     using OpKernel::OpKernel;
 
     void Compute(OpKernelContext* ctx) override {
+        OP_REQUIRES(ctx, SameShape(ctx, 0, 1), WrongShapes(ctx, "gate and up of one shape"));
         const int64_t size = ctx->input(0).NumElements();
         const float *gate = In(ctx, 0), *up = In(ctx, 1);
         float* y = OutLike(ctx, 0, 0);
-        if (y == nullptr) return;
+        if (!ctx->status().ok()) return;
         ForRows(ctx, (size + kSpan - 1) / kSpan, 4 * kSpan, [=](int64_t first, int64_t last) {
             const int64_t end = std::min(size, last * kSpan);
 #pragma omp simd
@@ -35,18 +36,21 @@ class SwigluGrad : public OpKernel {
     using OpKernel::OpKernel;
 
     void Compute(OpKernelContext* ctx) override {
+        const bool fits = SameShape(ctx, 0, 1) && SameShape(ctx, 0, 2);
+        OP_REQUIRES(ctx, fits, WrongShapes(ctx, "dy, gate and up of one shape"));
         const int64_t size = ctx->input(0).NumElements();
         const float *dy = In(ctx, 0), *gate = In(ctx, 1), *up = In(ctx, 2);
         float *dgate = OutLike(ctx, 0, 1), *dup = OutLike(ctx, 1, 2);
-        if (dgate == nullptr || dup == nullptr) return;
+        if (!ctx->status().ok()) return;
         ForRows(ctx, (size + kSpan - 1) / kSpan, 6 * kSpan, [=](int64_t first, int64_t last) {
             const int64_t end = std::min(size, last * kSpan);
 #pragma omp simd
             for (int64_t i = first * kSpan; i < end; i++) {
-                const float s = 1 / (1 + Exp(-gate[i]));
+                const float e = Exp(-gate[i]);
+                const float s = 1 / (1 + e);
                 const float a = gate[i] * s;
                 dup[i] = dy[i] * a;
-                dgate[i] = dy[i] * up[i] * (s + a * (1 - s));
+                dgate[i] = dy[i] * up[i] * (s + a * (e * s));  // e · s = 1 - s, without the loss of digits
             }
         });
     }

@@ -1,0 +1,43 @@
+/**
+ * Run as a process of its own by fused.test.ts: opens TensorFlow with the number of threads that is its argument, runs
+ * each fused op once on inputs large enough to be dealt out to several, and prints a hash of each output.
+ */
+import { createHash } from 'node:crypto';
+import { keyOf, normals, openBackend, read } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
+import * as fused from '../src/fused.ts';
+
+const random = (name: string, shape: number[], std = 1) => {
+  const size = shape.reduce((product, side) => product * side, 1);
+  return tf.tensor(normals(keyOf(1, name), 0, size, std), shape, 'float32');
+};
+
+async function hashOf(y: tf.Tensor): Promise<string> {
+  const values = await read(y);
+  return createHash('sha256')
+    .update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+    .digest('hex');
+}
+
+/** The outputs of all ops. The gates reach so far down that some results are denormal floats. */
+function outputs(): tf.Tensor[] {
+  const [x, dy, w] = [random('x', [1000, 129]), random('dy', [1000, 129]), random('w', [129])];
+  const [y, r] = fused.rmsNorm(x, w, 1e-5);
+  const gate = random('gate', [1000, 129], 40);
+  const [heads, cos, sin] = [random('heads', [7, 150, 66]), random('cos', [150, 66]), random('sin', [150, 66])];
+  const [scores, dp] = [random('scores', [8, 90, 131], 5), random('dp', [8, 90, 131])];
+  const p = fused.causalSoftmax(scores, 41);
+  return [
+    ...[y, r, ...fused.rmsNormGrad(dy, x, w, r)],
+    ...[fused.swiglu(gate, x), ...fused.swigluGrad(dy, gate, x)],
+    ...[fused.rope(heads, cos, sin, false), fused.rope(heads, cos, sin, true)],
+    ...[p, fused.causalSoftmaxGrad(p, dp, 41)],
+  ];
+}
+
+async function main(): Promise<void> {
+  await openBackend({ device: 'cpu', threads: Number(process.argv[2]) });
+  console.log(JSON.stringify(await Promise.all(outputs().map(hashOf))));
+}
+
+await main();
