@@ -16,7 +16,7 @@ async function makeHome() {
   return { world, home, staging, modules: await modulesFor(world.pins) };
 }
 
-test("a module keeps its file name while its sources and flags stay; other libraries give another", async () => {
+test('a module keeps its file name while its sources and flags stay; other libraries give another', async () => {
   const [cpu, cuda] = [pinsFor('cpu', 'linux-x64'), pinsFor('cuda', 'linux-x64')];
   if (!cpu || !cuda) throw new Error('no wheels are pinned for Linux');
   const modules = await modulesFor(cpu);

@@ -45,8 +45,8 @@ const runs = {
 const ways = [{}, { recompute: true }, { precision: 'bfloat16' }];
 
 // Never below what was held by more than 5 %, since then a run could begin that can't go on. Above by up to 45 %: the
-// estimate counts what the stock kernels keep, and the fused ones that run here keep less; and it counts the gradients of
-// all parameters, of which not all are there while the activations are.
+// estimate counts what the stock kernels keep, and the fused ones that run here keep less; and it counts the gradients
+// of all parameters, of which not all are there while the activations are.
 for (const [name, run] of Object.entries(runs))
   test.each(ways)(`${name}: %j`, async (way) => {
     const ratio = await estimateOverPeak({ ...run, ...way });
