@@ -14,18 +14,18 @@
  * Zhang and Sennrich, "Root mean square layer normalization" (2019). With bfloat16 weights the norm itself is still
  * computed in float32.
  */
-import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
+import { cast, dtypeOf, onTensorflowCpu } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
-import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, share, square, sub, sum } from './kernels.ts';
+import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, square, sub, sum } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
 export const rmsNorm =
   (w_D: Parameter, epsilon: number): Layer =>
   (x_ND) =>
-    (hasFusedOps(x_ND) ? fusedRmsNorm : stockRmsNorm)(w_D, epsilon)(x_ND);
+    (onTensorflowCpu() ? fusedRmsNorm : stockRmsNorm)(w_D, epsilon)(x_ND);
 
 const stockRmsNorm =
   (w_D: Parameter, epsilon: number): Layer =>
@@ -57,12 +57,19 @@ const stockRmsNorm =
 const fusedRmsNorm =
   (w_D: Parameter, epsilon: number): Layer =>
   async (x_ND) => {
-    const saved_ND = share(x_ND);
-    const [y_ND, r_N] = fused.rmsNorm(x_ND, w_D.value, epsilon);
+    const dtype = dtypeOf(x_ND);
+    const wide_ND = cast(x_ND, 'float32');
+    const [y_ND, r_N] = tf.tidy(() => {
+      const [y, r] = fused.rmsNorm(wide_ND, cast(w_D.value, 'float32'), epsilon);
+      return [cast(y, dtype), r] as const;
+    });
     const backward = (dy_ND: Tensor) => {
-      const [dx_ND, dw_D] = fused.rmsNormGrad(dy_ND, saved_ND, w_D.value, r_N);
+      const [dx_ND, dw_D] = tf.tidy(() => {
+        const [dx, dw] = fused.rmsNormGrad(cast(dy_ND, 'float32'), wide_ND, cast(w_D.value, 'float32'), r_N);
+        return [cast(dx, dtype), dw] as const;
+      });
       w_D.accumulate(dw_D);
       return dx_ND;
     };
-    return [y_ND, pullback([saved_ND, r_N], backward)];
+    return [y_ND, pullback([wide_ND, r_N], backward)];
   };

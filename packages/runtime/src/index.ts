@@ -16,6 +16,7 @@ export {
   executeView,
   hasFusedOps,
   onTensorflow,
+  onTensorflowCpu,
   read,
   share,
 } from './tensorflow.ts';

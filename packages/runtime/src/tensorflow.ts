@@ -150,9 +150,11 @@ export function withTrueDtypes(Base: NodeBackendClass): new (binding: unknown, n
 /** Whether the current backend is TensorFlow, so that `execute` and bfloat16 are there. */
 export const onTensorflow = (): boolean => tf.getBackend() === 'tensorflow';
 
-/** Whether the fused ops of native/ops can take x: they are float32, and for the CPU. */
-export const hasFusedOps = (x: Tensor): boolean =>
-  onTensorflow() && !(tf.backend() as TensorflowBackend).isUsingGpuDevice && dtypeOf(x) === 'float32';
+/** Whether TensorFlow runs on the CPU, where the fused ops of native/ops are. */
+export const onTensorflowCpu = (): boolean => onTensorflow() && !(tf.backend() as TensorflowBackend).isUsingGpuDevice;
+
+/** Whether the fused ops can take x as it is: they are float32. */
+export const hasFusedOps = (x: Tensor): boolean => onTensorflowCpu() && dtypeOf(x) === 'float32';
 
 /** The TensorFlow backend; throws UserError where another one is in use. */
 export function tensorflow(): TensorflowBackend {
