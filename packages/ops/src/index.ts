@@ -1,4 +1,5 @@
 /** Every operation of a Llama next to its backward, and what layers are made of. */
+export { add, sum } from './add-sum.ts';
 export { type AttentionOptions, causalAttention } from './attention.ts';
 export { crossEntropy, crossEntropyLoss } from './cross-entropy.ts';
 export { embedding } from './embedding.ts';
