@@ -1,6 +1,6 @@
 /**
- * The two smallest layers, each the other's backward: adding gives the same gradient to both sides, and what is given to
- * many places comes back as a sum.
+ * The two smallest layers, each the other's backward: adding gives the same gradient to both sides, and what is given
+ * to many places comes back as a sum.
  *
  *   y = a + b      da = db = dy
  *   y = Σ x        dx = dy at every place
