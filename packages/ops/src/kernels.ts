@@ -6,29 +6,13 @@
  *
  * Results are new tensors that the caller owns, or that the enclosing tf.tidy frees.
  */
-import {
-  type Attribute,
-  attr,
-  cast,
-  type DType,
-  dtypeOf,
-  execute,
-  executeView,
-  onTensorflow,
-  share,
-} from '@fourfold/runtime';
+import { type Attribute, attr, cast, type DType, dtypeOf, execute, onTensorflow, share } from '@fourfold/runtime';
+import { concat, ints, ofDType, reshape, slice, transpose } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-export { share };
+export { concat, reshape, share, slice, transpose };
 
-// Attribute lists that differ by dtype alone are made once.
-const ofDType = (make: (dtype: DType) => Attribute[]): Record<DType, Attribute[]> => ({
-  float32: make('float32'),
-  bfloat16: make('bfloat16'),
-  int32: make('int32'),
-  bool: make('bool'),
-});
 const T = ofDType((t) => [attr.type('T', t)]);
 
 // ## Element by element
@@ -120,60 +104,7 @@ function turnedIf(yes: boolean, x: Tensor): Tensor {
   return tf.transpose(x, [...axes.slice(0, -2), x.rank - 1, x.rank - 2]);
 }
 
-// ## Shapes and places
-
-/** A 1-d int32 tensor of a few numbers, without the checks and copies of tf.tensor1d: ops take their axes so. */
-function ints(...values: number[]): Tensor {
-  const shape = [values.length];
-  const dataId = tf.backend().write(Int32Array.from(values), shape, 'int32');
-  return tf.engine().makeTensorFromTensorInfo({ dataId, shape, dtype: 'int32' });
-}
-
-const RESHAPE = ofDType((t) => [attr.type('T', t), attr.type('Tshape', 'int32')]);
-/** x in another shape of as many numbers, one of them -1 where it follows from the rest; in the same memory. */
-export function reshape(x: Tensor, shape: number[]): Tensor {
-  if (shape.length === x.rank && shape.every((side, i) => side === x.shape[i] || side === -1)) return share(x);
-  if (!onTensorflow()) return tf.reshape(x, shape);
-  const sides = ints(...shape);
-  const y = executeView('Reshape', [x, sides], RESHAPE[dtypeOf(x)]);
-  sides.dispose();
-  return y;
-}
-
-const TRANSPOSE = ofDType((t) => [attr.type('T', t), attr.type('Tperm', 'int32')]);
-export function transpose(x: Tensor, order: number[]): Tensor {
-  if (!onTensorflow()) return tf.transpose(x, order);
-  const axes = ints(...order);
-  const y = execute('Transpose', [x, axes], TRANSPOSE[dtypeOf(x)]);
-  axes.dispose();
-  return y;
-}
-
-const SLICE = ofDType((t) => [attr.type('T', t), attr.type('Index', 'int32')]);
-/** `length` places of x along `axis`, from `start`; x itself, shared, where that is all of it. */
-export function slice(x: Tensor, axis: number, start: number, length: number): Tensor {
-  if (length === x.shape[axis]) return share(x);
-  const begin = x.shape.map((_, i) => (i === axis ? start : 0));
-  const size = x.shape.map((side, i) => (i === axis ? length : side));
-  if (!onTensorflow()) return tf.slice(x, begin, size);
-  const [beginTensor, sizeTensor] = [ints(...begin), ints(...size)];
-  const y = execute('Slice', [x, beginTensor, sizeTensor], SLICE[dtypeOf(x)]);
-  tf.dispose([beginTensor, sizeTensor]);
-  return y;
-}
-
-/** Tensors one after the other along `axis`. */
-export function concat(parts: Tensor[], axis: number): Tensor {
-  const [first] = parts;
-  if (!first) throw new Error('concat of no tensors');
-  if (parts.length === 1) return share(first);
-  if (!onTensorflow()) return tf.concat(parts, axis);
-  const axisTensor = tf.scalar(axis, 'int32');
-  const attributes = [attr.int('N', parts.length), ...T[dtypeOf(first)], attr.type('Tidx', 'int32')];
-  const y = execute('ConcatV2', [...parts, axisTensor], attributes);
-  axisTensor.dispose();
-  return y;
-}
+// ## Places
 
 const ROLL = ofDType((t) => [attr.type('T', t), attr.type('Tshift', 'int32'), attr.type('Taxis', 'int32')]);
 /** x with the two halves of its last axis exchanged. */

@@ -15,14 +15,14 @@ import util from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserError } from './errors.ts';
 import { findTensorflow, type Installed } from './setup/index.ts';
-import { type NodeBackendClass, type TensorflowBackend, withTrueDtypes } from './tensorflow.ts';
+import { type NativeOps, type NodeBackendClass, type TensorflowBackend, withTrueDtypes } from './tensorflow.ts';
 
 export type Device = 'auto' | 'cuda' | 'cpu' | 'wasm';
 
 export interface BackendOptions {
   /** Default 'auto': the best that is there. Any other is taken or refused, never replaced. */
   device?: Device;
-  /** CPU threads; default: as many as there are cores. */
+  /** CPU threads; default: OMP_NUM_THREADS, by which launchers divide the cores among ranks, or one a core. */
   threads?: number;
   /** Let TensorFlow's own log through (default false). */
   log?: boolean;
@@ -40,7 +40,7 @@ let opened: { options: string; backend: Promise<Backend> } | undefined; // one a
 
 /** Opens the backend and makes it tfjs's; throws UserError where the device asked for can't be had. */
 export async function openBackend(options: BackendOptions = {}): Promise<Backend> {
-  const { device = 'auto', threads = availableParallelism(), log = false } = options;
+  const { device = 'auto', threads = defaultThreads(), log = false } = options;
   const asked = `device ${device} with ${threads} threads`;
   opened ??= { options: asked, backend: open(device, threads, log) };
   if (opened.options !== asked)
@@ -49,6 +49,11 @@ export async function openBackend(options: BackendOptions = {}): Promise<Backend
     opened = undefined; // nothing was opened: another device may be asked for
     throw error;
   });
+}
+
+function defaultThreads(): number {
+  const asked = Number(process.env['OMP_NUM_THREADS']);
+  return Number.isInteger(asked) && asked > 0 ? asked : availableParallelism();
 }
 
 async function open(device: Device, threads: number, log: boolean): Promise<Backend> {
@@ -75,13 +80,14 @@ async function openTensorflow(found: Installed, device: Device, threads: number,
   setTensorflowVariables(device, threads, log);
   restoreRemovedUtilities();
   const require = createRequire(import.meta.url);
-  require(found.addon).loadLibraries([...found.libraries, found.ops], log ? 0 : 3);
+  require(found.addon).loadLibraries(found.libraries, log ? 0 : 3);
+  const native = require(found.ops) as NativeOps; // registers the fused ops with TensorFlow as it loads
   const binding: unknown = require(found.binding);
   const { NodeJSKernelBackend } = require('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js') as {
     NodeJSKernelBackend: NodeBackendClass;
   };
   require('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
-  const Backend = withTrueDtypes(NodeJSKernelBackend);
+  const Backend = withTrueDtypes(NodeJSKernelBackend, native);
   tf.registerBackend('tensorflow', () => new Backend(binding, '@tensorflow/tfjs-node-gpu'), 3);
   await tf.setBackend('tensorflow');
   const onGpu = (tf.backend() as TensorflowBackend).isUsingGpuDevice;

@@ -17,7 +17,7 @@ export type DType = 'float32' | 'bfloat16' | 'int32' | 'bool';
 export const BYTES: Record<DType, number> = { float32: 4, bfloat16: 2, int32: 4, bool: 1 };
 
 // TensorFlow's numbers for dtypes and for kinds of attributes (TF_DataType and TF_AttrType of its C API).
-const TYPE_NUMBER: Record<DType, number> = { float32: 1, int32: 3, bool: 10, bfloat16: 14 };
+export const TYPE_NUMBER: Record<DType, number> = { float32: 1, int32: 3, bool: 10, bfloat16: 14 };
 const BFLOAT16 = TYPE_NUMBER.bfloat16;
 const [STRING, INT, FLOAT, BOOL, TYPE, SHAPE] = [0, 1, 2, 3, 4, 5];
 
@@ -74,8 +74,16 @@ export interface NodeBackend extends KernelBackend {
 }
 export type NodeBackendClass = new (binding: unknown, packageName: string) => NodeBackend;
 
+/** What native/ops/bytes.h gives JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2 max. */
+export interface NativeOps {
+  takeLent(): ArrayBuffer;
+  giveBack(buffer: ArrayBuffer): void;
+  fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;
+}
+
 /** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors and variables hold. */
 export interface TensorflowBackend extends NodeBackend {
+  readonly native: NativeOps;
   readonly memoryBytes: { now: number; peak: number };
   /** Counts memory that a new holder has made. */
   allocate(bytes: number): Buffer;
@@ -91,8 +99,15 @@ const sizeOf = (stored: Handle): number => {
 };
 
 /** Extends tfjs-node's backend class; takes the class, since it can only be loaded once TensorFlow has been found. */
-export function withTrueDtypes(Base: NodeBackendClass): new (binding: unknown, name: string) => TensorflowBackend {
+export function withTrueDtypes(
+  Base: NodeBackendClass,
+  native: NativeOps,
+): new (
+  binding: unknown,
+  name: string,
+) => TensorflowBackend {
   return class extends Base {
+    readonly native = native;
     readonly memoryBytes = { now: 0, peak: 0 };
     #viewed: Buffer | undefined;
 

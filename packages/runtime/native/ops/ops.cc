@@ -1,6 +1,8 @@
 /**
- * The fused CPU ops as one library, which registers them with TensorFlow when it is loaded.
+ * The fused CPU ops as one library, which registers them with TensorFlow when it is loaded, and which is a Node module
+ * for the functions of bytes.h.
  */
+#include "bytes.h"
 #include "rms-norm.h"
 #include "rope.h"
 #include "softmax.h"

@@ -1,8 +1,8 @@
 /**
- * Compiles the native modules: tfjs-node-gpu's own binding, unchanged, Fourfold's addon (../../native/*.cc) and its
- * fused ops for TensorFlow (../../native/ops).
+ * Compiles the native modules: tfjs-node-gpu's own binding, unchanged, Fourfold's addon (../../native/*.cc), its
+ * fused ops for TensorFlow (../../native/ops) and, for CUDA, its collectives between GPUs (../../native/nccl).
  *
- * The first two speak Node-API, whose functions every Node since 20 has under the same names: one binary serves Node 20
+ * They speak Node-API, whose functions every Node since 20 has under the same names: one binary serves Node 20
  * to 26, and the headers come from npm (node-api-headers), so that no Node headers need be installed.
  */
 import { createHash } from 'node:crypto';
@@ -33,6 +33,8 @@ export interface Modules {
   readonly binding: Module;
   readonly addon: Module;
   readonly ops: Module;
+  /** With CUDA only: nobody else could use it. */
+  readonly nccl?: Module;
 }
 
 const FLAGS = ['-O2', '-std=c++17', '-shared', '-fPIC', '-DNAPI_VERSION=8'];
@@ -61,8 +63,13 @@ export async function modulesFor(pins: Pins): Promise<Modules> {
     binding: await moduleOf('tfjs_binding', "tfjs-node-gpu's binding", binding, flags, true),
     addon: await moduleOf('fourfold_addon', "Fourfold's addon", native, flags, false),
     ops: await moduleOf('fourfold_ops', "Fourfold's fused ops", join(native, 'ops'), vectors, true),
+    ...(pins.cuda.length > 0 ? { nccl: await ncclModule(native, flags) } : {}),
   };
 }
+
+// It finds NVIDIA's libraries when it runs, by the search path among the flags: their headers are not needed.
+const ncclModule = (native: string, flags: string[]): Promise<Module> =>
+  moduleOf('fourfold_nccl', "Fourfold's NCCL ops", join(native, 'nccl'), [...flags, '-w', ALIGNMENT], true);
 
 /** A module of all the .cc files in `folder`; its file name hashes them, their headers, the flags and the versions. */
 async function moduleOf(name: string, title: string, folder: string, flags: string[], usesTensorflow: boolean) {

@@ -26,6 +26,8 @@ export interface Installed {
   readonly addon: string;
   /** Fourfold's fused ops: a shared library that registers them with TensorFlow once that is loaded. */
   readonly ops: string;
+  /** With CUDA: the module that runs NCCL, for `require` once TensorFlow is loaded. */
+  readonly nccl?: string;
   /** TensorFlow's shared libraries, in the order in which they are to be loaded. */
   readonly libraries: readonly string[];
   /** The folder of TensorFlow's headers. */
@@ -109,6 +111,7 @@ async function installed({ home, modules, variant }: Plan): Promise<Installed> {
     binding: join(home, modules.binding.file),
     addon: join(home, modules.addon.file),
     ops: join(home, modules.ops.file),
+    ...(modules.nccl ? { nccl: join(home, modules.nccl.file) } : {}),
     libraries: await libraryFiles(home),
     include: join(home, 'tensorflow', 'include'),
     variant,

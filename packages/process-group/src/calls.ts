@@ -1,0 +1,119 @@
+/**
+ * What every call of a collective leaves behind: a line in a table of totals and, where asked for, in a trace.
+ *
+ *     group.recorder.totals()    [{ group: 'tp', operation: 'allReduce', calls: 12, bytes: 98304, waited: 3.1 }, ...]
+ *     group.recorder.trace = []  from here on each call is kept too, with start, end, bytes and peers
+ *
+ * Bytes are those of tensors that this rank sent, without headers. Times are milliseconds. Waiting counts from `await`
+ * on: a call of 5 ms that computing hid for 4 ms was waited for 1 ms.
+ */
+
+import { type DType, dtypeOf } from '@fourfold/runtime/tensorflow';
+import type { Tensor } from '@tensorflow/tfjs-core';
+
+export type Reduction = 'sum' | 'mean' | 'max';
+
+export const OPERATIONS = [
+  'allReduce',
+  'allGather',
+  'reduceScatter',
+  'broadcast',
+  'allToAll',
+  'sendReceive',
+  'barrier',
+  'split',
+] as const;
+export type Operation = (typeof OPERATIONS)[number];
+
+/** Shape and true dtype of a tensor. */
+export interface TensorSpec {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+export const specOf = (x: Tensor): TensorSpec => ({ shape: x.shape, dtype: dtypeOf(x) });
+
+/** 'float32 [2,3]' */
+export const describe = ({ dtype, shape }: TensorSpec): string => `${dtype} [${shape}]`;
+
+/** How many elements a shape has; 1 for [], a single number. */
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
+
+/** One collective, as one rank called it. */
+export class Call {
+  readonly operation: Operation;
+  /** What all ranks of the group must have called: 'allReduce(sum) of float32 [2,3]'. */
+  readonly text: string;
+  /** The group's name. */
+  readonly group: string;
+  /** World ranks of the others. */
+  readonly peers: readonly number[];
+  readonly start = performance.now();
+  end: number | undefined;
+  /** Bytes of tensors sent; the transport adds to it. */
+  bytes = 0;
+  #waitingSince: number | undefined;
+
+  constructor(operation: Operation, text: string, group: string, peers: readonly number[]) {
+    this.operation = operation;
+    this.text = text;
+    this.group = group;
+    this.peers = peers;
+  }
+
+  /** Somebody awaits it. */
+  wait(): void {
+    this.#waitingSince ??= performance.now();
+  }
+
+  get isWaitedFor(): boolean {
+    return this.#waitingSince !== undefined && this.end === undefined;
+  }
+
+  /** Milliseconds between `await` and the end. */
+  get waited(): number {
+    if (this.#waitingSince === undefined || this.end === undefined) return 0;
+    return Math.max(0, this.end - this.#waitingSince);
+  }
+}
+
+/** What all calls of one operation in one group add up to. */
+export interface Totals {
+  readonly group: string;
+  readonly operation: Operation;
+  calls: number;
+  bytes: number;
+  /** Milliseconds. */
+  waited: number;
+}
+
+/** What one rank's calls add up to, over all its groups. */
+export class Recorder {
+  /** Set to an array, it gets every call that ends. */
+  trace: Call[] | undefined;
+  readonly #totals = new Map<string, Totals>();
+
+  /** Ends a call. A result that is ready before it is awaited was not waited for. */
+  finish(call: Call): void {
+    call.end = performance.now();
+    this.trace?.push(call);
+    const { group, operation } = call;
+    const key = `${group} ${operation}`;
+    const totals = this.#totals.get(key) ?? { group, operation, calls: 0, bytes: 0, waited: 0 };
+    this.#totals.set(key, totals);
+    totals.calls += 1;
+    totals.bytes += call.bytes;
+    totals.waited += call.waited;
+  }
+
+  /** By group and operation, in the order of first use. */
+  totals(): readonly Readonly<Totals>[] {
+    return [...this.#totals.values()];
+  }
+
+  /** Forgets all calls so far. */
+  reset(): void {
+    this.#totals.clear();
+    if (this.trace) this.trace = [];
+  }
+}

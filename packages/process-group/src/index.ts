@@ -1,0 +1,6 @@
+/** Groups of ranks and their collectives: as coroutines, as processes over TCP, as GPUs over NCCL. */
+export { Call, type Operation, Recorder, type Reduction, specOf, type TensorSpec, type Totals } from './calls.ts';
+export { spmd } from './local/local.ts';
+export { checkLayout, coordinatesOf, createMesh, type Layout, labelOf, type Mesh, rankCount } from './mesh.ts';
+export { ProcessGroup, type Transfer } from './process-group.ts';
+export { inWorld, type Joined, joinWorld, type WorldOptions } from './world.ts';

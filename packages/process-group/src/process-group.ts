@@ -1,0 +1,250 @@
+/**
+ * A group of ranks that compute together, as one of its ranks sees it.
+ *
+ *     allReduce       every rank gets the sum         x0+x1     x0+x1
+ *     reduceScatter   every rank gets a part of it    (x0+x1)₀  (x0+x1)₁
+ *     allGather       every rank gets all parts       x0 x1     x0 x1
+ *     broadcast       every rank gets the root's      x0        x0
+ *     allToAll        part j of rank i to rank j      x0₀ x1₀   x0₁ x1₁
+ *     sendReceive     messages between two ranks, started together so that no order of them can deadlock
+ *     barrier         nobody goes on before all are there
+ *
+ * Reduce-scatter, then all-gather, is an all-reduce; and forward and backward come in pairs, since the gradient of a sum
+ * over ranks is a broadcast and the gradient of a gather a scatter. All ranks of a group call the same collectives in
+ * the same order, with the same shapes and dtypes; a rank that doesn't gets an error that names both calls.
+ *
+ * Every call returns a promise and runs from the moment of the call; overlap is written by where one awaits. Inputs stay
+ * the caller's, who may dispose of them at once; results are new tensors, the caller's too. Sums are taken in rank order,
+ * in float32 also for bfloat16 tensors, so all ranks hold the same bits.
+ */
+
+import { share } from '@fourfold/runtime/tensorflow';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { Call, describe, type Operation, Recorder, type Reduction, specOf, type TensorSpec } from './calls.ts';
+import { Work } from './work.ts';
+
+/** One message of sendReceive, from this rank or to it; `to` and `receiveFrom` are ranks of the group. */
+export type Transfer = Sending | Receiving;
+
+export interface Sending {
+  readonly send: Tensor;
+  readonly to: number;
+}
+
+export interface Receiving {
+  readonly receiveFrom: number;
+  readonly like: TensorSpec;
+}
+
+/** How a group's tensors travel: one rank's end of it. Inputs are checked, and held until the promise is settled. */
+export interface Transport {
+  allReduce(x: Tensor, reduction: Reduction, call: Call): Promise<Tensor>;
+  /** `sizes[r]` is what rank r brings along `axis`. */
+  allGather(x: Tensor, axis: number, sizes: readonly number[], call: Call): Promise<Tensor>;
+  reduceScatter(x: Tensor, reduction: Reduction, axis: number, call: Call): Promise<Tensor>;
+  broadcast(x: Tensor, root: number, call: Call): Promise<Tensor>;
+  allToAll(x: Tensor, axis: number, call: Call): Promise<Tensor>;
+  /** What was received, in the order of the receives among `transfers`. */
+  sendReceive(transfers: readonly Transfer[], call: Call): Promise<Tensor[]>;
+  barrier(call: Call): Promise<void>;
+  /** A transport among `members`: ranks of this group, in their new order, this rank among them. All ranks call it. */
+  subset(members: readonly number[], call: Call): Promise<Transport>;
+  /** Somebody awaits `call`. */
+  waiting(call: Call): void;
+  /** Where results are promised before a device has computed them: ends when it has. */
+  drained?(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const DTYPES = ['float32', 'bfloat16', 'int32'];
+
+export interface GroupOptions {
+  readonly name: string;
+  readonly rank: number;
+  /** World ranks of the members, in the group's order. */
+  readonly ranks: readonly number[];
+  /** Where calls are counted; default: a recorder of its own. */
+  readonly recorder?: Recorder;
+  /** Needed by groups of two and more. */
+  readonly transport?: Transport | undefined;
+}
+
+export class ProcessGroup {
+  readonly name: string;
+  /** This rank's place in the group, from 0. */
+  readonly rank: number;
+  readonly ranks: readonly number[];
+  readonly recorder: Recorder;
+  /** Whom to tell this rank's place in the mesh, once it has one: the launcher shows it before the rank's output. */
+  onPlace: ((label: string) => void) | undefined;
+  readonly #transport: Transport | undefined;
+
+  constructor({ name, rank, ranks, recorder = new Recorder(), transport }: GroupOptions) {
+    if (ranks.length > 1 && !transport) throw new Error(`group ${name} of ${ranks.length} ranks needs a transport`);
+    this.name = name;
+    this.rank = rank;
+    this.ranks = ranks;
+    this.recorder = recorder;
+    this.#transport = transport;
+  }
+
+  get size(): number {
+    return this.ranks.length;
+  }
+
+  /** The sum, mean or largest of all ranks' x, element by element. */
+  allReduce(x: Tensor, reduction: Reduction = 'sum'): Promise<Tensor> {
+    checkReduction(x, reduction);
+    const text = `allReduce(${reduction}) of ${describe(specOf(x))}`;
+    return this.#start('allReduce', text, [x], (transport, call) => transport.allReduce(x, reduction, call));
+  }
+
+  /** All ranks' x side by side along `axis`. Where they are not equally long there, `sizes` says how long each is. */
+  allGather(x: Tensor, axis: number, sizes?: readonly number[]): Promise<Tensor> {
+    checkAxis(x, axis);
+    const lengths = sizes ?? this.ranks.map(() => x.shape[axis] as number);
+    if (lengths.length !== this.size || lengths[this.rank] !== x.shape[axis])
+      throw new Error(
+        `allGather of ${describe(specOf(x))} along axis ${axis}: rank ${this.rank} is not in [${lengths}]`,
+      );
+    const { dtype, shape } = specOf(x);
+    const sides = sizes ? shape.map((side, i) => (i === axis ? sizes.join('+') : side)) : shape;
+    const text = `allGather(axis ${axis}) of ${dtype} [${sides}]`;
+    return this.#start('allGather', text, [x], (transport, call) => transport.allGather(x, axis, lengths, call));
+  }
+
+  /** Part `rank` of allReduce's result, which is split along `axis` into as many equal parts as there are ranks. */
+  reduceScatter(x: Tensor, axis: number, reduction: Reduction = 'sum'): Promise<Tensor> {
+    checkReduction(x, reduction);
+    this.#checkDivides(x, axis, 'reduceScatter');
+    const text = `reduceScatter(${reduction}, axis ${axis}) of ${describe(specOf(x))}`;
+    const run = (transport: Transport, call: Call) => transport.reduceScatter(x, reduction, axis, call);
+    return this.#start('reduceScatter', text, [x], run);
+  }
+
+  /** The root's x; the others bring one of the same shape and dtype, whose values nobody reads. */
+  broadcast(x: Tensor, root: number): Promise<Tensor> {
+    this.#checkRank(root, 'broadcast');
+    const text = `broadcast(root ${root}) of ${describe(specOf(x))}`;
+    return this.#start('broadcast', text, [x], (transport, call) => transport.broadcast(x, root, call));
+  }
+
+  /** Splits x along `axis` into equal parts, gives part j to rank j, and joins what it got along the same axis. */
+  allToAll(x: Tensor, axis: number): Promise<Tensor> {
+    this.#checkDivides(x, axis, 'allToAll');
+    const text = `allToAll(axis ${axis}) of ${describe(specOf(x))}`;
+    return this.#start('allToAll', text, [x], (transport, call) => transport.allToAll(x, axis, call));
+  }
+
+  /**
+   * Sends and receives, all at once: the k-th message that rank a sends to b is the k-th that b receives from a. Returns
+   * what was received, in the order of the receives. It ends when every message of it has been taken.
+   */
+  sendReceive(transfers: readonly Transfer[]): Promise<Tensor[]> {
+    const sent: Tensor[] = [];
+    const words = transfers.map((transfer) => {
+      const peer = 'send' in transfer ? transfer.to : transfer.receiveFrom;
+      this.#checkRank(peer, 'sendReceive');
+      if (peer === this.rank) throw new Error(`sendReceive: rank ${peer} of group ${this.name} can't send to itself`);
+      if ('send' in transfer) sent.push(transfer.send);
+      return 'send' in transfer
+        ? `${describe(specOf(transfer.send))} to rank ${peer}`
+        : `${describe(transfer.like)} from rank ${peer}`;
+    });
+    const text = `sendReceive(${words.join(', ')})`;
+    if (transfers.length === 0) return Promise.resolve([]);
+    const transport = this.#transport as Transport; // a group of one has no peers to name
+    return this.#run('sendReceive', text, sent, (call) => transport.sendReceive(transfers, call));
+  }
+
+  /** Ends when every rank of the group has called it. */
+  barrier(): Promise<void> {
+    const transport = this.#transport;
+    if (!transport) return Promise.resolve();
+    return this.#run('barrier', 'barrier', [], (call) => transport.barrier(call));
+  }
+
+  /**
+   * Ranks that give the same color form a group, in the order of their keys, and of their ranks where keys are equal.
+   * Every rank of this group must call it. `name` is for the records: 'tp', 'dp'.
+   */
+  async split(color: number, key: number, name: string): Promise<ProcessGroup> {
+    const { recorder } = this;
+    const transport = this.#transport;
+    if (!transport) return new ProcessGroup({ name, rank: 0, ranks: this.ranks, recorder });
+    const mine = tf.tensor2d([[color, key]], [1, 2], 'int32');
+    return this.#run('split', 'split', [mine], async (call) => {
+      const gathered = await transport.allGather(mine, 0, Array(this.size).fill(1), call);
+      const places = (await gathered.array()) as [number, number][];
+      tf.dispose([mine, gathered]);
+      const same = places.flatMap(([theirs, order], rank) => (theirs === color ? [{ rank, order }] : []));
+      const members = same.sort((a, b) => a.order - b.order || a.rank - b.rank).map(({ rank: member }) => member);
+      const ranks = members.map((member) => this.ranks[member] as number);
+      const subset = await transport.subset(members, call);
+      const rank = members.indexOf(this.rank);
+      return new ProcessGroup({ name, rank, ranks, recorder, transport: ranks.length > 1 ? subset : undefined });
+    });
+  }
+
+  /**
+   * Ends when the GPU has done what was enqueued. A rank on a GPU awaits it before it reads a tensor: reading blocks its
+   * thread, which then doesn't hear of a peer that died, on whom the GPU may be waiting.
+   */
+  async drained(): Promise<void> {
+    await this.#transport?.drained?.();
+  }
+
+  /** Frees what the group holds. Closing the world's group says goodbye to its peers and closes their connections. */
+  async close(): Promise<void> {
+    await this.#transport?.close();
+  }
+
+  /** Runs a collective of one tensor; a group of one has its result at once, and counts nothing. */
+  #start(
+    operation: Operation,
+    text: string,
+    inputs: readonly [Tensor],
+    run: (transport: Transport, call: Call) => Promise<Tensor>,
+  ): Promise<Tensor> {
+    const transport = this.#transport;
+    if (!transport) return Promise.resolve(share(inputs[0]));
+    return this.#run(operation, text, inputs, (call) => run(transport, call));
+  }
+
+  #run<T>(operation: Operation, text: string, inputs: readonly Tensor[], run: (call: Call) => Promise<T>): Promise<T> {
+    for (const x of inputs)
+      if (!DTYPES.includes(specOf(x).dtype)) throw new Error(`${text}: only ${DTYPES.join(', ')} travel`);
+    const peers = this.ranks.filter((_, r) => r !== this.rank);
+    const call = new Call(operation, text, this.name, peers);
+    const held = inputs.map(share); // alive until the end, whatever the caller does with its own
+    const running = run(call).finally(() => {
+      this.recorder.finish(call);
+      tf.dispose(held);
+    });
+    return Work.of(running, () => {
+      call.wait();
+      this.#transport?.waiting(call);
+    });
+  }
+
+  #checkRank(rank: number, operation: Operation): void {
+    if (Number.isInteger(rank) && rank >= 0 && rank < this.size) return;
+    throw new Error(`${operation}: group ${this.name} has ranks 0 to ${this.size - 1}, not ${rank}`);
+  }
+
+  #checkDivides(x: Tensor, axis: number, operation: Operation): void {
+    checkAxis(x, axis);
+    if ((x.shape[axis] as number) % this.size === 0) return;
+    throw new Error(`${operation}: ${this.size} ranks don't divide axis ${axis} of ${describe(specOf(x))}`);
+  }
+}
+
+function checkAxis(x: Tensor, axis: number): void {
+  if (Number.isInteger(axis) && axis >= 0 && axis < x.rank) return;
+  throw new Error(`a tensor of shape [${x.shape}] has no axis ${axis}`);
+}
+
+function checkReduction(x: Tensor, reduction: Reduction): void {
+  if (reduction === 'mean' && x.dtype === 'int32') throw new Error('the mean of int32 tensors is no int32: use sum');
+}

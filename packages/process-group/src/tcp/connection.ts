@@ -1,0 +1,246 @@
+/**
+ * Two ranks, connected both ways: frames on lanes.
+ *
+ *     frame     kind u32, length u32, group u32, number u32, then `length` bytes
+ *     lane      the frames of one collective (group, number) or of one group's messages, in the order they were sent
+ *
+ * A frame that somebody waits for is read straight into the view it belongs to. One that comes early is kept, up to some
+ * megabytes; beyond that this end stops reading until it is wanted. Every number in a header is checked before it is
+ * believed: no frame makes us set aside more than a chunk.
+ */
+import type net from 'node:net';
+import type { Inlet } from './inlet.ts';
+
+/** The most that one frame carries: a larger tensor travels as several. */
+export const MAX_FRAME = 1 << 20;
+/** How many bytes may lie here before this end stops reading, if nobody waits for anything from the peer. */
+const MAX_EARLY = 4 << 20;
+const HEADER = 16;
+
+export const KINDS = { call: 0, message: 1, goodbye: 2, failure: 3 } as const;
+export type Kind = keyof typeof KINDS;
+const KIND_NAMES = Object.keys(KINDS) as Kind[];
+
+/** What frames belong to: a group's `number`-th collective, or its messages (which all have number 0). */
+export interface Lane {
+  readonly kind: Kind;
+  readonly group: number;
+  readonly number: number;
+}
+
+const keyOf = ({ kind, group, number }: Lane): string => `${kind} ${group} ${number}`;
+
+interface Wanted {
+  /** Where the frame is to go; without it, whatever comes is taken. */
+  readonly view: Uint8Array | undefined;
+  readonly resolve: (bytes: Uint8Array) => void;
+  readonly reject: (error: Error) => void;
+  /** What the rank is doing, and since when (milliseconds), for time-outs. */
+  readonly what: string;
+  readonly since: number;
+}
+
+export interface ConnectionEvents {
+  /** The peer says goodbye: it will send nothing more, on purpose. */
+  goodbye(): void;
+  /** The peer failed, in its own words. */
+  failed(words: string): void;
+  /** The connection is gone, or what comes over it can't be believed. */
+  broken(why: string): void;
+}
+
+export class Connection {
+  readonly #inlet: Inlet;
+  readonly #outlet: net.Socket;
+  readonly #events: ConnectionEvents;
+  readonly #header = new Uint8Array(HEADER);
+  readonly #wanted = new Map<string, Wanted[]>();
+  readonly #early = new Map<string, Uint8Array[]>();
+  #earlyBytes = 0;
+  #failure: Error | undefined;
+
+  /** `inlet` is the connection that this rank dialed, `outlet` the one that the peer did. */
+  constructor(inlet: Inlet, outlet: net.Socket, events: ConnectionEvents) {
+    this.#inlet = inlet;
+    this.#outlet = outlet;
+    this.#events = events;
+    inlet.socket.on('end', () => events.broken('its connection closed'));
+    inlet.socket.on('close', () => events.broken('its connection closed'));
+    outlet.on('error', () => {}); // 'close' follows
+    // A peer that ends says goodbye on the other connection: its word may still be on the way.
+    outlet.on('close', () => setTimeout(() => events.broken('its connection closed'), 1000).unref());
+    outlet.on('data', () => events.broken('it sent bytes on a connection that it only reads'));
+    inlet.stream(this.#frames());
+  }
+
+  // ## Sending
+
+  /** Sends a frame. The bytes must stay as they are until `onSent`. */
+  send(lane: Lane, bytes: Uint8Array, onSent?: () => void): void {
+    const header = new Uint8Array(HEADER);
+    const fields = new DataView(header.buffer);
+    for (const [i, value] of [KINDS[lane.kind], bytes.length, lane.group, lane.number].entries())
+      fields.setUint32(4 * i, value, true);
+    this.#outlet.cork();
+    this.#outlet.write(header, bytes.length === 0 ? () => onSent?.() : undefined);
+    if (bytes.length > 0) this.#outlet.write(bytes, () => onSent?.());
+    this.#outlet.uncork();
+  }
+
+  /** Sends the last frame and closes this rank's half. */
+  finish(lane: Lane, bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#outlet.destroyed) return resolve();
+      this.#outlet.once('close', resolve);
+      this.send(lane, bytes);
+      this.#outlet.end(() => resolve());
+    });
+  }
+
+  destroy(): void {
+    this.#inlet.socket.destroy();
+    this.#outlet.destroy();
+  }
+
+  // ## Receiving
+
+  /** The next frame of a lane, in `view` where one is given; the frame must have its length. `what` names the wait. */
+  receive(lane: Lane, what: string, view?: Uint8Array): Promise<Uint8Array> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    const key = keyOf(lane);
+    const early = this.#takeEarly(key);
+    if (early)
+      return this.#fits(early.length, view) ? Promise.resolve(placed(early, view)) : Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      const line = this.#wanted.get(key) ?? [];
+      line.push({ view, resolve, reject, what, since: performance.now() });
+      this.#wanted.set(key, line);
+      this.#inlet.resume();
+    });
+  }
+
+  /** What has been waited for longest, if anything. */
+  oldestWait(): { readonly what: string; readonly since: number } | undefined {
+    const first = [...this.#wanted.values()].flatMap((line) => line[0] ?? []);
+    return first.sort((a, b) => a.since - b.since)[0];
+  }
+
+  /** Text frames that came for collectives which this rank has not called. */
+  unanswered(): string[] {
+    return [...this.#early].filter(([key]) => key.startsWith('call')).map(([, [text]]) => decode(text));
+  }
+
+  /** Rejects every wait, now and from now on. */
+  fail(error: Error): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    for (const line of this.#wanted.values()) for (const { reject } of line) reject(error);
+    this.#wanted.clear();
+    this.#early.clear();
+  }
+
+  #takeEarly(key: string): Uint8Array | undefined {
+    const line = this.#early.get(key);
+    const bytes = line?.shift();
+    if (line?.length === 0) this.#early.delete(key);
+    this.#earlyBytes -= bytes?.length ?? 0;
+    if (this.#earlyBytes < MAX_EARLY) this.#inlet.resume();
+    return bytes;
+  }
+
+  /** Whether a frame has the length that is wanted; if not, the peer is not to be believed in anything. */
+  #fits(length: number, view: Uint8Array | undefined): boolean {
+    if (!view || length === view.length) return true;
+    this.#events.broken(`it sent a frame of ${length} bytes where ${view.length} were due`);
+    return false;
+  }
+
+  // ## Frames, byte by byte
+  //
+  // The inlet asks where to read next, whenever the last view is full: header, payload, header, payload.
+
+  #frames(): () => Uint8Array {
+    let arrived: (() => void) | undefined; // what to do when the present payload is full; none: a header is being read
+    let isFirst = true;
+    return () => {
+      if (isFirst) {
+        isFirst = false;
+        return this.#header;
+      }
+      if (arrived) {
+        const done = arrived;
+        arrived = undefined;
+        done();
+        return this.#header;
+      }
+      const { lane, length } = this.#readHeader();
+      const wanted = lane && this.#place(lane, length);
+      if (!wanted) return this.#header;
+      if (length === 0) {
+        wanted.done();
+        return this.#header;
+      }
+      arrived = wanted.done;
+      return wanted.view;
+    };
+  }
+
+  #readHeader(): { lane: Lane | undefined; length: number } {
+    const fields = new DataView(this.#header.buffer);
+    const [kind, length, group, number] = [0, 4, 8, 12].map((at) => fields.getUint32(at, true)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    const name = KIND_NAMES[kind];
+    if (name && length <= MAX_FRAME) return { lane: { kind: name, group, number }, length };
+    this.#events.broken('it sent a frame of no known kind, or one that is too long');
+    return { lane: undefined, length: 0 };
+  }
+
+  /** Where a frame's payload goes, and what to do when it is there. */
+  #place(lane: Lane, length: number): { view: Uint8Array; done: () => void } | undefined {
+    if (lane.kind === 'goodbye' || lane.kind === 'failure') {
+      const view = new Uint8Array(length);
+      return { view, done: () => this.#farewell(lane.kind, view) };
+    }
+    const key = keyOf(lane);
+    const line = this.#wanted.get(key);
+    const wanted = line?.shift();
+    if (line?.length === 0) this.#wanted.delete(key);
+    if (!wanted) return this.#keep(key, length);
+    if (!this.#fits(length, wanted.view)) return undefined;
+    const view = wanted.view ?? new Uint8Array(length);
+    return { view, done: () => wanted.resolve(view) };
+  }
+
+  #keep(key: string, length: number): { view: Uint8Array; done: () => void } {
+    const view = new Uint8Array(length);
+    const done = () => {
+      const line = this.#wanted.get(key);
+      const wanted = line?.shift(); // called for while it was being read
+      if (line?.length === 0) this.#wanted.delete(key);
+      if (wanted) {
+        if (this.#fits(length, wanted.view)) wanted.resolve(placed(view, wanted.view));
+        return;
+      }
+      this.#early.set(key, [...(this.#early.get(key) ?? []), view]);
+      this.#earlyBytes += length;
+      if (this.#earlyBytes >= MAX_EARLY && this.#wanted.size === 0) this.#inlet.pause();
+    };
+    return { view, done };
+  }
+
+  #farewell(kind: Kind, bytes: Uint8Array): void {
+    if (kind === 'goodbye') this.#events.goodbye();
+    else this.#events.failed(decode(bytes));
+  }
+}
+
+const decode = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes).slice(0, 1000);
+
+function placed(bytes: Uint8Array, view: Uint8Array | undefined): Uint8Array {
+  view?.set(bytes);
+  return view ?? bytes;
+}

@@ -1,0 +1,98 @@
+/** Ranks as processes of their own, to be hindered, killed and lied to: test/fault-child.mts. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { until } from './launch-command.ts';
+import { environmentOf } from './worlds.ts';
+
+/** The program of each rank. */
+export const faultChild = fileURLToPath(new URL('fault-child.mts', import.meta.url));
+
+export interface Fate {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  /** What it said in the end; one sentence, where it ended by an error. */
+  readonly stderr: string;
+  /** When it was gone, as performance.now() has it. */
+  readonly at: number;
+}
+
+export interface RankUnderTest {
+  readonly process: ChildProcess;
+  readonly pid: number;
+  readonly fate: Promise<Fate>;
+  /** Resolves when its output matches. */
+  said(pattern: RegExp): Promise<unknown>;
+}
+
+/** Starts a process, `node --import tsx fault-child.mts ...words`, with these variables on top of the test's. */
+export function startChild(words: readonly string[], env: Record<string, string | undefined>): RankUnderTest {
+  return watch(
+    spawn(process.execPath, ['--import', 'tsx', faultChild, ...words], { env: { ...process.env, ...env } }),
+  );
+}
+
+export function watch(child: ChildProcess): RankUnderTest {
+  const said = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr'] as const)
+    child[stream]?.setEncoding('utf8').on('data', (text: string) => {
+      said[stream] += text;
+    });
+  const fate = new Promise<Fate>((resolve) =>
+    child.once('close', (code, signal) => resolve({ code, signal, ...said, at: performance.now() })),
+  );
+  return {
+    process: child,
+    pid: child.pid as number,
+    fate,
+    said: (pattern) => until(() => (pattern.test(said.stdout + said.stderr) ? true : undefined)),
+  };
+}
+
+/** Starts rank `rank` of `size` with its program and flags; `env` takes the place of what a launcher would set. */
+export function startRank(
+  rank: number,
+  size: number,
+  port: number,
+  words: readonly string[],
+  env: Record<string, string | undefined> = {},
+): RankUnderTest {
+  return startChild(words, { ...environmentOf(rank, size, port), ...env });
+}
+
+/** The TCP ports on which a process listens, as Linux tells them. */
+export function portsOf(pid: number): number[] {
+  const own = new Set(
+    readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      try {
+        return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? [];
+      } catch {
+        return []; // closed meanwhile
+      }
+    }),
+  );
+  const lines = readFileSync(`/proc/${pid}/net/tcp`, 'utf8').trim().split('\n').slice(1);
+  const LISTENING = '0A';
+  return lines.flatMap((line) => {
+    const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/);
+    return state === LISTENING && own.has(inode) ? [Number.parseInt(local.split(':')[1] as string, 16)] : [];
+  });
+}
+
+export interface Stranger {
+  readonly socket: Socket;
+  /** Resolves, with all that it was told, when its connection is gone. */
+  readonly gone: Promise<Buffer>;
+}
+
+/** Connects and says `bytes`, whoever listens. */
+export function stranger(port: number, bytes: Uint8Array): Stranger {
+  const socket = connect(port, '127.0.0.1');
+  const heard: Buffer[] = [];
+  socket.on('error', () => {}).on('data', (chunk) => heard.push(chunk));
+  const gone = new Promise<Buffer>((resolve) => socket.once('close', () => resolve(Buffer.concat(heard))));
+  socket.write(bytes);
+  return { socket, gone };
+}

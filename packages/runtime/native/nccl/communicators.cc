@@ -1,0 +1,232 @@
+/** Joining, splitting and closing communicators; starting collectives on them, waiting for them, and watching them. */
+#include "communicators.h"
+
+#include <stdio.h>
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+namespace fourfold::nccl {
+
+using Clock = std::chrono::steady_clock;
+
+Communicators& communicators() {
+    static Communicators* const table = new Communicators;
+    return *table;
+}
+
+static double SecondsSince(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+static std::string InSeconds(double timeout) {
+    char text[32];
+    snprintf(text, sizeof text, "%g s", timeout);
+    return text;
+}
+
+/** Waits until the GPU has done all that was enqueued on `stream`. On no thread that anybody waits for. */
+static void Drain(CUstream stream, double timeout) {
+    const Clock::time_point start = Clock::now();
+    CUresult state;
+    while ((state = cuda().cuStreamQuery(stream)) == CUDA_ERROR_NOT_READY) {
+        if (SecondsSince(start) > timeout) throw Error("the last exchange did not end within " + InSeconds(timeout));
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    Check("the last exchange", state);
+}
+
+// ## Joining
+
+// NCCL makes connections for messages between two ranks, and loads some of its code, at the first call that needs them,
+// and keeps the caller waiting. So each new communicator is used once for everything, here, where nobody waits.
+static void UseOnce(const Group& group, float* x, double timeout) {
+    const Nccl& n = nccl();
+    Check("ncclAllReduce", n.ncclAllReduce(x, x, 1, ncclFloat32, ncclSum, group.comm, group.stream), group.comm);
+    Check("ncclGroupStart", n.ncclGroupStart(), group.comm);
+    for (int peer = 0; peer < group.size; peer++) {
+        if (peer == group.rank) continue;
+        Check("ncclSend", n.ncclSend(x, 1, ncclFloat32, peer, group.comm, group.stream), group.comm);
+        Check("ncclRecv", n.ncclRecv(x + 1 + peer, 1, ncclFloat32, peer, group.comm, group.stream), group.comm);
+    }
+    Check("ncclGroupEnd", n.ncclGroupEnd(), group.comm);
+    Drain(group.stream, timeout);
+}
+
+int Communicators::Join(const ncclUniqueId& id, int size, int rank, double timeout) {
+    InContext context;
+    ncclComm_t comm = nullptr;
+    Check("ncclCommInitRank", nccl().ncclCommInitRank(&comm, size, id, rank), comm);
+    return Add(comm, timeout);
+}
+
+int Communicators::Split(int parent, int color, int key) {
+    InContext context;
+    ncclComm_t from, comm = nullptr;
+    double timeout;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        from = Find(parent).comm;
+        timeout = Find(parent).timeout;
+    }
+    const int group = color < 0 ? NCCL_SPLIT_NOCOLOR : color;
+    Check("ncclCommSplit", nccl().ncclCommSplit(from, group, key, &comm, nullptr), from);
+    return comm == nullptr ? -1 : Add(comm, timeout);
+}
+
+int Communicators::Add(ncclComm_t comm, double timeout) {
+    auto made = std::make_unique<Communicator>();
+    made->comm = comm;
+    made->timeout = timeout;
+    Check("ncclCommCount", nccl().ncclCommCount(comm, &made->size), comm);
+    Check("ncclCommUserRank", nccl().ncclCommUserRank(comm, &made->rank), comm);
+    int least, greatest;
+    Check("cuCtxGetStreamPriorityRange", cuda().cuCtxGetStreamPriorityRange(&least, &greatest));
+    // Highest priority: a collective's few blocks get their place on the GPU before the next thousands of a matmul.
+    const CUresult stream = cuda().cuStreamCreateWithPriority(&made->stream, CU_STREAM_NON_BLOCKING, greatest);
+    Check("cuStreamCreateWithPriority", stream);
+    Check("cuEventCreate", cuda().cuEventCreate(&made->ready, CU_EVENT_DISABLE_TIMING));
+
+    CUdeviceptr x;  // one number to send, and a place for each rank's
+    Check("cuMemAlloc", cuda().cuMemAlloc_v2(&x, (made->size + 1) * sizeof(float)));
+    UseOnce(*made, reinterpret_cast<float*>(x), timeout);
+    Check("cuMemFree", cuda().cuMemFree_v2(x));
+
+    std::lock_guard<std::mutex> lock(mutex_);
+    all_.push_back(std::move(made));
+    return static_cast<int>(all_.size()) - 1;
+}
+
+void Communicators::Close(int number, bool abort) {
+    InContext context;
+    std::unique_ptr<Communicator> closed;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        Find(number);
+        closed = std::move(all_[number]);
+    }
+    const ncclComm_t comm = closed->comm;
+    if (abort) {
+        Check("ncclCommAbort", nccl().ncclCommAbort(comm), nullptr);
+    } else {
+        Drain(closed->stream, closed->timeout);
+        Check("ncclCommDestroy", nccl().ncclCommDestroy(comm), nullptr);
+    }
+    for (const Running& running : closed->running) cuda().cuEventDestroy_v2(running.end);
+    cuda().cuEventDestroy_v2(closed->ready);
+    cuda().cuStreamDestroy_v2(closed->stream);
+}
+
+// ## Collectives
+
+Communicator& Communicators::Find(int number) {
+    if (number < 0 || number >= static_cast<int>(all_.size()) || all_[number] == nullptr)
+        throw Error("there is no communicator " + std::to_string(number));
+    return *all_[number];
+}
+
+Group Communicators::At(int number) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return Find(number);
+}
+
+CUevent Communicators::TakeEvent() {
+    CUevent event;
+    if (spare_.empty()) {
+        Check("cuEventCreate", cuda().cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+    } else {
+        event = spare_.back();
+        spare_.pop_back();
+    }
+    return event;
+}
+
+void Communicators::Start(int number, CUstream compute, Held held, const Enqueue& enqueue) {
+    Group group;
+    CUevent ready, end;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        group = Find(number);
+        ready = Find(number).ready;
+        end = TakeEvent();
+        compute_ = compute;
+    }
+    // The lock is open from here: should NCCL not return, the watch can still say so. A stream that was told to wait
+    // for an event waits for its last recording, so `ready` can be recorded anew for the next collective.
+    Check("cuEventRecord", cuda().cuEventRecord(ready, compute));
+    Check("cuStreamWaitEvent", cuda().cuStreamWaitEvent(group.stream, ready, 0));
+    enqueue(group);
+    Check("cuEventRecord", cuda().cuEventRecord(end, group.stream));
+
+    std::lock_guard<std::mutex> lock(mutex_);
+    Communicator& communicator = Find(number);
+    communicator.newest = tickets_++;
+    communicator.running.push_back({communicator.newest, end, compute, std::move(held), ""});
+}
+
+int64_t Communicators::Ticket(int number, const std::string& call) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Communicator& communicator = Find(number);
+    std::deque<Running>& running = communicator.running;
+    if (!running.empty() && running.back().ticket == communicator.newest) running.back().call = call;
+    return communicator.newest;
+}
+
+void Communicators::Wait(int number, int64_t ticket) {
+    InContext context;
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (Running& running : Find(number).running) {
+        if (running.ticket != ticket) continue;
+        Check("cuStreamWaitEvent", cuda().cuStreamWaitEvent(running.compute, running.end, 0));
+        running.held.reset();
+        return;
+    }
+    // Not there: the GPU has done it already, and there is nothing to wait for.
+}
+
+CUstream Communicators::Compute() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return compute_;
+}
+
+// ## Watching
+
+std::string Communicators::Look() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const std::unique_ptr<Communicator>& communicator : all_) {
+        if (communicator == nullptr) continue;
+        const std::string trouble = LookAt(*communicator);
+        if (!trouble.empty()) return trouble;
+    }
+    return "";
+}
+
+std::string Communicators::LookAt(Communicator& c) {
+    while (!c.running.empty()) {
+        const CUresult state = cuda().cuEventQuery(c.running.front().end);
+        if (state == CUDA_ERROR_NOT_READY || state == CUDA_ERROR_DEINITIALIZED) break;  // the latter: exit() has begun
+        const std::string call = c.running.front().call;
+        if (state != 0) {
+            try {
+                Check("it", state);
+            } catch (const Error& error) {
+                return call + ": " + error.what();
+            }
+        }
+        spare_.push_back(c.running.front().end);
+        c.running.pop_front();
+    }
+    const std::string call = c.running.empty() ? "between two collectives" : c.running.front().call;
+    ncclResult_t state = ncclSuccess;
+    nccl().ncclCommGetAsyncError(c.comm, &state);
+    if (state != ncclSuccess && state != ncclInProgress) return call + ": NCCL says: " + WordsOf(state, c.comm);
+
+    const int64_t oldest = c.running.empty() ? -1 : c.running.front().ticket;
+    if (oldest != c.oldest) c.since = Clock::now();
+    c.oldest = oldest;
+    if (oldest < 0 || SecondsSince(c.since) < c.timeout) return "";
+    return call + ": not ended within " + InSeconds(c.timeout) + ", so a rank is missing";
+}
+
+}  // namespace fourfold::nccl

@@ -1,0 +1,184 @@
+/**
+ * What JavaScript calls (packages/process-group/src/nccl/native.ts has the same list with types).
+ *
+ *   version()                        NCCL's: '2.27.3'
+ *   uniqueId()                       a name for a new group of ranks: 128 bytes
+ *   gpu()                            the name of this process's GPU: 16 bytes, like no other GPU's in the world
+ *   join(id, size, rank, timeout)    promise of a communicator's number; ready for collectives of all kinds
+ *   split(comm, color, key)          promise of a part's; -1 for a negative color
+ *   close(comm, abort)               promise of nothing
+ *   ticket(comm, call)               the ticket of the collective started last
+ *   wait(comm, ticket)               TensorFlow's ops from here on come after that collective
+ *   drained()                        promise: the GPU has done all that TensorFlow was given so far
+ *   watch(onTrouble)                 calls onTrouble(sentence) once, when a collective fails or takes too long
+ *   endWithin(seconds)               ends the process with code 1 then, if it still runs
+ *
+ * JavaScript has one thread. What takes long runs in threads of its own, not in Node's four, which could then not even
+ * read a file, and which Node waits for when it exits: a rank whose peers never come would not end.
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "communicators.h"
+#include "js.h"
+
+namespace fourfold::nccl {
+
+// ## Communicators
+
+static napi_value Version(const Arguments& a) {
+    int version = 0;  // 22703 for 2.27.3
+    Check("ncclGetVersion", nccl().ncclGetVersion(&version), nullptr);
+    const int parts[] = {version / 10000, version / 100 % 100, version % 100};
+    std::string text = std::to_string(parts[0]) + "." + std::to_string(parts[1]) + "." + std::to_string(parts[2]);
+    return TextOf(a.env, text);
+}
+
+static napi_value UniqueId(const Arguments& a) {
+    ncclUniqueId id;
+    Check("ncclGetUniqueId", nccl().ncclGetUniqueId(&id), nullptr);
+    return BytesOf(a.env, &id, sizeof id);
+}
+
+static napi_value Gpu(const Arguments& a) {
+    CUdevice device;
+    CUuuid name;
+    Check("cuInit", cuda().cuInit(0));
+    Check("cuDeviceGet", cuda().cuDeviceGet(&device, 0));
+    Check("cuDeviceGetUuid", cuda().cuDeviceGetUuid_v2(&name, device));
+    return BytesOf(a.env, &name, sizeof name);
+}
+
+static napi_value Join(const Arguments& a) {
+    const ncclUniqueId id = a.Id(0);
+    const int size = a.Int(1), rank = a.Int(2);
+    const double timeout = a.Number(3);
+    nccl();  // opened here, since doing so sets an environment variable, which is safe in this thread alone
+    return InThread(a.env, [=] { return communicators().Join(id, size, rank, timeout); });
+}
+
+static napi_value Split(const Arguments& a) {
+    const int comm = a.Int(0), color = a.Int(1), key = a.Int(2);
+    return InThread(a.env, [=] { return communicators().Split(comm, color, key); });
+}
+
+static napi_value Close(const Arguments& a) {
+    const int comm = a.Int(0);
+    const bool abort = a.Bool(1);
+    return InThread(a.env, [=] {
+        communicators().Close(comm, abort);
+        return 0;
+    });
+}
+
+// ## Tickets
+
+static napi_value Ticket(const Arguments& a) {
+    napi_value ticket;
+    napi_create_int64(a.env, communicators().Ticket(a.Int(0), a.Text(1)), &ticket);
+    return ticket;
+}
+
+static napi_value Wait(const Arguments& a) {
+    communicators().Wait(a.Int(0), static_cast<int64_t>(a.Number(1)));
+    return nullptr;
+}
+
+// Reading a tensor keeps JavaScript's thread waiting for the GPU, and so for a peer that may have died. Who awaits this
+// first leaves it free to hear of that.
+static napi_value Drained(const Arguments& a) {
+    napi_value promise;
+    Job* job = NewJob(a.env, &promise);
+    const CUstream compute = communicators().Compute();
+    if (compute == nullptr) {
+        Done(job);
+        return promise;
+    }
+    try {
+        InContext context;
+        Check("cuLaunchHostFunc", cuda().cuLaunchHostFunc(compute, Done, job));
+    } catch (const Error& error) {
+        job->error = error.what();
+        Done(job);
+    }
+    return promise;
+}
+
+// ## The watch
+
+static std::atomic<bool> told{false};  // JavaScript knows of the trouble
+
+static void Tell(napi_env env, napi_value onTrouble, void*, void* data) {
+    std::string* const sentence = static_cast<std::string*>(data);
+    if (env != nullptr) {
+        told = true;
+        napi_value self, argument = TextOf(env, *sentence);
+        napi_get_undefined(env, &self);
+        napi_call_function(env, self, onTrouble, 1, &argument, nullptr);
+    }
+    delete sentence;
+}
+
+// Looks at all communicators 20 times a second. JavaScript is told of trouble and has 5 s to begin to end the process.
+// It may be unable to hear: then it waits for the GPU, which waits for a peer that isn't there, and this ends the rank.
+static void Watching(napi_threadsafe_function tell) {
+    InContext context;
+    std::string trouble;
+    while (trouble.empty()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        trouble = communicators().Look();
+    }
+    auto* const sentence = new std::string(trouble);
+    if (napi_call_threadsafe_function(tell, sentence, napi_tsfn_blocking) != napi_ok) return;  // the process is ending
+    for (int i = 0; i < 100 && !told; i++) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (told) return;
+    fprintf(stderr, "%s\n", trouble.c_str());
+    _exit(1);
+}
+
+static napi_value Watch(const Arguments& a) {
+    napi_threadsafe_function tell;
+    const napi_value name = TextOf(a.env, "nccl");
+    napi_create_threadsafe_function(a.env, a.at[0], nullptr, name, 0, 1, nullptr, nullptr, nullptr, Tell, &tell);
+    napi_unref_threadsafe_function(a.env, tell);  // a program that has nothing left to do may end
+    PrimaryContext();                             // an error of it is thrown here rather than in the thread
+    std::thread(Watching, tell).detach();
+    return nullptr;
+}
+
+static napi_value EndWithin(const Arguments& a) {
+    const std::chrono::duration<double> time(a.Number(0));
+    std::thread([time] {
+        std::this_thread::sleep_for(time);
+        _exit(1);
+    }).detach();
+    return nullptr;
+}
+
+static void Export(napi_env env, napi_value exports, const char* name, napi_callback callback) {
+    napi_value function;
+    napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
+    napi_set_named_property(env, exports, name, function);
+}
+
+NAPI_MODULE_INIT() {
+    Export(env, exports, "version", Function<Version>);
+    Export(env, exports, "uniqueId", Function<UniqueId>);
+    Export(env, exports, "gpu", Function<Gpu>);
+    Export(env, exports, "join", Function<Join>);
+    Export(env, exports, "split", Function<Split>);
+    Export(env, exports, "close", Function<Close>);
+    Export(env, exports, "ticket", Function<Ticket>);
+    Export(env, exports, "wait", Function<Wait>);
+    Export(env, exports, "drained", Function<Drained>);
+    Export(env, exports, "watch", Function<Watch>);
+    Export(env, exports, "endWithin", Function<EndWithin>);
+    return exports;
+}
+
+}  // namespace fourfold::nccl

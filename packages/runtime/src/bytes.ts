@@ -1,0 +1,128 @@
+/**
+ * Tensors as the bytes that a wire carries.
+ *
+ *     const { view, giveBack } = await bytesOf(x)     x's own memory where it can be had, to be read
+ *     const { view, finish } = blank(spec)            memory for a tensor to come, to be written; then finish()
+ *     fold(view, [a, b, c], 'float32', 'sum')         the sum of arrays of bytes, element by element
+ *
+ * On TensorFlow's CPU nothing is copied: a socket sends from the tensor and receives into the next one. A GPU's tensors
+ * and wasm's are copied out and in.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { ints } from './shapes.ts';
+import {
+  attr,
+  BYTES,
+  cast,
+  type DType,
+  dtypeOf,
+  execute,
+  executeMany,
+  onTensorflow,
+  onTensorflowCpu,
+  read,
+  TYPE_NUMBER,
+  tensorflow,
+} from './tensorflow.ts';
+
+export interface Lent {
+  readonly view: Uint8Array;
+  /** Ends the loan: the view is empty from now on. */
+  giveBack(): void;
+}
+
+export interface Blank {
+  readonly view: Uint8Array;
+  /** The tensor of the bytes that were written into `view`, which is empty from now on. */
+  finish(): Tensor;
+}
+
+const copied = (view: Uint8Array): Lent => ({ view, giveBack: () => {} });
+const asBytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
+
+/** x's bytes, for reading alone: float32 and int32 little-endian, bfloat16 the upper half of a float32. */
+export async function bytesOf(x: Tensor): Promise<Lent> {
+  if (x.size === 0) return copied(new Uint8Array(0));
+  if (onTensorflowCpu()) return lend(x);
+  const values = await read(x);
+  return copied(dtypeOf(x) === 'bfloat16' ? upperHalves(asBytes(values)) : asBytes(values));
+}
+
+function lend(x: Tensor): Lent {
+  executeMany('FourfoldLend', [x], [attr.type('T', dtypeOf(x))], 0);
+  const { native } = tensorflow();
+  const buffer = native.takeLent();
+  return { view: new Uint8Array(buffer), giveBack: () => native.giveBack(buffer) };
+}
+
+/** A tensor of this shape and dtype whose values are still to be written. */
+export function blank(shape: readonly number[], dtype: DType): Blank {
+  const count = shape.reduce((product, side) => product * side, 1);
+  if (!onTensorflowCpu() || count === 0) {
+    const view = new Uint8Array(count * BYTES[dtype]);
+    return { view, finish: () => tensorOf(view, [...shape], dtype) };
+  }
+  const sides = ints(...shape);
+  const y = execute('Empty', [sides], [attr.type('dtype', dtype), attr.bool('init', false)]);
+  sides.dispose();
+  const { view, giveBack } = lend(y);
+  const finish = () => {
+    giveBack();
+    return y;
+  };
+  return { view, finish };
+}
+
+/** A tensor of a copy of these bytes. */
+function tensorOf(view: Uint8Array, shape: number[], dtype: DType): Tensor {
+  if (dtype === 'int32') return tf.tensor(new Int32Array(view.buffer as ArrayBuffer), shape, 'int32');
+  if (dtype === 'float32') return tf.tensor(new Float32Array(view.buffer as ArrayBuffer), shape, 'float32');
+  const wide = tf.tensor(new Float32Array(widened(view).buffer), shape, 'float32');
+  const narrow = cast(wide, dtype);
+  wide.dispose();
+  return narrow;
+}
+
+/** float32 to bfloat16 by leaving the lower half of each away: exact for values that are bfloat16. */
+function upperHalves(bytes: Uint8Array): Uint8Array {
+  const words = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
+  return asBytes(Uint16Array.from({ length: words.length / 2 }, (_, i) => words[2 * i + 1] as number));
+}
+
+/** bfloat16 to float32: a lower half of zeros. */
+function widened(bytes: Uint8Array): Uint32Array<ArrayBuffer> {
+  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
+  return Uint32Array.from(halves, (half) => half << 16);
+}
+
+// ## Sums over bytes
+
+export type Fold = 'sum' | 'mean' | 'max';
+const FOLDS: readonly Fold[] = ['sum', 'mean', 'max'];
+
+/**
+ * out = ((inputs[0] + inputs[1]) + inputs[2]) ..., or their mean or largest, as tf.add gives it bit for bit; bfloat16 is
+ * added in float32 and rounded once. All arrays are of one length; out may be one of the inputs.
+ */
+export function fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: DType, kind: Fold): void {
+  if (onTensorflow()) tensorflow().native.fold(out, inputs, TYPE_NUMBER[dtype], FOLDS.indexOf(kind));
+  else foldInJavaScript(out, inputs, dtype, kind);
+}
+
+/** The same without TensorFlow, which has float32 and int32 alone. */
+function foldInJavaScript(out: Uint8Array, inputs: readonly Uint8Array[], dtype: DType, kind: Fold): void {
+  const numbers = (bytes: Uint8Array) =>
+    dtype === 'int32'
+      ? new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
+      : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  const [first, ...others] = inputs.map(numbers);
+  const sums = (first as Float32Array | Int32Array).slice();
+  for (const x of others) {
+    if (kind === 'max') for (let i = 0; i < sums.length; i++) sums[i] = Math.max(sums[i] as number, x[i] as number);
+    else for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] as number) + (x[i] as number);
+  }
+  if (kind === 'mean') for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] as number) / inputs.length;
+  numbers(out).set(sums);
+}
