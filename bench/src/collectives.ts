@@ -110,13 +110,13 @@ function report(n: number, { transport, algorithm, sizes }: Task, ours: Timings,
 
 // ## A rank of ours
 
-const WARM_UP = 5;
-/** Calls of a size: enough for a median, and no more than some seconds. As in torch_collectives.py. */
-const callsOf = (size: number): number => Math.max(8, Math.min(300, Math.floor(2e5 / size)));
+/** Calls of a size (KB): enough for a median, and no more than some seconds. As in torch_collectives.py. */
+const callsOf = (size: number, onGpu: boolean): number =>
+  Math.floor(onGpu ? Math.max(100, Math.min(2000, 2e6 / size)) : Math.max(8, Math.min(300, 2e5 / size)));
 
 /** Milliseconds of each call. GPU calls are queued without waiting for one another: their mean, once for each. */
 async function timed(call: () => Promise<void>, count: number, wholeQueue?: () => Promise<void>): Promise<number[]> {
-  for (let i = 0; i < WARM_UP; i++) await call();
+  for (let i = 0; i < 5 + (wholeQueue ? count : 0); i++) await call(); // thousands, until V8 has compiled all of it
   await wholeQueue?.();
   const begin = performance.now();
   const times: number[] = [];
@@ -137,7 +137,8 @@ async function runRank({ transport, algorithm, sizes }: Task): Promise<void> {
     for (const size of sizes) {
       const x = tf.fill([size * 256], 0);
       const call = async () => (await world.allReduce(x)).dispose();
-      timings[size] = await timed(call, callsOf(size), transport === 'nccl' ? () => world.drained() : undefined);
+      const onGpu = transport === 'nccl';
+      timings[size] = await timed(call, callsOf(size, onGpu), onGpu ? () => world.drained() : undefined);
       x.dispose();
     }
     if (world.rank === 0) console.log(JSON.stringify(timings));

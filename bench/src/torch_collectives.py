@@ -12,16 +12,14 @@ on_gpu = task["transport"] == "nccl"
 torch.set_num_threads(1)
 dist.init_process_group("nccl" if on_gpu else "gloo")
 
-WARM_UP = 5
-
 
 def calls_of(size):
-    return max(8, min(300, int(2e5 // size)))
+    return max(100, min(2000, int(2e6 // size))) if on_gpu else max(8, min(300, int(2e5 // size)))
 
 
 def timed(call, count):
     """Milliseconds of each call. GPU calls are queued without waiting for one another: their mean, once for each."""
-    for _ in range(WARM_UP):
+    for _ in range(5 + (count if on_gpu else 0)):
         call()
     if on_gpu:
         torch.cuda.synchronize()

@@ -7,7 +7,7 @@
  * and for what is on or off `--key` and `--no-key`; `--some-key` is another spelling of `--someKey`.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { messageOf, UserError } from '@fourfold/runtime/errors';
+import { exitWith, messageOf, UserError } from '@fourfold/runtime/errors';
 import type { z } from 'zod';
 import { type Command, helpOf } from './help.ts';
 import {
@@ -167,7 +167,6 @@ export async function runMain(main: () => Promise<void>): Promise<void> {
     await main();
   } catch (error) {
     if (error instanceof HelpWanted) return console.log(error.message);
-    console.error(error instanceof UserError ? error.message : error);
-    process.exit(error instanceof UserError ? 2 : 1);
+    exitWith(error);
   }
 }

@@ -5,6 +5,8 @@
  * The card brings its own background, a light one and a dark one, so that it reads on any page.
  */
 
+import { escaped, px, type Scale, scale, ticks } from './svg.ts';
+
 /** A loss in nats a token (or byte), measured after so many steps. */
 export interface CurvePoint {
   readonly step: number;
@@ -19,9 +21,6 @@ export interface CurveOptions {
   /** What the vertical axis says; default 'loss (nats per token)'. */
   readonly label?: string;
 }
-
-/** From a step or a loss to a place in the picture, in pixels. */
-type Scale = (value: number) => number;
 
 const width = 760;
 const height = 420;
@@ -76,31 +75,12 @@ export function lossCurve({ title, train, validation = [], label = 'loss (nats p
 }
 
 const isDrawn = ({ loss }: CurvePoint): boolean => Number.isFinite(loss);
-const px = (value: number): string => String(Number(value.toFixed(1)));
-const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-const escaped = (text: string): string => text.replace(/[&<>"]/g, (sign) => entities[sign] ?? sign);
-
-const scale =
-  ([low, high]: readonly [number, number], [from, to]: readonly [number, number]): Scale =>
-  (value) =>
-    from + ((value - low) / (high - low || 1)) * (to - from);
-
 /** The range of the losses with a little room below and above; 0 to 1 where there are none. */
 function padded(losses: readonly number[]): [low: number, high: number] {
   if (losses.length === 0) return [0, 1];
   const [low, high] = [Math.min(...losses), Math.max(...losses)];
   const room = high - low || Math.abs(high) || 1;
   return [low - 0.08 * room, high + 0.04 * room];
-}
-
-/** The round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten, at most about `count`. */
-export function ticks(low: number, high: number, count: number): number[] {
-  const rough = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5].find((digit) => digit * power >= rough * 0.999) ?? 10);
-  const first = Math.ceil(low / step - 1e-9);
-  const last = Math.floor(high / step + 1e-9);
-  return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
 /** At most maxPoints points: each the mean of the neighbours that it stands for. */

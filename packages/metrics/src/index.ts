@@ -1,4 +1,4 @@
-/** What a run says about itself: the step line, the progress bar, JSON lines and the loss curve. */
+/** What a run says about itself: the step line, the progress bar, JSON lines the loss curve, and the timeline of collectives. */
 export * from './curve.ts';
 export * from './display.ts';
 export * from './flops.ts';
@@ -6,3 +6,4 @@ export * from './log.ts';
 export * from './memory-estimate.ts';
 export * from './run-log.ts';
 export * from './step-line.ts';
+export * from './timeline.ts';

@@ -1,6 +1,5 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type CurvePoint, lossCurve, ticks } from '../src/curve.ts';
+import { type CurvePoint, lossCurve } from '../src/curve.ts';
 
 const falling = (count: number): CurvePoint[] =>
   Array.from({ length: count }, (_, i) => ({ step: i + 1, loss: 2 + 3 * Math.exp(-i / 20) }));
@@ -12,31 +11,6 @@ const paths = (svg: string): [x: number, y: number][][] =>
   [...svg.matchAll(/ d="M([^"]+)"/g)].map(([, places = '']) =>
     places.split('L').map((place) => place.split(' ').map(Number) as [number, number]),
   );
-
-test('ticks are round numbers within the range', () => {
-  expect(ticks(0, 400, 8)).toEqual([0, 50, 100, 150, 200, 250, 300, 350, 400]);
-  expect(ticks(1.6, 6.3, 6)).toEqual([2, 3, 4, 5, 6]);
-  expect(ticks(0.11, 0.29, 4)).toEqual([0.15, 0.2, 0.25]);
-  expect(ticks(0, 1, 8)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
-});
-
-test('there are always some ticks, not too many, evenly spaced, inside the range', () => {
-  const range = fc.tuple(
-    fc.double({ min: -1e6, max: 1e6, noNaN: true }),
-    fc.double({ min: 1e-3, max: 1e6, noNaN: true }),
-  );
-  fc.assert(
-    fc.property(range, fc.integer({ min: 4, max: 10 }), ([low, size], count) => {
-      const found = ticks(low, low + size, count);
-      const gaps = found.slice(1).map((tick, i) => tick - (found[i] ?? 0));
-      expect(found.length).toBeGreaterThanOrEqual(1);
-      expect(found.length).toBeLessThanOrEqual(count + 1);
-      expect(Math.min(...found)).toBeGreaterThanOrEqual(low - size * 1e-6);
-      expect(Math.max(...found)).toBeLessThanOrEqual(low + size * (1 + 1e-6));
-      for (const gap of gaps) expect(Math.abs(gap - (gaps[0] ?? 0))).toBeLessThan(size * 1e-6);
-    }),
-  );
-});
 
 test('the first and the last step stand at the ends of the axis, and a lower loss stands lower', () => {
   const [raw = []] = paths(curve([{ step: 0, loss: 5 }, ...falling(200)]));

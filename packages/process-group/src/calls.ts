@@ -39,6 +39,9 @@ export const describe = ({ dtype, shape }: TensorSpec): string => `${dtype} [${s
 /** How many elements a shape has; 1 for [], a single number. */
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
+/** Milliseconds since 1970, to some microseconds: one clock for all processes of a machine. */
+const now = (): number => performance.timeOrigin + performance.now();
+
 /** One collective, as one rank called it. */
 export class Call {
   readonly operation: Operation;
@@ -48,7 +51,7 @@ export class Call {
   readonly group: string;
   /** World ranks of the others. */
   readonly peers: readonly number[];
-  readonly start = performance.now();
+  readonly start = now();
   end: number | undefined;
   /** Bytes of tensors sent; the transport adds to it. */
   bytes = 0;
@@ -63,7 +66,7 @@ export class Call {
 
   /** Somebody awaits it. */
   wait(): void {
-    this.#waitingSince ??= performance.now();
+    this.#waitingSince ??= now();
   }
 
   get isWaitedFor(): boolean {
@@ -95,7 +98,7 @@ export class Recorder {
 
   /** Ends a call. A result that is ready before it is awaited was not waited for. */
   finish(call: Call): void {
-    call.end = performance.now();
+    call.end = now();
     this.trace?.push(call);
     const { group, operation } = call;
     const key = `${group} ${operation}`;

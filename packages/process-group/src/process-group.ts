@@ -79,6 +79,8 @@ export class ProcessGroup {
   /** Whom to tell this rank's place in the mesh, once it has one: the launcher shows it before the rank's output. */
   onPlace: ((label: string) => void) | undefined;
   readonly #transport: Transport | undefined;
+  /** The other ranks of the group. */
+  readonly #others: readonly number[];
 
   constructor({ name, rank, ranks, recorder = new Recorder(), transport }: GroupOptions) {
     if (ranks.length > 1 && !transport) throw new Error(`group ${name} of ${ranks.length} ranks needs a transport`);
@@ -87,6 +89,7 @@ export class ProcessGroup {
     this.ranks = ranks;
     this.recorder = recorder;
     this.#transport = transport;
+    this.#others = ranks.map((_, r) => r).filter((r) => r !== rank);
   }
 
   get size(): number {
@@ -142,20 +145,20 @@ export class ProcessGroup {
    * what was received, in the order of the receives. It ends when every message of it has been taken.
    */
   sendReceive(transfers: readonly Transfer[]): Promise<Tensor[]> {
-    const sent: Tensor[] = [];
     const words = transfers.map((transfer) => {
-      const peer = 'send' in transfer ? transfer.to : transfer.receiveFrom;
+      const peer = peerOf(transfer);
       this.#checkRank(peer, 'sendReceive');
       if (peer === this.rank) throw new Error(`sendReceive: rank ${peer} of group ${this.name} can't send to itself`);
-      if ('send' in transfer) sent.push(transfer.send);
       return 'send' in transfer
         ? `${describe(specOf(transfer.send))} to rank ${peer}`
         : `${describe(transfer.like)} from rank ${peer}`;
     });
-    const text = `sendReceive(${words.join(', ')})`;
     if (transfers.length === 0) return Promise.resolve([]);
+    const sent = transfers.flatMap((transfer) => ('send' in transfer ? [transfer.send] : []));
     const transport = this.#transport as Transport; // a group of one has no peers to name
-    return this.#run('sendReceive', text, sent, (call) => transport.sendReceive(transfers, call));
+    const run = (call: Call) => transport.sendReceive(transfers, call);
+    const peers = [...new Set(transfers.map(peerOf))];
+    return this.#run('sendReceive', `sendReceive(${words.join(', ')})`, sent, run, peers);
   }
 
   /** Ends when every rank of the group has called it. */
@@ -212,11 +215,17 @@ export class ProcessGroup {
     return this.#run(operation, text, inputs, (call) => run(transport, call));
   }
 
-  #run<T>(operation: Operation, text: string, inputs: readonly Tensor[], run: (call: Call) => Promise<T>): Promise<T> {
+  #run<T>(
+    operation: Operation,
+    text: string,
+    inputs: readonly Tensor[],
+    run: (call: Call) => Promise<T>,
+    peers: readonly number[] = this.#others,
+  ): Promise<T> {
     for (const x of inputs)
       if (!DTYPES.includes(specOf(x).dtype)) throw new Error(`${text}: only ${DTYPES.join(', ')} travel`);
-    const peers = this.ranks.filter((_, r) => r !== this.rank);
-    const call = new Call(operation, text, this.name, peers);
+    const worldRanks = peers.map((peer) => this.ranks[peer] as number);
+    const call = new Call(operation, text, this.name, worldRanks);
     const held = inputs.map(share); // alive until the end, whatever the caller does with its own
     const running = run(call).finally(() => {
       this.recorder.finish(call);
@@ -239,6 +248,8 @@ export class ProcessGroup {
     throw new Error(`${operation}: ${this.size} ranks don't divide axis ${axis} of ${describe(specOf(x))}`);
   }
 }
+
+const peerOf = (transfer: Transfer): number => ('send' in transfer ? transfer.to : transfer.receiveFrom);
 
 function checkAxis(x: Tensor, axis: number): void {
   if (Number.isInteger(axis) && axis >= 0 && axis < x.rank) return;

@@ -18,11 +18,27 @@ export const bytesOf = ({ shape, dtype }: TensorSpec): number => sizeOf(shape) *
 /** Where part `rank` of `count` elements begins, if n ranks share them as evenly as can be. */
 export const partStart = (count: number, rank: number, n: number): number => Math.floor((count * rank) / n);
 
-/** All but the own part, and the own part to all others. */
+/** Bytes of a slice. Three are lent at the most; see what runtime says of large tensors in bytes.ts. */
+const SLICE = 1 << 23;
+
+/**
+ * A large tensor is reduced in slices, each an all-reduce of its own: where they begin and end, in bytes. So little of
+ * it is lent to JavaScript at a time (see runtime's bytes.ts). An empty tensor is one slice.
+ */
+export function slicesOf(bytes: number): readonly (readonly [from: number, to: number])[] {
+  const count = Math.max(1, Math.ceil(bytes / SLICE));
+  return Array.from({ length: count }, (_, i) => [i * SLICE, Math.min((i + 1) * SLICE, bytes)] as const);
+}
+
+/** All but the own part, and the own part to all others, of each slice. */
 export function allReduceBytes(spec: TensorSpec, rank: number, n: number): number {
-  const count = sizeOf(spec.shape);
-  const own = partStart(count, rank + 1, n) - partStart(count, rank, n);
-  return (count - own + (n - 1) * own) * BYTES[spec.dtype];
+  const width = BYTES[spec.dtype];
+  const ofSlice = ([from, to]: readonly [number, number]) => {
+    const count = (to - from) / width;
+    const own = partStart(count, rank + 1, n) - partStart(count, rank, n);
+    return (count - own + (n - 1) * own) * width;
+  };
+  return slicesOf(bytesOf(spec)).reduce((sum, slice) => sum + ofSlice(slice), 0);
 }
 
 export const allGatherBytes = (spec: TensorSpec, n: number): number => (n - 1) * bytesOf(spec);

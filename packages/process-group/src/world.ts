@@ -12,7 +12,7 @@
 import { fileURLToPath } from 'node:url';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { announcePlace, endWithLauncher } from './launch/rank.ts';
-import { openNccl } from './nccl/index.ts';
+import { type NcclTransport, openNccl } from './nccl/index.ts';
 import { ProcessGroup } from './process-group.ts';
 import { type Endpoint, openEndpoint } from './tcp/endpoint.ts';
 import { fileStore } from './tcp/file-rendezvous.ts';
@@ -36,8 +36,6 @@ export interface Joined {
   readonly world: ProcessGroup;
   /** Ends the run: tells all peers why. Closing the world instead says that all is well. */
   fail(error: Error): Promise<void>;
-  /** Calls `listener` once the run has failed, here or elsewhere. */
-  onFailure(listener: (error: Error) => void): void;
 }
 
 /** Runs `body` as one rank of the world; if it throws, the other ranks are told, and fail too. */
@@ -65,7 +63,7 @@ export async function joinWorld(options: WorldOptions = {}): Promise<Joined> {
   endWithLauncher();
   const file = fileOf(environment);
   const place = placeOf(file ? { ...environment, MASTER_ADDR: '127.0.0.1' } : environment);
-  if (!place) return { world: alone(), fail: async () => {}, onFailure: () => {} };
+  if (!place) return { world: alone(), fail: async () => {} };
   const meetingTimeout = 1000 * meetingSeconds;
   const { store, secret } = await openStore(place, file, environment['FOURFOLD_HOST'], meetingTimeout);
   const { rank, worldSize, attempt } = place;
@@ -77,20 +75,32 @@ export async function joinWorld(options: WorldOptions = {}): Promise<Joined> {
     const control = new ProcessGroup({ name: WORLD, rank, ranks, transport: tcp });
     await control.barrier(); // all have met: nobody needs the store any more
     control.recorder.reset();
-    const world = options.transport === 'nccl' ? await overNccl(control, endpoint, timeoutSeconds) : control;
+    const nccl = options.transport === 'nccl' ? await overNccl(control, endpoint, timeoutSeconds) : undefined;
+    const world = nccl ? new ProcessGroup({ name: WORLD, rank, ranks, transport: nccl }) : control;
     world.onPlace = announcePlace;
-    return { world, fail: (error) => endpoint.fail(error), onFailure: (listener) => endpoint.onFailure(listener) };
+    const fail = (error: Error) => {
+      nccl?.endSoon();
+      return endpoint.fail(error);
+    };
+    return { world, fail };
   } finally {
     await store.close();
   }
 }
 
-/** The same ranks over NCCL; what was theirs over tcp stays beside it, and tells when one of them is lost. */
-async function overNccl(control: ProcessGroup, endpoint: Endpoint, timeoutSeconds: number): Promise<ProcessGroup> {
-  const transport = await openNccl({ control, timeoutSeconds });
-  endpoint.onFailure((error) => transport.fail(error));
-  const { name, rank, ranks } = control;
-  return new ProcessGroup({ name, rank, ranks, transport });
+/**
+ * The same ranks over NCCL; their group over tcp stays beside it, and tells when one of them is lost. Results were then
+ * promised that will never come, so this process ends, with 1.
+ */
+async function overNccl(control: ProcessGroup, endpoint: Endpoint, timeoutSeconds: number): Promise<NcclTransport> {
+  const onFailure = async (error: Error) => {
+    await endpoint.fail(error);
+    process.stderr.write(`${error.message}\n`);
+    process.exit(1);
+  };
+  const transport = await openNccl({ control, timeoutSeconds, onFailure });
+  endpoint.onStop((error) => transport.fail(error));
+  return transport;
 }
 
 const alone = (): ProcessGroup => new ProcessGroup({ name: WORLD, rank: 0, ranks: [0] });

@@ -1,5 +1,5 @@
 /**
- * A rank whose program is on its command line: `fault-child.mts [--device wasm --meeting 20 --timeout 20] STEP STEP ...`
+ * A rank whose program is on its command line: `fault-child.mts [--device D --meeting S --timeout S] STEP STEP ...`
  *
  *     'allReduce 4' 'barrier'             calls these; every sum is checked
  *     '50 allReduce 1000000'              fifty times
@@ -7,7 +7,7 @@
  *     'sleep 2' 'hang' 'throw some words' what can go wrong
  *     'flaky some words'                  throws in the first attempt alone
  *
- * It prints '> STEP' when it starts one, and 'done' in the end. An error is its message on stderr; the exit code is 2
+ * It prints '> start' when it starts to meet the others, '> STEP' when it starts one, and 'done' in the end. An error is its message on stderr; the exit code is 2
  * for what the user can mend, else 1.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -81,6 +81,7 @@ const { values, positionals } = parseArgs({
 });
 try {
   await openBackend({ device: values.device as 'wasm', threads: 1 });
+  console.log('> start');
   const limits = { meetingSeconds: Number(values.meeting), timeoutSeconds: Number(values.timeout) };
   await inWorld(limits, (world) => run(world, positionals));
   console.log('done');

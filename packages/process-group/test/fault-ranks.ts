@@ -1,9 +1,9 @@
 /** Ranks as processes of their own, to be hindered, killed and lied to: test/fault-child.mts. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { EventEmitter } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { until } from './launch-command.ts';
 import { environmentOf } from './worlds.ts';
 
 /** The program of each rank. */
@@ -23,22 +23,22 @@ export interface RankUnderTest {
   readonly process: ChildProcess;
   readonly pid: number;
   readonly fate: Promise<Fate>;
-  /** Resolves when its output matches. */
-  said(pattern: RegExp): Promise<unknown>;
+  /** Resolves when its output matches; rejects when it ends before. */
+  said(pattern: RegExp): Promise<void>;
 }
 
 /** Starts a process, `node --import tsx fault-child.mts ...words`, with these variables on top of the test's. */
 export function startChild(words: readonly string[], env: Record<string, string | undefined>): RankUnderTest {
-  return watch(
-    spawn(process.execPath, ['--import', 'tsx', faultChild, ...words], { env: { ...process.env, ...env } }),
-  );
+  return watch(spawn(process.execPath, ['--import', 'tsx', faultChild, ...words], { env: { ...process.env, ...env } }));
 }
 
 export function watch(child: ChildProcess): RankUnderTest {
   const said = { stdout: '', stderr: '' };
+  const heard = new EventEmitter();
   for (const stream of ['stdout', 'stderr'] as const)
     child[stream]?.setEncoding('utf8').on('data', (text: string) => {
       said[stream] += text;
+      heard.emit('more');
     });
   const fate = new Promise<Fate>((resolve) =>
     child.once('close', (code, signal) => resolve({ code, signal, ...said, at: performance.now() })),
@@ -47,7 +47,13 @@ export function watch(child: ChildProcess): RankUnderTest {
     process: child,
     pid: child.pid as number,
     fate,
-    said: (pattern) => until(() => (pattern.test(said.stdout + said.stderr) ? true : undefined)),
+    said: (pattern) =>
+      new Promise((resolve, reject) => {
+        const look = () => pattern.test(said.stdout + said.stderr) && resolve();
+        heard.on('more', look);
+        void fate.then(({ stderr }) => reject(new Error(`it ended without a word of ${pattern}: ${stderr}`)));
+        look();
+      }),
   };
 }
 
@@ -62,8 +68,8 @@ export function startRank(
   return startChild(words, { ...environmentOf(rank, size, port), ...env });
 }
 
-/** The TCP ports on which a process listens, as Linux tells them. */
-export function portsOf(pid: number): number[] {
+/** Where a process listens, as Linux tells it. */
+export function doorsOf(pid: number): { host: string; port: number }[] {
   const own = new Set(
     readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
       try {
@@ -77,7 +83,9 @@ export function portsOf(pid: number): number[] {
   const LISTENING = '0A';
   return lines.flatMap((line) => {
     const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/);
-    return state === LISTENING && own.has(inode) ? [Number.parseInt(local.split(':')[1] as string, 16)] : [];
+    if (state !== LISTENING || !own.has(inode)) return [];
+    const [host, port] = local.split(':').map((hex) => Buffer.from(hex, 'hex')) as [Buffer, Buffer];
+    return [{ host: host.reverse().join('.'), port: port.readUInt16BE() }];
   });
 }
 
@@ -96,3 +104,12 @@ export function stranger(port: number, bytes: Uint8Array): Stranger {
   socket.write(bytes);
   return { socket, gone };
 }
+
+// ## What became of several
+
+export const codes = (fates: readonly Fate[]): (number | null)[] => fates.map(({ code }) => code);
+export const words = (fates: readonly Fate[]): string[] => fates.map(({ stderr }) => stderr);
+
+/** How long after `start` (milliseconds) the last of them ended. */
+export const secondsAfter = (start: number, fates: readonly Fate[]): number =>
+  Math.max(...fates.map(({ at }) => at - start)) / 1000;

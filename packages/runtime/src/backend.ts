@@ -127,9 +127,9 @@ function setTensorflowVariables(device: Device, threads: number, log: boolean): 
     TF_FORCE_GPU_ALLOW_GROWTH: 'true', // or TensorFlow takes the whole GPU's memory at once
     NVIDIA_TF32_OVERRIDE: '0', // float32 products in float32: tf32 keeps 10 bits of the fraction, and gradients show it
     TF_CPP_MIN_LOG_LEVEL: log ? '0' : '3',
-    ...(device === 'cpu' ? { CUDA_VISIBLE_DEVICES: '-1' } : {}),
   };
   for (const [name, value] of Object.entries(settings)) process.env[name] ??= value;
+  if (device === 'cpu') process.env['CUDA_VISIBLE_DEVICES'] = '-1'; // whatever GPU a launcher gave this rank
 }
 
 /** tfjs-node 4.22 calls two functions that Node 22 warns of and Node 23 removed (tfjs issue 8609). */

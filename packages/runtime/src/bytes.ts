@@ -2,11 +2,14 @@
  * Tensors as the bytes that a wire carries.
  *
  *     const { view, giveBack } = await bytesOf(x)     x's own memory where it can be had, to be read
- *     const { view, finish } = blank(spec)            memory for a tensor to come, to be written; then finish()
+ *     const { view, finish } = blank(shape, dtype)    memory for a tensor to come, to be written; then finish()
  *     fold(view, [a, b, c], 'float32', 'sum')         the sum of arrays of bytes, element by element
  *
  * On TensorFlow's CPU nothing is copied: a socket sends from the tensor and receives into the next one. A GPU's tensors
  * and wasm's are copied out and in.
+ *
+ * Large tensors are better lent a part at a time: Node's garbage collector sees the lent bytes as if it could free them,
+ * and runs whenever they grow by 64 MB; that would take longer than an all-reduce of as much.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -32,47 +35,70 @@ export interface Lent {
   giveBack(): void;
 }
 
-export interface Blank {
+/** The memory of a tensor, of which any part may be lent: bytes `from` up to `to`. */
+export interface Memory {
+  part(from: number, to: number): Lent;
+}
+
+export interface Blank extends Memory {
+  /** All of it. */
   readonly view: Uint8Array;
-  /** The tensor of the bytes that were written into `view`, which is empty from now on. */
+  /** The tensor of the bytes that were written; `view` is empty from now on. */
   finish(): Tensor;
 }
 
-const copied = (view: Uint8Array): Lent => ({ view, giveBack: () => {} });
+/** Memory that JavaScript has itself. */
+const ofArray = (bytes: Uint8Array): Memory => ({
+  part: (from, to) => ({ view: bytes.subarray(from, to), giveBack: () => {} }),
+});
+/** Memory of a tensor on TensorFlow's CPU. */
+const ofTensor = (x: Tensor): Memory => ({ part: (from, to) => lend(x, from, to) });
+
 const asBytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
 
-/** x's bytes, for reading alone: float32 and int32 little-endian, bfloat16 the upper half of a float32. */
-export async function bytesOf(x: Tensor): Promise<Lent> {
-  if (x.size === 0) return copied(new Uint8Array(0));
-  if (onTensorflowCpu()) return lend(x);
+/** x's memory, for reading alone: float32 and int32 little-endian, bfloat16 the upper half of a float32. */
+export async function memoryOf(x: Tensor): Promise<Memory> {
+  if (x.size === 0) return ofArray(new Uint8Array(0));
+  if (onTensorflowCpu()) return ofTensor(x);
   const values = await read(x);
-  return copied(dtypeOf(x) === 'bfloat16' ? upperHalves(asBytes(values)) : asBytes(values));
+  return ofArray(dtypeOf(x) === 'bfloat16' ? upperHalves(asBytes(values)) : asBytes(values));
 }
 
-function lend(x: Tensor): Lent {
+/** All of x's bytes, for reading alone. */
+export async function bytesOf(x: Tensor): Promise<Lent> {
+  return (await memoryOf(x)).part(0, x.size * BYTES[dtypeOf(x)]);
+}
+
+function lend(x: Tensor, from: number, to: number): Lent {
   executeMany('FourfoldLend', [x], [attr.type('T', dtypeOf(x))], 0);
   const { native } = tensorflow();
-  const buffer = native.takeLent();
+  const buffer = native.takeLent(from, to);
   return { view: new Uint8Array(buffer), giveBack: () => native.giveBack(buffer) };
 }
 
 /** A tensor of this shape and dtype whose values are still to be written. */
 export function blank(shape: readonly number[], dtype: DType): Blank {
-  const count = shape.reduce((product, side) => product * side, 1);
-  if (!onTensorflowCpu() || count === 0) {
-    const view = new Uint8Array(count * BYTES[dtype]);
-    return { view, finish: () => tensorOf(view, [...shape], dtype) };
+  const bytes = shape.reduce((product, side) => product * side, BYTES[dtype]);
+  if (!onTensorflowCpu() || bytes === 0) {
+    const view = new Uint8Array(bytes);
+    return { ...ofArray(view), view, finish: () => tensorOf(view, [...shape], dtype) };
   }
   const sides = ints(...shape);
   const y = execute('Empty', [sides], [attr.type('dtype', dtype), attr.bool('init', false)]);
   sides.dispose();
-  const { view, giveBack } = lend(y);
-  const finish = () => {
-    giveBack();
-    return y;
+  let whole: Lent | undefined;
+  return {
+    ...ofTensor(y),
+    get view() {
+      whole ??= lend(y, 0, bytes);
+      return whole.view;
+    },
+    finish() {
+      whole?.giveBack();
+      return y;
+    },
   };
-  return { view, finish };
 }
 
 /** A tensor of a copy of these bytes. */

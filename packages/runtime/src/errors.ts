@@ -10,3 +10,15 @@ export class UserError extends Error {
 
 /** What went wrong, in words, whatever was thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** A run that can't go on for a reason outside this process: a peer died, or a link. One sentence; commands exit with 1. */
+export class RunError extends Error {
+  override readonly name = 'RunError';
+}
+
+/** Ends a command: sentences for UserError (exit code 2) and RunError (1); all else shows its stack, and is 1. */
+export function exitWith(error: unknown): never {
+  const isSentence = error instanceof UserError || error instanceof RunError;
+  console.error(isSentence ? error.message : error);
+  process.exit(error instanceof UserError ? 2 : 1);
+}

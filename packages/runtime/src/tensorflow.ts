@@ -76,7 +76,7 @@ export type NodeBackendClass = new (binding: unknown, packageName: string) => No
 
 /** What native/ops/bytes.h gives JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2 max. */
 export interface NativeOps {
-  takeLent(): ArrayBuffer;
+  takeLent(from: number, to: number): ArrayBuffer;
   giveBack(buffer: ArrayBuffer): void;
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;
 }

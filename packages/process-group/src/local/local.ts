@@ -89,15 +89,26 @@ class LocalTransport implements Transport {
     );
   }
 
-  sendReceive(transfers: readonly Transfer[], call: Call): Promise<Tensor[]> {
-    return this.#place.world.enter(this.#place.ranks[this.#rank] as number, call, (resolve) => {
-      const received: (Tensor | undefined)[] = transfers.map(() => undefined);
+  async sendReceive(transfers: readonly Transfer[], call: Call): Promise<Tensor[]> {
+    const received: (Tensor | undefined)[] = transfers.map(() => undefined);
+    try {
+      await this.#exchange(transfers, call, received);
+    } catch (error) {
+      tf.dispose(received); // those that came before the failure
+      throw error;
+    }
+    return received.filter((one) => one !== undefined);
+  }
+
+  /** Puts into `received[i]` what transfer i receives. */
+  #exchange(transfers: readonly Transfer[], call: Call, received: (Tensor | undefined)[]): Promise<void> {
+    return this.#place.world.enter<void>(this.#place.ranks[this.#rank] as number, call, (resolve) => {
       let left = transfers.length;
       for (const [i, transfer] of transfers.entries()) {
         const taken = (tensor: Tensor | undefined) => {
           received[i] = tensor;
           left -= 1;
-          if (left === 0) resolve(received.filter((one) => one !== undefined));
+          if (left === 0) resolve();
         };
         if ('send' in transfer) {
           const { send } = transfer;

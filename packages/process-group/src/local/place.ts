@@ -71,8 +71,11 @@ export class Place {
     const [send, receive] = side === 'send' ? [message, other] : [other, message];
     if (describe(send.spec) !== describe(receive.spec)) {
       const [sender, receiver] = [this.ranks[from], this.ranks[to]];
-      const words = `rank ${sender} sends ${describe(send.spec)}, but rank ${receiver} receives ${describe(receive.spec)}`;
-      this.world.fail(new Error(`${words} (group ${send.call.group})`));
+      const words = [
+        `rank ${sender} sends ${describe(send.spec)}`,
+        `rank ${receiver} receives ${describe(receive.spec)}`,
+      ];
+      this.world.fail(new Error(`${words.join(', but ')} (group ${send.call.group})`));
       return;
     }
     receive.taken(share(send.sent as Tensor));

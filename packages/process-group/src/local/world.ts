@@ -6,7 +6,8 @@
  *
  * Deadlock. A rank that waits in a collective goes on when others have called it too. When every rank that has not
  * ended waits so, nobody is left to call anything: the run would stand still for ever. In one process that can be seen,
- * and is told at once: which rank waits in which call.
+ * and is told at once: which rank waits in which call. A rank that lets one of its own coroutines wait in a collective
+ * while another sleeps or reads a file counts as waiting, too: such ranks belong in processes.
  */
 import type { Call } from '../calls.ts';
 

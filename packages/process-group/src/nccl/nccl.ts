@@ -35,10 +35,10 @@ export class Session {
   readonly native: NativeNccl;
   readonly execute: Execute;
   readonly timeoutSeconds: number;
-  readonly #onFailure: (error: Error) => void;
+  readonly #onFailure: (error: Error) => unknown;
   #failure: Error | undefined;
 
-  constructor(native: NativeNccl, timeoutSeconds: number, onFailure: (error: Error) => void, execute = executeMany) {
+  constructor(native: NativeNccl, timeoutSeconds: number, onFailure: (error: Error) => unknown, execute = executeMany) {
     this.native = native;
     this.timeoutSeconds = timeoutSeconds;
     this.#onFailure = onFailure;
@@ -49,14 +49,22 @@ export class Session {
     return this.#failure;
   }
 
+  /** The process ends, if not by itself. */
+  endSoon(): void {
+    this.native.endWithin(LAST_SECONDS);
+  }
+
   /** Ends the work of this rank; the first error counts. */
   fail(error: Error): void {
     if (this.#failure) return;
     this.#failure = error;
-    this.native.endWithin(10); // leaving in order may wait for the GPU, which is stuck
+    this.endSoon();
     this.#onFailure(error);
   }
 }
+
+/** Seconds to end in order: that may wait for the GPU, which may be stuck. */
+const LAST_SECONDS = 3;
 
 const REDUCTION: Record<Reduction, number> = { sum: 0, mean: 1, max: 2 };
 
@@ -178,6 +186,11 @@ export class NcclTransport implements Transport {
   /** Something else than NCCL found that the ranks can't go on: `control` lost a peer. */
   fail(error: Error): void {
     this.#session.fail(error);
+  }
+
+  /** This rank is about to fail: should the GPU keep the process from ending, it is ended. */
+  endSoon(): void {
+    this.#session.endSoon();
   }
 
   /** Ends what is running first, unless the rank has failed: then it would never end. */

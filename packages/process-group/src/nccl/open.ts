@@ -14,7 +14,7 @@ export interface NcclOptions {
   /** How long a collective, or joining, may take; default 600. */
   readonly timeoutSeconds?: number;
   /** Called once when the ranks can't go on; it must end the process. Default: prints the error and exits with 1. */
-  readonly onFailure?: (error: Error) => void;
+  readonly onFailure?: (error: Error) => unknown;
   /** The native module; default: loadNccl(). */
   readonly native?: NativeNccl;
   /** Runs its ops; default: executeMany. */

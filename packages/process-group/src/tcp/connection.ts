@@ -30,14 +30,20 @@ export interface Lane {
 
 const keyOf = ({ kind, group, number }: Lane): string => `${kind} ${group} ${number}`;
 
-interface Wanted {
+/** What a rank does that its peer keeps it from ending, for time-outs. */
+export interface Wait {
+  readonly what: string;
+  /** Since when, in milliseconds. */
+  readonly since: number;
+  /** What the peer has not done yet. */
+  readonly lacks: 'call' | 'send' | 'take';
+}
+
+interface Wanted extends Wait {
   /** Where the frame is to go; without it, whatever comes is taken. */
   readonly view: Uint8Array | undefined;
   readonly resolve: (bytes: Uint8Array) => void;
   readonly reject: (error: Error) => void;
-  /** What the rank is doing, and since when (milliseconds), for time-outs. */
-  readonly what: string;
-  readonly since: number;
 }
 
 export interface ConnectionEvents {
@@ -55,8 +61,13 @@ export class Connection {
   readonly #events: ConnectionEvents;
   readonly #header = new Uint8Array(HEADER);
   readonly #wanted = new Map<string, Wanted[]>();
+  /** The one whose frame is being read. */
+  #arriving: Wanted | undefined;
+  readonly #unsent = new Set<Wait>();
   readonly #early = new Map<string, Uint8Array[]>();
   #earlyBytes = 0;
+  /** Nothing more will come. */
+  #hasEnded = false;
   #failure: Error | undefined;
 
   /** `inlet` is the connection that this rank dialed, `outlet` the one that the peer did. */
@@ -64,8 +75,12 @@ export class Connection {
     this.#inlet = inlet;
     this.#outlet = outlet;
     this.#events = events;
-    inlet.socket.on('end', () => events.broken('its connection closed'));
-    inlet.socket.on('close', () => events.broken('its connection closed'));
+    const ended = () => {
+      this.#hasEnded = true;
+      events.broken('its connection closed');
+    };
+    inlet.socket.on('end', ended).on('close', ended);
+    this.#hasEnded = inlet.socket.readableEnded || inlet.socket.destroyed; // it met us, and went again
     outlet.on('error', () => {}); // 'close' follows
     // A peer that ends says goodbye on the other connection: its word may still be on the way.
     outlet.on('close', () => setTimeout(() => events.broken('its connection closed'), 1000).unref());
@@ -75,15 +90,21 @@ export class Connection {
 
   // ## Sending
 
-  /** Sends a frame. The bytes must stay as they are until `onSent`. */
-  send(lane: Lane, bytes: Uint8Array, onSent?: () => void): void {
+  /** Sends a frame. The bytes must stay as they are until `onSent`, for which this rank waits in `what`. */
+  send(lane: Lane, bytes: Uint8Array, onSent?: () => void, what?: string): void {
+    const wait: Wait | undefined = what ? { what, since: performance.now(), lacks: 'take' } : undefined;
+    if (wait) this.#unsent.add(wait);
+    const written = () => {
+      if (wait) this.#unsent.delete(wait);
+      onSent?.();
+    };
     const header = new Uint8Array(HEADER);
     const fields = new DataView(header.buffer);
     for (const [i, value] of [KINDS[lane.kind], bytes.length, lane.group, lane.number].entries())
       fields.setUint32(4 * i, value, true);
     this.#outlet.cork();
-    this.#outlet.write(header, bytes.length === 0 ? () => onSent?.() : undefined);
-    if (bytes.length > 0) this.#outlet.write(bytes, () => onSent?.());
+    this.#outlet.write(header, bytes.length === 0 ? written : undefined);
+    if (bytes.length > 0) this.#outlet.write(bytes, written);
     this.#outlet.uncork();
   }
 
@@ -109,20 +130,24 @@ export class Connection {
     if (this.#failure) return Promise.reject(this.#failure);
     const key = keyOf(lane);
     const early = this.#takeEarly(key);
-    if (early)
-      return this.#fits(early.length, view) ? Promise.resolve(placed(early, view)) : Promise.reject(this.#failure);
+    if (early) {
+      const wrong = this.#misfit(early.length, view);
+      return wrong ? Promise.reject(wrong) : Promise.resolve(placed(early, view));
+    }
     return new Promise((resolve, reject) => {
       const line = this.#wanted.get(key) ?? [];
-      line.push({ view, resolve, reject, what, since: performance.now() });
+      line.push({ view, resolve, reject, what, since: performance.now(), lacks: view ? 'send' : 'call' });
       this.#wanted.set(key, line);
-      this.#inlet.resume();
+      if (this.#hasEnded) this.#events.broken('its connection closed');
+      else this.#inlet.resume();
     });
   }
 
   /** What has been waited for longest, if anything. */
-  oldestWait(): { readonly what: string; readonly since: number } | undefined {
-    const first = [...this.#wanted.values()].flatMap((line) => line[0] ?? []);
-    return first.sort((a, b) => a.since - b.since)[0];
+  oldestWait(): Wait | undefined {
+    const first: (Wait | undefined)[] = [...this.#wanted.values()].map((line) => line[0]);
+    const waits = [...first, this.#arriving, ...this.#unsent].filter((wait) => wait !== undefined);
+    return waits.sort((a, b) => a.since - b.since)[0];
   }
 
   /** Text frames that came for collectives which this rank has not called. */
@@ -135,6 +160,7 @@ export class Connection {
     if (this.#failure) return;
     this.#failure = error;
     for (const line of this.#wanted.values()) for (const { reject } of line) reject(error);
+    this.#arriving?.reject(error);
     this.#wanted.clear();
     this.#early.clear();
   }
@@ -148,11 +174,12 @@ export class Connection {
     return bytes;
   }
 
-  /** Whether a frame has the length that is wanted; if not, the peer is not to be believed in anything. */
-  #fits(length: number, view: Uint8Array | undefined): boolean {
-    if (!view || length === view.length) return true;
-    this.#events.broken(`it sent a frame of ${length} bytes where ${view.length} were due`);
-    return false;
+  /** The error where a frame has not the length that is wanted: the peer is not to be believed in anything then. */
+  #misfit(length: number, view: Uint8Array | undefined): Error | undefined {
+    if (!view || length === view.length) return undefined;
+    const why = `it sent a frame of ${length} bytes where ${view.length} were due`;
+    this.#events.broken(why);
+    return this.#failure ?? new Error(why);
   }
 
   // ## Frames, byte by byte
@@ -210,9 +237,18 @@ export class Connection {
     const wanted = line?.shift();
     if (line?.length === 0) this.#wanted.delete(key);
     if (!wanted) return this.#keep(key, length);
-    if (!this.#fits(length, wanted.view)) return undefined;
+    const wrong = this.#misfit(length, wanted.view);
+    if (wrong) {
+      wanted.reject(wrong);
+      return undefined;
+    }
     const view = wanted.view ?? new Uint8Array(length);
-    return { view, done: () => wanted.resolve(view) };
+    this.#arriving = wanted;
+    const done = () => {
+      this.#arriving = undefined;
+      wanted.resolve(view);
+    };
+    return { view, done };
   }
 
   #keep(key: string, length: number): { view: Uint8Array; done: () => void } {
@@ -222,7 +258,9 @@ export class Connection {
       const wanted = line?.shift(); // called for while it was being read
       if (line?.length === 0) this.#wanted.delete(key);
       if (wanted) {
-        if (this.#fits(length, wanted.view)) wanted.resolve(placed(view, wanted.view));
+        const wrong = this.#misfit(length, wanted.view);
+        if (wrong) wanted.reject(wrong);
+        else wanted.resolve(placed(view, wanted.view));
         return;
       }
       this.#early.set(key, [...(this.#early.get(key) ?? []), view]);

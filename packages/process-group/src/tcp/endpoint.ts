@@ -10,7 +10,7 @@
  * somebody waits for it longer than the time-out. Every wait then fails with one sentence that names the rank.
  */
 import net from 'node:net';
-import { messageOf } from '@fourfold/runtime/errors';
+import { messageOf, RunError, UserError } from '@fourfold/runtime/errors';
 import { Connection, type Lane } from './connection.ts';
 import { guard, type Hello, inTime, introduce, within } from './handshake.ts';
 import { Inlet } from './inlet.ts';
@@ -39,7 +39,8 @@ export class Endpoint {
   readonly #gone = new Set<number>();
   readonly #groups = new Map<number, string>();
   readonly #clock: NodeJS.Timeout;
-  readonly #onFailure: ((error: Error) => void)[] = [];
+  readonly #onStop: ((error: Error) => void)[] = [];
+  #failing: Promise<void> | undefined;
   #failure: Error | undefined;
   #closing = false;
 
@@ -49,7 +50,7 @@ export class Endpoint {
     for (const [peer, { inlet, outlet }] of links) {
       const events = {
         goodbye: () => void this.#gone.add(peer),
-        failed: (words: string) => void this.fail(new Error(`rank ${peer} stopped: ${words}`)),
+        failed: (words: string) => void this.#stopped(new RunError(`rank ${peer} stopped: ${words}`)),
         broken: (why: string) => this.#lost(peer, why),
       };
       this.#connections.set(peer, new Connection(inlet, outlet, events));
@@ -69,9 +70,9 @@ export class Endpoint {
     return this.#failure;
   }
 
-  /** Calls `listener` when the run fails. */
-  onFailure(listener: (error: Error) => void): void {
-    this.#onFailure.push(listener);
+  /** Calls `listener` when a peer, or the time, has ended the run. */
+  onStop(listener: (error: Error) => void): void {
+    this.#onStop.push(listener);
   }
 
   /**
@@ -87,14 +88,25 @@ export class Endpoint {
     return hash;
   }
 
-  /** Ends the run: tells the peers why, and fails every wait. The first error is the one that counts. */
-  async fail(error: Error): Promise<void> {
-    if (this.#failure || this.#closing) return;
+  /** Ends the run: fails every wait, and tells the peers why. The first error is the one that counts. */
+  fail(error: Error): Promise<void> {
+    if (this.#closing) return Promise.resolve();
+    this.#failing ??= this.#end(error);
+    return this.#failing;
+  }
+
+  async #end(error: Error): Promise<void> {
     this.#failure = error;
     clearInterval(this.#clock);
     for (const connection of this.#connections.values()) connection.fail(error);
-    for (const listener of this.#onFailure) listener(error);
     await this.#part('failure', error.message);
+  }
+
+  /** Something outside this rank ended the run. */
+  async #stopped(error: Error): Promise<void> {
+    if (this.#closing || this.#failure) return;
+    await this.fail(error);
+    for (const listener of this.#onStop) listener(error);
   }
 
   /** Says goodbye. Peers that still wait for this rank will say that it has ended. */
@@ -109,7 +121,7 @@ export class Endpoint {
   async #part(kind: 'goodbye' | 'failure', words: string): Promise<void> {
     const bytes = new TextEncoder().encode(words.slice(0, 1000));
     const parting = [...this.#connections.values()].map((connection) => connection.finish(control(kind), bytes));
-    const patience = new Promise((resolve) => setTimeout(resolve, 1000)); // a peer that is stopped reads nothing
+    const patience = new Promise((resolve) => setTimeout(resolve, 1000).unref()); // a stopped peer reads nothing
     await Promise.race([Promise.all(parting), patience]);
     for (const connection of this.#connections.values()) connection.destroy();
   }
@@ -118,29 +130,40 @@ export class Endpoint {
     if (this.#closing || this.#failure) return;
     const wait = this.to(peer).oldestWait();
     if (this.#gone.has(peer)) {
-      if (wait) void this.fail(new Error(`rank ${peer} has ended, and rank ${this.rank} waits for it in ${wait.what}`));
+      if (wait)
+        void this.#stopped(new RunError(`rank ${peer} has ended, and rank ${this.rank} waits for it in ${wait.what}`));
       return;
     }
     const doing = wait ? `; rank ${this.rank} was waiting for it in ${wait.what}` : '';
-    void this.fail(new Error(`rank ${peer} died: ${why}${doing}`));
+    void this.#stopped(new RunError(`rank ${peer} died: ${why}${doing}`));
   }
 
   #checkTime(): void {
-    for (const [peer, connection] of this.#connections) {
+    const late = [...this.#connections].flatMap(([peer, connection]) => {
       const wait = connection.oldestWait();
-      if (!wait || performance.now() - wait.since < this.#timeout) continue;
-      const [other] = connection.unanswered();
-      const there = other ? `rank ${peer} has called ${other}` : `rank ${peer} has not called it`;
-      const waited = `rank ${this.rank} waited ${this.#timeout / 1000} s for rank ${peer} in ${wait.what}`;
-      void this.fail(new Error(`${waited}: ${there}`));
-      return;
-    }
+      return wait && performance.now() - wait.since >= this.#timeout ? [{ peer, ...wait }] : [];
+    });
+    // One that has not even called keeps the others too, so that we wait for them as well.
+    const longest = late.find(({ lacks }) => lacks === 'call') ?? late[0];
+    if (!longest) return;
+    const { peer, what, lacks } = longest;
+    const [other] = this.to(peer).unanswered();
+    const called = other ? `has called ${other}` : 'has not called it';
+    const there = { call: called, send: 'has called it, but not sent all of it', take: 'has not taken all of it' }[
+      lacks
+    ];
+    const waited = `rank ${this.rank} waited ${this.#timeout / 1000} s for rank ${peer} in ${what}`;
+    void this.#stopped(new RunError(`${waited}: rank ${peer} ${there}`));
   }
 }
 
 // ## Meeting
 
-/** Connects this rank with all others; the store must be that of the same world. */
+/**
+ * Connects this rank with all others; the store must be that of the same world.
+ *
+ * @throws UserError where one of them is not met in time
+ */
 export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const { rank, worldSize, store, meetingTimeout, timeout } = options;
   const others = Array.from({ length: worldSize }, (_, r) => r).filter((r) => r !== rank);
@@ -154,7 +177,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
     const dialing = Promise.all(others.map(async (peer) => inlets.set(peer, await dial(peer, options))));
     await inTime(meetingTimeout, Promise.all([accepting.done, dialing]), () => {
       const missing = others.filter((peer) => !inlets.has(peer) || !outlets.has(peer));
-      return new Error(`rank ${rank} did not meet rank ${missing.join(' and ')} within ${meetingTimeout / 1000} s`);
+      return new UserError(`rank ${rank} did not meet rank ${missing.join(' and ')} within ${meetingTimeout / 1000} s`);
     });
   } catch (error) {
     for (const socket of [...outlets.values(), ...[...inlets.values()].map((inlet) => inlet.socket)]) socket.destroy();
@@ -172,7 +195,7 @@ const keyOf = (rank: number): string => `address of rank ${rank}`;
 function listen(host: string): Promise<net.Server> {
   return new Promise((resolve, reject) => {
     const server = net.createServer({ noDelay: true, keepAlive: true });
-    server.once('error', (error) => reject(new Error(`no port can be opened on ${host}: ${messageOf(error)}`)));
+    server.once('error', (error) => reject(new UserError(`no port can be opened on ${host}: ${messageOf(error)}`)));
     server.listen(0, host, () => resolve(server));
   });
 }
@@ -209,7 +232,7 @@ async function dial(peer: number, { rank, worldSize, attempt, secret, store, mee
   try {
     await within(meetingTimeout, inlet.socket, introduce(inlet, secret, { purpose: 'peer', rank, worldSize, attempt }));
   } catch (error) {
-    throw new Error(`rank ${rank} can't reach rank ${peer} at ${host}:${port}: ${messageOf(error)}`);
+    throw new UserError(`rank ${rank} can't reach rank ${peer} at ${host}:${port}: ${messageOf(error)}`);
   }
   return inlet;
 }

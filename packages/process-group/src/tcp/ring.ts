@@ -9,23 +9,17 @@
  *
  * Every rank sends 2 (n-1)/n of the tensor, and to one neighbour only: what a switch, or a cable from each machine to the
  * next, can carry at full speed however many they are. The price is 2 (n-1) steps, each of which waits for the one
- * before, and sums that begin at another rank for each part: other roundings than rank order, though the same on all (and bfloat16 is rounded
- * at every step).
+ * before, and sums that begin at another rank for each part: other roundings than rank order, though the same on all
+ * (and bfloat16 is rounded at every step).
  */
 import { fold } from '@fourfold/runtime/bytes';
 import { BYTES } from '@fourfold/runtime/tensorflow';
 import { partStart } from '../traffic.ts';
 import type { Reducing } from './tcp.ts';
 
-/** The sum of all ranks' x, or the largest; for a mean the caller divides. */ export async function ringAllReduce({
-  round,
-  x,
-  out,
-  dtype,
-  reduction,
-  members,
-  scratch,
-}: Reducing): Promise<void> {
+/** The sum of all ranks' x, or the largest; for a mean the caller divides. */
+export async function ringAllReduce(work: Reducing): Promise<void> {
+  const { round, x, out, dtype, reduction, members, scratch } = work;
   const n = members.ranks.length;
   const count = x.length / BYTES[dtype];
   const around = (place: number) => (place + 2 * n) % n;
@@ -48,11 +42,11 @@ import type { Reducing } from './tcp.ts';
   }
   const own = part(out, members.rank);
 
-  // All-gather: in step s this rank passes on part rank-s+1, which it got last, and gets part rank-s.
+  // All-gather: in step s this rank gets part rank-s, and passes it on just as it came: numbers that a wire has rounded
+  // once may change when it rounds them again, and all ranks shall hold the same bits.
   round.send([next], own, own);
   for (let step = 1; step < n; step++) {
-    const arriving = part(out, members.rank - step);
-    await Promise.all(round.receive(previous, arriving));
-    if (step < n - 1) round.send([next], arriving, arriving);
+    const travelled = await Promise.all(round.receive(previous, part(out, members.rank - step)));
+    if (step < n - 1) for (const bytes of travelled) round.pass([next], bytes);
   }
 }

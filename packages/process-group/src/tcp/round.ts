@@ -75,28 +75,36 @@ export class Round {
    * same numbers, rounded where the wire rounds.
    */
   send(peers: readonly number[], view: Uint8Array, keep?: Uint8Array): void {
-    const { wire, lane, call } = this.#options;
-    const kept = keep && chunksOf(keep);
-    for (const [i, chunk] of chunksOf(view).entries()) {
+    const { wire } = this.#options;
+    const chunks = chunksOf(view);
+    const kept = keep === view ? chunks : keep && chunksOf(keep);
+    for (const [i, chunk] of chunks.entries()) {
       const bytes = wire.encode(chunk);
       if (kept) wire.decode(bytes, kept[i] as Uint8Array);
-      for (const peer of peers) {
-        call.bytes += bytes.length;
-        this.#unsent += 1;
-        this.#connection(peer).send(lane, bytes, () => this.#wasSent());
-      }
+      this.pass(peers, bytes);
     }
   }
 
-  /** Fills `view` with what `peer` sends: a promise for each chunk. */
-  receive(peer: number, view: Uint8Array): Promise<void>[] {
+  /** Sends a chunk as it travels: one that was received, and is passed on. */
+  pass(peers: readonly number[], bytes: Uint8Array): void {
+    const { lane, call } = this.#options;
+    for (const peer of peers) {
+      call.bytes += bytes.length;
+      this.#unsent += 1;
+      this.#connection(peer).send(lane, bytes, () => this.#wasSent(), this.#what());
+    }
+  }
+
+  /** Fills `view` with what `peer` sends: for each chunk a promise, of its bytes as they travelled. */
+  receive(peer: number, view: Uint8Array): Promise<Uint8Array>[] {
     const { wire, lane } = this.#options;
     const greeting = this.#greetings.get(peer);
-    const arrive = async (chunk: Uint8Array): Promise<void> => {
+    const arrive = async (chunk: Uint8Array): Promise<Uint8Array> => {
       await greeting;
       const bytes = wire.room(chunk);
       await this.#connection(peer).receive(lane, this.#what(), bytes);
       wire.decode(bytes, chunk);
+      return bytes;
     };
     return chunksOf(view).map((chunk) => {
       const arrival = arrive(chunk);
@@ -105,12 +113,14 @@ export class Round {
     });
   }
 
-  /** All that was sent has left this process: its memory may be used again. */
-  sent(): Promise<void> {
-    if (this.#unsent === 0) return Promise.resolve();
-    return new Promise((resolve) => {
+  /** All that was sent has left this process: its memory may be used again. Throws where the run failed before. */
+  async sent(): Promise<void> {
+    if (this.#unsent === 0) return;
+    await new Promise<void>((resolve) => {
       this.#allSent = resolve;
     });
+    const { failure } = this.#options.endpoint; // which closes connections, and so ends what they were to send
+    if (failure) throw failure;
   }
 
   #wasSent(): void {
@@ -133,7 +143,9 @@ export class Round {
     const words = new TextDecoder().decode(await this.#connection(peer).receive(lane, this.#what()));
     if (words === text) return;
     const [me, other] = [members.rank, peer].map((place) => members.ranks[place]);
-    const error = new Error(`rank ${me} ${mine} ${text}, but rank ${other} ${theirs} ${words} (group ${call.group})`);
+    const error = new Error(
+      `rank ${me} ${mine} ${text}, but rank ${other} ${theirs} ${words.slice(0, 1000)} (group ${call.group})`,
+    );
     void endpoint.fail(error);
     throw error;
   }

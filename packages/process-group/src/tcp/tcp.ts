@@ -10,13 +10,13 @@
  * taken once and in the order that the local transport has: the same bits. A small tensor goes whole to everybody, who
  * add up for themselves: more bytes, and one step.
  */
-import { blank, bytesOf, fold } from '@fourfold/runtime/bytes';
+import { blank, bytesOf, fold, type Lent, memoryOf } from '@fourfold/runtime/bytes';
 import { BYTES, type DType, dtypeOf } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Call, describe, type Reduction, specOf } from '../calls.ts';
 import type { Receiving, Sending, Transfer, Transport } from '../process-group.ts';
 import { divided } from '../tensors.ts';
-import { partStart } from '../traffic.ts';
+import { bytesOf as bytesIn, partStart, slicesOf } from '../traffic.ts';
 import type { Lane } from './connection.ts';
 import type { Endpoint } from './endpoint.ts';
 import { cut, join } from './parts.ts';
@@ -61,27 +61,33 @@ export class TcpTransport implements Transport {
     this.#group = endpoint.groupNumber(name);
   }
 
+  /** A large tensor goes in slices, each an all-reduce of its own, of which the next begins before one has ended. */
   async allReduce(x: Tensor, reduction: Reduction, call: Call): Promise<Tensor> {
     const { shape, dtype } = specOf(x);
-    const round = this.#round(call, x);
-    const { view, giveBack } = await bytesOf(x);
+    const from = await memoryOf(x);
     const out = blank(shape, dtype);
-    const work: Reducing = {
-      round,
-      x: view,
-      out: out.view,
-      dtype,
-      reduction,
-      members: this.#members,
-      scratch: this.#endpoint.scratch,
-    };
-    const inRing = this.#options.algorithm === 'ring';
-    if (inRing) await ringAllReduce(work);
-    else if (view.length <= SMALL) await exchangeAll(work);
+    let before: Promise<void> | undefined;
+    for (const [start, end] of slicesOf(bytesIn({ shape, dtype }))) {
+      const slice: Slice = { x: from.part(start, end), out: out.part(start, end) };
+      const reducing = this.#reduce(slice, reduction, this.#round(call, x), dtype);
+      reducing.catch(() => {}); // awaited below, unless the slice before it fails too
+      await before;
+      before = reducing;
+    }
+    await before;
+    const isRing = this.#options.algorithm === 'ring';
+    return isRing && reduction === 'mean' ? divided(out.finish(), this.#members.ranks.length) : out.finish();
+  }
+
+  async #reduce({ x, out }: Slice, reduction: Reduction, round: Round, dtype: DType): Promise<void> {
+    const { scratch } = this.#endpoint;
+    const work: Reducing = { round, x: x.view, out: out.view, dtype, reduction, members: this.#members, scratch };
+    if (this.#options.algorithm === 'ring') await ringAllReduce(work);
+    else if (x.view.length <= SMALL) await exchangeAll(work);
     else await reduceDirectly(work);
     await round.sent();
-    giveBack();
-    return inRing && reduction === 'mean' ? divided(out.finish(), this.#members.ranks.length) : out.finish();
+    x.giveBack();
+    out.giveBack();
   }
 
   async allGather(x: Tensor, axis: number, sizes: readonly number[], call: Call): Promise<Tensor> {
@@ -205,6 +211,12 @@ export class TcpTransport implements Transport {
 }
 
 // ## All-reduce, on bytes
+
+/** A part of a tensor to reduce, and where it goes. */
+interface Slice {
+  readonly x: Lent;
+  readonly out: Lent;
+}
 
 /** An all-reduce (or its first half) under way: of `x` into `out`. */
 export interface Reducing {

@@ -2,12 +2,15 @@
  * How float32 numbers are written on the wire.
  *
  *     plain      4 bytes each, exact
- *     bfloat16   2 bytes each: sign, 8 bits of exponent, 8 of the fraction; off by at most 2^-9 of each number
- *     q80        34 bytes for 32: one scale in half precision and 32 int8; off by at most 1/220 of the block's largest
+ *     bfloat16   2 bytes each: sign, 8 bits of exponent, 7 of the fraction; off by at most 2^-8 of each number
+ *     q80        34 bytes for 32: one scale in half precision and 32 int8; off by at most 1/250 of the block's largest
  *
  * Q80 is distributed-llama's format (from llama.cpp, q8_0): x ≈ scale · q, scale = max |x| / 127. A last block of fewer
- * numbers is shorter by theirs. A block with a number above 8.3e6, or none at all (NaN), arrives as NaN, one
- * whose largest is below 4e-6 as zeros: it is made for activations, not for gradients. int32 and bfloat16 tensors always travel plain.
+ * numbers is shorter by theirs. A block with a number above 8.3e6, or with NaN, arrives as NaN. Half precision has no
+ * scale between 0 and 6e-8, so below 1e-3 all numbers are off by up to 4e-6 more, and a block whose largest is below
+ * that arrives as zeros: q80 is made for activations, not for gradients.
+ *
+ * int32 and bfloat16 tensors always travel plain.
  */
 import type { DType } from '@fourfold/runtime/tensorflow';
 

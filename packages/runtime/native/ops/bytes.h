@@ -2,7 +2,8 @@
  * Tensors in the processor's memory, handed to JavaScript without a copy, and the sums that transports take over them.
  *
  *   FourfoldLend(x)                 an op without results: puts x aside for the next call of
- *   takeLent() -> ArrayBuffer       which lies over x's own memory and keeps it alive
+ *   takeLent(from, to) -> ArrayBuffer
+ *                                   which lies over these bytes of x's own memory and keeps x alive
  *   giveBack(ArrayBuffer)           ends that: the ArrayBuffer is empty from now on
  *   fold(out, inputs, dtype, reduction)
  *                                   out = ((inputs[0] + inputs[1]) + inputs[2]) ..., arrays of bytes of one length
@@ -40,15 +41,23 @@ static napi_value Throw(napi_env env, const char* message) {
     return nullptr;
 }
 
-static napi_value TakeLent(napi_env env, napi_callback_info) {
-    if (lent == nullptr) return Throw(env, "takeLent: no tensor has been lent");
+static napi_value TakeLent(napi_env env, napi_callback_info info) {
+    size_t count = 2;
+    napi_value arguments[2], buffer;
+    int64_t from = -1, to = -1;
+    napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+    napi_get_value_int64(env, arguments[0], &from);
+    napi_get_value_int64(env, arguments[1], &to);
     Tensor* x = lent;
     lent = nullptr;
-    napi_value buffer;
+    if (x == nullptr) return Throw(env, "takeLent: no tensor has been lent");
     auto release = [](napi_env, void*, void* tensor) { delete static_cast<Tensor*>(tensor); };
-    if (napi_create_external_arraybuffer(env, x->data(), x->TotalBytes(), release, x, &buffer) == napi_ok) return buffer;
+    if (count == 2 && 0 <= from && from <= to && to <= static_cast<int64_t>(x->TotalBytes())) {
+        char* data = static_cast<char*>(x->data()) + from;
+        if (napi_create_external_arraybuffer(env, data, to - from, release, x, &buffer) == napi_ok) return buffer;
+    }
     delete x;
-    return Throw(env, "takeLent: no ArrayBuffer can be made");
+    return Throw(env, "takeLent takes the first byte and the one after the last");
 }
 
 static napi_value GiveBack(napi_env env, napi_callback_info info) {
