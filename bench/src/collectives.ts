@@ -103,7 +103,8 @@ function report(n: number, { transport, algorithm, sizes }: Task, ours: Timings,
   for (const size of sizes) {
     const [mine, theirs] = [median(ours[size] ?? []), median(torch[size] ?? [])];
     const bandwidth = (ms: number) => ((size * KB * 2 * (n - 1)) / n / ms / 1e6).toFixed(2).padStart(6);
-    const times = `${mine.toFixed(3).padStart(9)} ${bandwidth(mine)}   ${theirs.toFixed(3).padStart(14)}    ${bandwidth(theirs)}`;
+    const time = (ms: number, width: number) => `${ms.toFixed(3).padStart(width)} ${bandwidth(ms)}`;
+    const times = `${time(mine, 9)}   ${time(theirs, 17)}`;
     console.log(`${String(size).padStart(8)}  ${times}   ${(mine / theirs).toFixed(2)} of the time`);
   }
 }

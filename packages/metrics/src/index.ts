@@ -1,4 +1,7 @@
-/** What a run says about itself: the step line, the progress bar, JSON lines the loss curve, and the timeline of collectives. */
+/**
+ * What a run says about itself: the step line, the progress bar, JSON lines the loss curve, and the timeline of
+ * collectives.
+ */
 export * from './curve.ts';
 export * from './display.ts';
 export * from './flops.ts';

@@ -58,7 +58,8 @@ export function timeline({ title, ranks }: TimelineOptions): string {
     `<text x="${px((plot.left + plot.right) / 2)}" y="${height - 14}" text-anchor="middle">milliseconds</text>`,
     ...ranks.flatMap(({ label, calls }, i) => {
       const y = plot.top + i * lane;
-      const name = `<text x="${plot.left - 12}" y="${y + lane / 2}" dy="4.5" text-anchor="end">${escaped(label)}</text>`;
+      const place = `x="${plot.left - 12}" y="${y + lane / 2}" dy="4.5" text-anchor="end"`;
+      const name = `<text ${place}>${escaped(label)}</text>`;
       return [name, ...calls.map((call) => bar(call, groups, (time) => x(time - first), y))];
     }),
     '</svg>',

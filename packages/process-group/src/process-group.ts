@@ -9,13 +9,13 @@
  *     sendReceive     messages between two ranks, started together so that no order of them can deadlock
  *     barrier         nobody goes on before all are there
  *
- * Reduce-scatter, then all-gather, is an all-reduce; and forward and backward come in pairs, since the gradient of a sum
- * over ranks is a broadcast and the gradient of a gather a scatter. All ranks of a group call the same collectives in
- * the same order, with the same shapes and dtypes; a rank that doesn't gets an error that names both calls.
+ * Reduce-scatter, then all-gather, is an all-reduce; and forward and backward come in pairs, since the gradient of a
+ * sum over ranks is a broadcast and the gradient of a gather a scatter. All ranks of a group call the same collectives
+ * in the same order, with the same shapes and dtypes; a rank that doesn't gets an error that names both calls.
  *
- * Every call returns a promise and runs from the moment of the call; overlap is written by where one awaits. Inputs stay
- * the caller's, who may dispose of them at once; results are new tensors, the caller's too. Sums are taken in rank order,
- * in float32 also for bfloat16 tensors, so all ranks hold the same bits.
+ * Every call returns a promise and runs from the moment of the call; overlap is written by where one awaits. Inputs
+ * stay the caller's, who may dispose of them at once; results are new tensors, the caller's too. Sums are taken in rank
+ * order, in float32 also for bfloat16 tensors, so all ranks hold the same bits.
  */
 
 import { share } from '@fourfold/runtime/tensorflow';
@@ -109,7 +109,8 @@ export class ProcessGroup {
     const lengths = sizes ?? this.ranks.map(() => x.shape[axis] as number);
     if (lengths.length !== this.size || lengths[this.rank] !== x.shape[axis])
       throw new Error(
-        `allGather of ${describe(specOf(x))} along axis ${axis}: rank ${this.rank} is not in [${lengths}]`,
+        `allGather of ${describe(specOf(x))} along axis ${axis}: of ${this.size} sizes, rank ${this.rank}'s must be ` +
+          `${x.shape[axis]}, but they are [${lengths}]`,
       );
     const { dtype, shape } = specOf(x);
     const sides = sizes ? shape.map((side, i) => (i === axis ? sizes.join('+') : side)) : shape;
@@ -141,8 +142,9 @@ export class ProcessGroup {
   }
 
   /**
-   * Sends and receives, all at once: the k-th message that rank a sends to b is the k-th that b receives from a. Returns
-   * what was received, in the order of the receives. It ends when every message of it has been taken.
+   * Sends and receives, all at once: the k-th message that rank a sends to b is the k-th that b receives from a.
+   * Returns what was received, in the order of the receives. It ends when all of that is there and what it sends has
+   * been taken over: by the receiver, or over tcp by the network.
    */
   sendReceive(transfers: readonly Transfer[]): Promise<Tensor[]> {
     const words = transfers.map((transfer) => {
@@ -176,11 +178,13 @@ export class ProcessGroup {
     const { recorder } = this;
     const transport = this.#transport;
     if (!transport) return new ProcessGroup({ name, rank: 0, ranks: this.ranks, recorder });
+    if (![color, key].every((number) => number === (number | 0)))
+      throw new Error(`split of group ${this.name}: color ${color} and key ${key} must be whole numbers of 32 bits`);
     const mine = tf.tensor2d([[color, key]], [1, 2], 'int32');
-    return this.#run('split', 'split', [mine], async (call) => {
+    const splitting = this.#run('split', 'split', [mine], async (call) => {
       const gathered = await transport.allGather(mine, 0, Array(this.size).fill(1), call);
       const places = (await gathered.array()) as [number, number][];
-      tf.dispose([mine, gathered]);
+      gathered.dispose();
       const same = places.flatMap(([theirs, order], rank) => (theirs === color ? [{ rank, order }] : []));
       const members = same.sort((a, b) => a.order - b.order || a.rank - b.rank).map(({ rank: member }) => member);
       const ranks = members.map((member) => this.ranks[member] as number);
@@ -188,11 +192,13 @@ export class ProcessGroup {
       const rank = members.indexOf(this.rank);
       return new ProcessGroup({ name, rank, ranks, recorder, transport: ranks.length > 1 ? subset : undefined });
     });
+    mine.dispose();
+    return splitting;
   }
 
   /**
-   * Ends when the GPU has done what was enqueued. A rank on a GPU awaits it before it reads a tensor: reading blocks its
-   * thread, which then doesn't hear of a peer that died, on whom the GPU may be waiting.
+   * Ends when the GPU has done what was enqueued. A rank on a GPU awaits it before it reads a tensor: reading blocks
+   * its thread, which then doesn't hear of a peer that died, on whom the GPU may be waiting.
    */
   async drained(): Promise<void> {
     await this.#transport?.drained?.();

@@ -19,7 +19,7 @@ export const bytesOf = ({ shape, dtype }: TensorSpec): number => sizeOf(shape) *
 export const partStart = (count: number, rank: number, n: number): number => Math.floor((count * rank) / n);
 
 /** Bytes of a slice. Three are lent at the most; see what runtime says of large tensors in bytes.ts. */
-const SLICE = 1 << 23;
+const SLICE = 1 << 22;
 
 /**
  * A large tensor is reduced in slices, each an all-reduce of its own: where they begin and end, in bytes. So little of

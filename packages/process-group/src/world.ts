@@ -5,9 +5,9 @@
  *       const sum = await world.allReduce(tf.scalar(world.rank))
  *     })
  *
- * Started by `npx fourfold launch`, torchrun, srun or mpirun, each process finds in its environment which rank it is and
- * where rank 0 is met: at MASTER_ADDR and MASTER_PORT, or with MASTER_ADDR=file:///shared/run-7.json through a file on a
- * disk that all of them see. Alone, it is a world of one.
+ * Started by `npx fourfold launch`, torchrun, srun or mpirun, each process finds in its environment which rank it is
+ * and where rank 0 is met: at MASTER_ADDR and MASTER_PORT, or with MASTER_ADDR=file:///shared/run-7.json through a file
+ * on a disk that all of them see. Alone, it is a world of one.
  */
 import { fileURLToPath } from 'node:url';
 import { messageOf, UserError } from '@fourfold/runtime/errors';

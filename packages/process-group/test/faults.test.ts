@@ -68,7 +68,7 @@ describe('a rank is lost', () => {
     expect(secondsAfter(stopped, others as Fate[])).toBeLessThan(7);
     const [, back] = await fates();
     expect(back?.code).toBe(1);
-    expect(back?.stderr).toMatch(/^(rank [02] stopped: )+rank [02] waited 2 s for rank 1 in allReduce/);
+    expect(back?.stderr).toMatch(/^rank [02] waited 2 s for rank 1 in allReduce/);
   });
 
   test.concurrent('it never calls: the same', async () => {
@@ -78,7 +78,7 @@ describe('a rank is lost', () => {
     const all = await fates();
     expect(codes(all)).toEqual([1, 1]);
     const inVain = 'rank 0 waited 1 s for rank 1 in barrier (group world): rank 1 has not called it\n';
-    expect(words(all)).toEqual([inVain, `rank 0 stopped: ${inVain}`]);
+    expect(words(all)).toEqual([inVain, inVain]);
     expect(secondsAfter(begin, all.slice(0, 1))).toBeLessThan(4);
   });
 

@@ -63,6 +63,6 @@ test('what the watch finds ends the process: the sentence on stderr, exit code 1
     ['rank 0: allReduce(sum) of float32 [2] in group dp: NCCL says: remote process exited\n'],
   ]);
   expect(exit.mock.calls).toEqual([[1]]);
-  expect(native.log).toEqual(['join 1 0 600', 'end within 10']);
+  expect(native.log).toEqual(['join 1 0 600', 'end within 3']);
   vi.restoreAllMocks();
 });

@@ -8,8 +8,8 @@
  * On TensorFlow's CPU nothing is copied: a socket sends from the tensor and receives into the next one. A GPU's tensors
  * and wasm's are copied out and in.
  *
- * Large tensors are better lent a part at a time: Node's garbage collector sees the lent bytes as if it could free them,
- * and runs whenever they grow by 64 MB; that would take longer than an all-reduce of as much.
+ * Large tensors are better lent a part at a time: Node's garbage collector sees the lent bytes as if it could free
+ * them, and runs whenever they grow by 64 MB; that would take longer than an all-reduce of as much.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -129,8 +129,9 @@ export type Fold = 'sum' | 'mean' | 'max';
 const FOLDS: readonly Fold[] = ['sum', 'mean', 'max'];
 
 /**
- * out = ((inputs[0] + inputs[1]) + inputs[2]) ..., or their mean or largest, as tf.add gives it bit for bit; bfloat16 is
- * added in float32 and rounded once. All arrays are of one length; out may be one of the inputs.
+ * out = ((inputs[0] + inputs[1]) + inputs[2]) ..., or their mean or largest, as tf.add gives it bit for bit; bfloat16
+ * is added in float32 and rounded once, and the larger of 0 and -0 may be either. All arrays are of one length; out may
+ * be one of the inputs.
  */
 export function fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: DType, kind: Fold): void {
   if (onTensorflow()) tensorflow().native.fold(out, inputs, TYPE_NUMBER[dtype], FOLDS.indexOf(kind));

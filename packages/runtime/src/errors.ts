@@ -11,7 +11,9 @@ export class UserError extends Error {
 /** What went wrong, in words, whatever was thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** A run that can't go on for a reason outside this process: a peer died, or a link. One sentence; commands exit with 1. */
+/**
+ * A run that can't go on for a reason outside this process: a peer died, or a link. One sentence; commands exit with 1.
+ */
 export class RunError extends Error {
   override readonly name = 'RunError';
 }

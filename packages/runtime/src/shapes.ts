@@ -34,6 +34,11 @@ export function reshape(x: Tensor, shape: number[]): Tensor {
 
 const TRANSPOSE = ofDType((t) => [attr.type('T', t), attr.type('Tperm', 'int32')]);
 export function transpose(x: Tensor, order: number[]): Tensor {
+  if (x.size === 0)
+    return reshape(
+      x,
+      order.map((axis) => x.shape[axis] as number),
+    ); // wasm's kernel would divide by 0
   if (!onTensorflow()) return tf.transpose(x, order);
   const axes = ints(...order);
   const y = execute('Transpose', [x, axes], TRANSPOSE[dtypeOf(x)]);

@@ -7,6 +7,7 @@
  *
  * Nothing of the network is in here: store.ts carries it to the other processes.
  */
+import { RunError } from '@fourfold/runtime/errors';
 
 interface Waiter {
   readonly key: string;
@@ -50,7 +51,7 @@ export class Board {
 
   close(): void {
     for (const { key, owner, reject } of this.#take(() => true))
-      reject(new Error(`the store was closed before ${wasSet(key, owner)}`));
+      reject(new RunError(`the store was closed before ${wasSet(key, owner)}`));
   }
 
   /** Takes those for whom waiting is over off the list. */
@@ -61,7 +62,8 @@ export class Board {
   }
 }
 
-const leftWithout = (key: string, owner: number): Error => new Error(`rank ${owner} left without having set '${key}'`);
+const leftWithout = (key: string, owner: number): Error =>
+  new RunError(`rank ${owner} left without having set '${key}'`);
 
 /** How errors name a value that didn't come: "'address/1' was set by rank 1". */
 export const wasSet = (key: string, owner?: number, word = 'was'): string =>

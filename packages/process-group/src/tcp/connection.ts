@@ -4,9 +4,9 @@
  *     frame     kind u32, length u32, group u32, number u32, then `length` bytes
  *     lane      the frames of one collective (group, number) or of one group's messages, in the order they were sent
  *
- * A frame that somebody waits for is read straight into the view it belongs to. One that comes early is kept, up to some
- * megabytes; beyond that this end stops reading until it is wanted. Every number in a header is checked before it is
- * believed: no frame makes us set aside more than a chunk.
+ * A frame that somebody waits for is read straight into the view it belongs to. One that comes early is kept, up to
+ * some megabytes; beyond that this end stops reading until it is wanted. Every number in a header is checked before it
+ * is believed: no frame makes us set aside more than a chunk.
  */
 import type net from 'node:net';
 import type { Inlet } from './inlet.ts';

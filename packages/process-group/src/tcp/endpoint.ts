@@ -50,7 +50,7 @@ export class Endpoint {
     for (const [peer, { inlet, outlet }] of links) {
       const events = {
         goodbye: () => void this.#gone.add(peer),
-        failed: (words: string) => void this.#stopped(new RunError(`rank ${peer} stopped: ${words}`)),
+        failed: (words: string) => void this.#stopped(new RunError(blaming(words, peer))),
         broken: (why: string) => this.#lost(peer, why),
       };
       this.#connections.set(peer, new Connection(inlet, outlet, events));
@@ -157,6 +157,10 @@ export class Endpoint {
   }
 }
 
+/** The first cause, however many ranks have passed it on: one that names no rank is the sender's own. */
+const blaming = (words: string, peer: number): string =>
+  /^rank \d/.test(words) ? words : `rank ${peer} stopped: ${words}`;
+
 // ## Meeting
 
 /**
@@ -168,19 +172,20 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   const { rank, worldSize, store, meetingTimeout, timeout } = options;
   const others = Array.from({ length: worldSize }, (_, r) => r).filter((r) => r !== rank);
   const outlets = new Map<number, net.Socket>();
+  const dialed: Inlet[] = [];
   const inlets = new Map<number, Inlet>();
   const server = await listen(store.localAddress);
   const accepting = acceptAll(server, options, others, outlets);
   try {
     const address = { host: store.localAddress, port: (server.address() as net.AddressInfo).port };
     await store.set(keyOf(rank), JSON.stringify(address));
-    const dialing = Promise.all(others.map(async (peer) => inlets.set(peer, await dial(peer, options))));
+    const dialing = Promise.all(others.map(async (peer) => inlets.set(peer, await dial(peer, options, dialed))));
     await inTime(meetingTimeout, Promise.all([accepting.done, dialing]), () => {
       const missing = others.filter((peer) => !inlets.has(peer) || !outlets.has(peer));
       return new UserError(`rank ${rank} did not meet rank ${missing.join(' and ')} within ${meetingTimeout / 1000} s`);
     });
   } catch (error) {
-    for (const socket of [...outlets.values(), ...[...inlets.values()].map((inlet) => inlet.socket)]) socket.destroy();
+    for (const socket of [...outlets.values(), ...dialed.map((inlet) => inlet.socket)]) socket.destroy();
     throw error;
   } finally {
     accepting.sendAway();
@@ -226,9 +231,12 @@ function acceptAll(
   return { done, sendAway };
 }
 
-async function dial(peer: number, { rank, worldSize, attempt, secret, store, meetingTimeout }: EndpointOptions) {
+/** Dials a peer; `dialed` gets the connection at once, for whoever has to give up. */
+async function dial(peer: number, options: EndpointOptions, dialed: Inlet[]): Promise<Inlet> {
+  const { rank, worldSize, attempt, secret, store, meetingTimeout } = options;
   const { host, port } = JSON.parse(await store.get(keyOf(peer), peer)) as { host: string; port: number };
   const inlet = new Inlet(host, port);
+  dialed.push(inlet);
   try {
     await within(meetingTimeout, inlet.socket, introduce(inlet, secret, { purpose: 'peer', rank, worldSize, attempt }));
   } catch (error) {

@@ -2,9 +2,9 @@
  * A socket that is read straight into the memory where its bytes belong.
  *
  * Usually Node reads into buffers of its own, 64 KiB each, which we would copy from: on loopback that is a third of the
- * time. A socket that was dialed with `onread` asks us for the next buffer instead, and we give the rest of the view that
- * is being filled. Accepted sockets have no such option, so ranks dial each other both ways, and each reads from the
- * connections that it dialed.
+ * time. A socket that was dialed with `onread` asks us for the next buffer instead, and we give the rest of the view
+ * that is being filled. Accepted sockets have no such option, so ranks dial each other both ways, and each reads from
+ * the connections that it dialed.
  *
  * A connection is first a handshake, read in whatever pieces come, and then a stream of views.
  */

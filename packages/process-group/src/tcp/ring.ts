@@ -7,8 +7,8 @@
  *     step 3    sum0 ->  sum1 ->  sum2 ->     the sums go round once more: n-1 steps again
  *     step 4    sum2 ->  sum0 ->  sum1 ->
  *
- * Every rank sends 2 (n-1)/n of the tensor, and to one neighbour only: what a switch, or a cable from each machine to the
- * next, can carry at full speed however many they are. The price is 2 (n-1) steps, each of which waits for the one
+ * Every rank sends 2 (n-1)/n of the tensor, and to one neighbour only: what a switch, or a cable from each machine to
+ * the next, can carry at full speed however many they are. The price is 2 (n-1) steps, each of which waits for the one
  * before, and sums that begin at another rank for each part: other roundings than rank order, though the same on all
  * (and bfloat16 is rounded at every step).
  */

@@ -1,9 +1,9 @@
 /**
  * One collective under way over TCP: what this rank sends to each peer, and what it awaits.
  *
- * Every rank tells every other first what it has called, in words; a peer that has called something else is found by the
- * first frame, before any of its bytes is taken for numbers. Tensors travel in chunks, so that a sum can go out while
- * the rest still comes in.
+ * Every rank tells every other first what it has called, in words; a peer that has called something else is found by
+ * the first frame, before any of its bytes is taken for numbers. Tensors travel in chunks, so that a sum can go out
+ * while the rest still comes in.
  */
 import type { Call } from '../calls.ts';
 import type { Connection, Lane } from './connection.ts';

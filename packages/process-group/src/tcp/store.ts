@@ -15,7 +15,7 @@
  */
 import { type AddressInfo, connect, createServer, isIPv6, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf, UserError } from '@fourfold/runtime/errors';
+import { messageOf, RunError, UserError } from '@fourfold/runtime/errors';
 import { Board, wasSet } from './board.ts';
 import {
   checkSecret,
@@ -266,8 +266,8 @@ class RemoteStore implements Store {
     const answer = new Promise<string | undefined>((resolve, reject) => {
       const store = `rank 0's store at ${at(this.#options.host, this.#options.port)}`;
       const settle = (message: Message | undefined) => {
-        if (!message) reject(new Error(`${store} closed before ${wasSet(key, owner)}`));
-        else if (message.error !== undefined) reject(new Error(message.error));
+        if (!message) reject(new RunError(`${store} closed before ${wasSet(key, owner)}`));
+        else if (message.error !== undefined) reject(new RunError(message.error));
         else resolve(message.value);
       };
       if (this.#socket.destroyed) return settle(undefined);

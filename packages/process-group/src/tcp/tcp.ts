@@ -64,12 +64,15 @@ export class TcpTransport implements Transport {
   /** A large tensor goes in slices, each an all-reduce of its own, of which the next begins before one has ended. */
   async allReduce(x: Tensor, reduction: Reduction, call: Call): Promise<Tensor> {
     const { shape, dtype } = specOf(x);
+    const slices = slicesOf(bytesIn({ shape, dtype }));
+    // Begun before anything is awaited: so every rank counts them in the order of its calls.
+    const rounds = slices.map(() => this.#round(call, x));
     const from = await memoryOf(x);
     const out = blank(shape, dtype);
     let before: Promise<void> | undefined;
-    for (const [start, end] of slicesOf(bytesIn({ shape, dtype }))) {
+    for (const [i, [start, end]] of slices.entries()) {
       const slice: Slice = { x: from.part(start, end), out: out.part(start, end) };
-      const reducing = this.#reduce(slice, reduction, this.#round(call, x), dtype);
+      const reducing = this.#reduce(slice, reduction, rounds[i] as Round, dtype);
       reducing.catch(() => {}); // awaited below, unless the slice before it fails too
       await before;
       before = reducing;
