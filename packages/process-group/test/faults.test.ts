@@ -182,7 +182,7 @@ const STRANGE: Record<string, Buffer> = {
   'a flood': Buffer.concat([MAGIC, Buffer.alloc(8 << 20, 1)]),
 };
 
-test.concurrent('strangers at the doors of store and ranks while ranks meet: refused, and all sums are right', async () => {
+test.concurrent('strangers at the doors of store and ranks while ranks meet: refused, and sums are right', async () => {
   const port = await freePort();
   const program = ['20 allReduce 10000', 'allReduce 1000000'];
   const ranks = [0, 1].map((rank) => startRank(rank, 3, port, program));

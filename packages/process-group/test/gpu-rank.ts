@@ -3,8 +3,8 @@
  *
  *     npx fourfold launch --nproc 2 packages/process-group/test/gpu-rank.ts
  *
- * With two ranks: a sum of three would be taken in NCCL's order, not in ours. Then what only a GPU can show: work beside
- * a collective, groups of a mesh, and that it all leaves no tensor behind.
+ * With two ranks: a sum of three would be taken in NCCL's order, not in ours. Then what only a GPU can show: work
+ * beside a collective, groups of a mesh, and that it all leaves no tensor behind.
  */
 import { memory, openBackend, read } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';

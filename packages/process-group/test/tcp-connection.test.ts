@@ -225,7 +225,7 @@ test('goodbye is heard after all that was sent before it', async () => {
   expect(said.slice(0, 2)).toEqual(['goodbye', 'broken: its connection closed']);
 });
 
-test('what came before the goodbye can be fetched after it; a wait for more is told that the connection is closed', async () => {
+test('what came before the goodbye can be fetched after it; a wait for more hears that it is closed', async () => {
   const { connection, writer } = await connectionToTest();
   writer.write(call(1, text('last')));
   await until(() => connection.unanswered().length === 1);

@@ -96,7 +96,7 @@ test.each([
   expect(dialing).toEqual(new UserError('this hello makes no sense'));
 });
 
-/** A man in the middle, who hands on what each end says, changed by `alter`; counts the bytes from the end that dials. */
+/** A man in the middle, who hands on what each end says, changed by `alter`; counts the bytes of the dialing end. */
 async function meetThrough(alter: (bytes: Buffer, position: number) => Buffer) {
   const [server, port] = await listening();
   const [middle, middlePort] = await listening();

@@ -41,7 +41,7 @@ test('slices are all of a tensor, each of whole elements', () => {
   expect(slicesOf(0)).toEqual([[0, 0]]);
 });
 
-test('all ranks together send 2 (n-1) times the tensor in an all-reduce, n (n-1) times the part in an all-gather', () => {
+test('together ranks send 2 (n-1) times the tensor in an all-reduce, n (n-1) times the part in an all-gather', () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 2 ** 24 }), fc.integer({ min: 1, max: 16 }), (count, n) => {
       const ofRanks = Array.from({ length: n }, (_, rank) => allReduceBytes(spec(count), rank, n));

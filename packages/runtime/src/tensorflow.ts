@@ -92,6 +92,7 @@ export interface TensorflowBackend extends NodeBackend {
   /** Runs an op whose output lies in memory that is counted already. */
   view(buffer: Buffer | undefined, run: () => Tensor): Tensor;
 }
+export type TensorflowBackendClass = new (binding: unknown, packageName: string) => TensorflowBackend;
 
 const sizeOf = (stored: Handle): number => {
   const bytes = stored.dtype === BFLOAT16 ? 2 : stored.dtype === TYPE_NUMBER.bool ? 1 : 4;
@@ -99,13 +100,7 @@ const sizeOf = (stored: Handle): number => {
 };
 
 /** Extends tfjs-node's backend class; takes the class, since it can only be loaded once TensorFlow has been found. */
-export function withTrueDtypes(
-  Base: NodeBackendClass,
-  native: NativeOps,
-): new (
-  binding: unknown,
-  name: string,
-) => TensorflowBackend {
+export function withTrueDtypes(Base: NodeBackendClass, native: NativeOps): TensorflowBackendClass {
   return class extends Base {
     readonly native = native;
     readonly memoryBytes = { now: 0, peak: 0 };

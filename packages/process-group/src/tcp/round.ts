@@ -10,8 +10,11 @@ import type { Connection, Lane } from './connection.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { Wire } from './wire.ts';
 
-/** Bytes of a chunk: small enough to pipeline, large enough that 16 bytes of header and a system call don't matter. */
-export const CHUNK = 1 << 18;
+/**
+ * Bytes of a chunk: small enough to pipeline, large enough that its header, system calls and promises don't matter. A
+ * 64 MB all-reduce of 2 ranks took 53 ms with this, and 78 and 71 with twice and half as much, on a noisy machine.
+ */
+export const CHUNK = 1 << 19;
 
 /** The members of a group as its transport sees them: world ranks, and this rank's place among them. */
 export interface Members {
