@@ -217,3 +217,14 @@ test('nothing is left of tensors that were sent, received, reduced and exchanged
     });
   expect(memory()).toMatchObject({ tensors: before.tensors, bytes: before.bytes });
 });
+
+test.each(['allGather', 'allToAll'] as const)('%s of nothing is told from another collective too', async (operation) => {
+  const errors = await errorsOf(2, async (world) => {
+    const x = tf.zeros([0, 2]);
+    const y = await (world.rank === 0 ? world[operation](x, 0) : world.reduceScatter(x, 0));
+    tf.dispose([x, y]);
+  });
+  const words = `rank 0 calls ${operation}(axis 0) of float32 [0,2], but rank 1 calls reduceScatter(sum, axis 0)`;
+  expect(errors.some((error) => error?.startsWith(words) || error?.includes('but rank 0 calls'))).toBe(true);
+  expect(errors.every((error) => error !== undefined)).toBe(true);
+});

@@ -2,7 +2,7 @@
  * Two ranks, connected both ways: frames on lanes.
  *
  *     frame     kind u32, length u32, group u32, number u32, then `length` bytes
- *     lane      the frames of one collective (group, number) or of one group's messages, in the order they were sent
+ *     lane      the frames of one collective, or of one message, in the order they were sent
  *
  * A frame that somebody waits for is read straight into the view it belongs to. One that comes early is kept, up to
  * some megabytes; beyond that this end stops reading until it is wanted. Every number in a header is checked before it
@@ -21,7 +21,7 @@ export const KINDS = { call: 0, message: 1, goodbye: 2, failure: 3 } as const;
 export type Kind = keyof typeof KINDS;
 const KIND_NAMES = Object.keys(KINDS) as Kind[];
 
-/** What frames belong to: a group's `number`-th collective, or its messages (which all have number 0). */
+/** What frames belong to: a group's `number`-th collective, or the `number`-th message from one rank to another. */
 export interface Lane {
   readonly kind: Kind;
   readonly group: number;
@@ -214,14 +214,9 @@ export class Connection {
 
   #readHeader(): { lane: Lane | undefined; length: number } {
     const fields = new DataView(this.#header.buffer);
-    const [kind, length, group, number] = [0, 4, 8, 12].map((at) => fields.getUint32(at, true)) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const name = KIND_NAMES[kind];
-    if (name && length <= MAX_FRAME) return { lane: { kind: name, group, number }, length };
+    const field = (i: number) => fields.getUint32(4 * i, true);
+    const [kind, length] = [KIND_NAMES[field(0)], field(1)];
+    if (kind && length <= MAX_FRAME) return { lane: { kind, group: field(2), number: field(3) }, length };
     this.#events.broken('it sent a frame of no known kind, or one that is too long');
     return { lane: undefined, length: 0 };
   }
@@ -233,9 +228,7 @@ export class Connection {
       return { view, done: () => this.#farewell(lane.kind, view) };
     }
     const key = keyOf(lane);
-    const line = this.#wanted.get(key);
-    const wanted = line?.shift();
-    if (line?.length === 0) this.#wanted.delete(key);
+    const wanted = this.#takeWanted(key);
     if (!wanted) return this.#keep(key, length);
     const wrong = this.#misfit(length, wanted.view);
     if (wrong) {
@@ -251,12 +244,18 @@ export class Connection {
     return { view, done };
   }
 
+  /** Who has waited longest for a frame of this lane. */
+  #takeWanted(key: string): Wanted | undefined {
+    const line = this.#wanted.get(key);
+    const wanted = line?.shift();
+    if (line?.length === 0) this.#wanted.delete(key);
+    return wanted;
+  }
+
   #keep(key: string, length: number): { view: Uint8Array; done: () => void } {
     const view = new Uint8Array(length);
     const done = () => {
-      const line = this.#wanted.get(key);
-      const wanted = line?.shift(); // called for while it was being read
-      if (line?.length === 0) this.#wanted.delete(key);
+      const wanted = this.#takeWanted(key); // called for while it was being read
       if (wanted) {
         const wrong = this.#misfit(length, wanted.view);
         if (wrong) wanted.reject(wrong);

@@ -65,7 +65,10 @@ export class TcpTransport implements Transport {
   /** A large tensor goes in slices, each an all-reduce of its own, of which the next begins before one has ended. */
   async allReduce(x: Tensor, reduction: Reduction, call: Call): Promise<Tensor> {
     const { shape, dtype } = specOf(x);
-    const slices = slicesOf(bytesIn({ shape, dtype }));
+    const bytes = bytesIn({ shape, dtype });
+    const isRing = this.#options.algorithm === 'ring';
+    const way = isRing ? ringAllReduce : bytes <= SMALL ? exchangeAll : reduceDirectly;
+    const slices = slicesOf(bytes);
     // Begun before anything is awaited: so every rank counts them in the order of its calls.
     const rounds = slices.map(() => this.#round(call, x));
     const from = await memoryOf(x);
@@ -73,22 +76,18 @@ export class TcpTransport implements Transport {
     let before: Promise<void> | undefined;
     for (const [i, [start, end]] of slices.entries()) {
       const slice: Slice = { x: from.part(start, end), out: out.part(start, end) };
-      const reducing = this.#reduce(slice, reduction, rounds[i] as Round, dtype);
+      const reducing = this.#reduce(way, slice, rounds[i] as Round, reduction, dtype);
       reducing.catch(() => {}); // awaited below, unless the slice before it fails too
       await before;
       before = reducing;
     }
     await before;
-    const isRing = this.#options.algorithm === 'ring';
     return isRing && reduction === 'mean' ? divided(out.finish(), this.#members.ranks.length) : out.finish();
   }
 
-  async #reduce({ x, out }: Slice, reduction: Reduction, round: Round, dtype: DType): Promise<void> {
+  async #reduce(way: Way, { x, out }: Slice, round: Round, reduction: Reduction, dtype: DType): Promise<void> {
     const { scratch } = this.#endpoint;
-    const work: Reducing = { round, x: x.view, out: out.view, dtype, reduction, members: this.#members, scratch };
-    if (this.#options.algorithm === 'ring') await ringAllReduce(work);
-    else if (x.view.length <= SMALL) await exchangeAll(work);
-    else await reduceDirectly(work);
+    await way({ round, x: x.view, out: out.view, dtype, reduction, members: this.#members, scratch });
     await round.sent();
     x.giveBack();
     out.giveBack();
@@ -100,6 +99,7 @@ export class TcpTransport implements Transport {
     const { views, finish } = join(x.shape, axis, sizes, dtypeOf(x));
     round.send(round.peers, view, views[this.#members.rank]);
     await Promise.all(round.peers.flatMap((peer) => round.receive(peer, views[peer] as Uint8Array)));
+    await round.met(); // also with those who bring nothing
     await round.sent();
     giveBack();
     return finish();
@@ -146,6 +146,7 @@ export class TcpTransport implements Transport {
     joint.views[rank]?.set(views[rank] as Uint8Array);
     for (const peer of round.peers) round.send([peer], views[peer] as Uint8Array);
     await Promise.all(round.peers.flatMap((peer) => round.receive(peer, joint.views[peer] as Uint8Array)));
+    await round.met();
     await round.sent();
     giveBack();
     return joint.finish();
@@ -232,6 +233,9 @@ export interface Reducing {
   readonly members: Members;
   readonly scratch: Scratch;
 }
+
+/** One of the algorithms. */
+type Way = (work: Reducing) => Promise<void>;
 
 /** All send everything to all, and each adds up for itself. */
 async function exchangeAll({ round, x, out, dtype, reduction, members, scratch }: Reducing): Promise<void> {
