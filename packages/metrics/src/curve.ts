@@ -5,7 +5,7 @@
  * The card brings its own background, a light one and a dark one, so that it reads on any page.
  */
 
-import { escaped, px, type Scale, scale, ticks } from './svg.ts';
+import { escaped, picture, px, type Scale, scale, ticks } from './svg.ts';
 
 /** A loss in nats a token (or byte), measured after so many steps. */
 export interface CurvePoint {
@@ -57,21 +57,14 @@ export function lossCurve({ title, train, validation = [], label = 'loss (nats p
   const [low, high] = padded(all.map(({ loss }) => loss));
   const x = scale([0, lastStep], [plot.left, plot.right]);
   const y = scale([low, high], [plot.bottom, plot.top]);
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img"`,
-    ` aria-label="${escaped(title)}">`,
-    `<style>${style}\n</style>`,
-    `<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="10"/>`,
-    `<text class="title" x="24" y="38">${escaped(title)}</text>`,
+  return picture({ title, width, height, style }, [
     ...legend(checks.length > 0),
     ...axes(x, y, ticks(0, lastStep, 8), ticks(low, high, 6), label),
     path(steps, x, y, 'class="train" stroke-width="1" opacity="0.35"'),
     path(smooth(steps), x, y, 'class="train" stroke-width="2.2"'),
     ...checks.map((point) => `<circle cx="${px(x(point.step))}" cy="${px(y(point.loss))}" r="4.5"/>`),
     finalValue(checks.at(-1) ?? smooth(steps).at(-1), x, y),
-    '</svg>',
-    '',
-  ].join('\n');
+  ]);
 }
 
 const isDrawn = ({ loss }: CurvePoint): boolean => Number.isFinite(loss);

@@ -23,3 +23,26 @@ export function ticks(low: number, high: number, count: number): number[] {
   const last = Math.floor(high / step + 1e-9);
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
+
+export interface Picture {
+  readonly title: string;
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Rules for the classes that the parts use, and for `card`, the background, and `title`. */
+  readonly style: string;
+}
+
+/** A whole file: a card with its title, and the parts on it. */
+export function picture({ title, width, height, style }: Picture, parts: readonly string[]): string {
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img"`,
+    ` aria-label="${escaped(title)}">`,
+    `<style>${style}\n</style>`,
+    `<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="10"/>`,
+    `<text class="title" x="24" y="38">${escaped(title)}</text>`,
+    ...parts,
+    '</svg>',
+    '',
+  ].join('\n');
+}

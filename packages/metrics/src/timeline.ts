@@ -5,7 +5,7 @@
  * time for which it waited. A browser shows over each bar what was called, how many bytes were sent and to whom.
  */
 import type { Call } from '@fourfold/process-group';
-import { escaped, px, type Scale, scale, ticks } from './svg.ts';
+import { escaped, picture, px, type Scale, scale, ticks } from './svg.ts';
 
 /** A rank's calls, as its recorder's trace has them. */
 export interface TimelineRank {
@@ -47,12 +47,7 @@ export function timeline({ title, ranks }: TimelineOptions): string {
   const groups = [...new Set(ended.map(({ group }) => group))];
   const bottom = plot.top + ranks.length * lane;
   const height = bottom + 58;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img"`,
-    ` aria-label="${escaped(title)}">`,
-    `<style>${style}\n</style>`,
-    `<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="10"/>`,
-    `<text class="title" x="24" y="38">${escaped(title)}</text>`,
+  return picture({ title, width, height, style }, [
     ...groups.map((group, i) => legend(group, i)),
     ...ticks(0, length, 10).map((time) => gridLine(x(time), time, bottom)),
     `<text x="${px((plot.left + plot.right) / 2)}" y="${height - 14}" text-anchor="middle">milliseconds</text>`,
@@ -62,9 +57,7 @@ export function timeline({ title, ranks }: TimelineOptions): string {
       const name = `<text ${place}>${escaped(label)}</text>`;
       return [name, ...calls.map((call) => bar(call, groups, (time) => x(time - first), y))];
     }),
-    '</svg>',
-    '',
-  ].join('\n');
+  ]);
 }
 
 const colorOf = (group: number): string => colors[group % colors.length] as string;

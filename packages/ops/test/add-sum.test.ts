@@ -1,8 +1,9 @@
+import { onBackends } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { test } from 'vitest';
 import { add, sum } from '../src/index.ts';
-import { checkLayer, onBackends, randn, single } from './helpers.ts';
+import { checkLayer, randn, single } from './helpers.ts';
 
 const side = fc.integer({ min: 1, max: 17 });
 

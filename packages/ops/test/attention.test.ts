@@ -1,19 +1,10 @@
 import { memory, resetPeak } from '@fourfold/runtime';
+import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type AttentionOptions, causalAttention } from '../src/index.ts';
-import {
-  BFLOAT16,
-  checkBfloat16,
-  checkLayer,
-  expectClose,
-  expectNoLeak,
-  FLOAT32,
-  onBackends,
-  randn,
-  useBackend,
-} from './helpers.ts';
+import { BFLOAT16, checkBfloat16, checkLayer, expectClose, FLOAT32, randn } from './helpers.ts';
 
 /** B sequences, G key and value heads, R query heads for each, T tokens, K dimensions. */
 interface Shape {

@@ -1,19 +1,10 @@
 import { cast, type DType, dtypeOf } from '@fourfold/runtime';
+import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { crossEntropy, crossEntropyLoss, type Layer, Parameter } from '../src/index.ts';
-import {
-  BFLOAT16,
-  checkLayer,
-  expectClose,
-  expectNoLeak,
-  integers,
-  onBackends,
-  parameter,
-  randn,
-  useBackend,
-} from './helpers.ts';
+import { BFLOAT16, checkLayer, expectClose, integers, parameter, randn } from './helpers.ts';
 
 /** crossEntropy against fixed targets as a layer: its value is the loss, 0-d, and dy the loss's weight. */
 const loss =

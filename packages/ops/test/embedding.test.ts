@@ -1,9 +1,10 @@
 import { cast } from '@fourfold/runtime';
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { embedding, type Layer, Parameter } from '../src/index.ts';
-import { checkBfloat16, checkLayer, integers, onBackends, parameter, randn, useBackend } from './helpers.ts';
+import { checkBfloat16, checkLayer, integers, parameter, randn } from './helpers.ts';
 
 /** embedding(table) on fixed ids, as a layer of no inputs: it has gradients by the table alone. */
 const lookup =

@@ -2,11 +2,12 @@
  * The fused ops refuse shapes that don't fit each other, with a sentence that says which do: they read by pointer, so
  * with others they would run over the end of an input, or divide by 0.
  */
+
+import { expectNoLeak, useBackend } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
 import * as fused from '../src/fused.ts';
-import { expectNoLeak, useBackend } from './helpers.ts';
 
 beforeAll(() => useBackend('cpu'));
 

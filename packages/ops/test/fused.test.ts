@@ -6,13 +6,13 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { keyOf, normals, read } from '@fourfold/runtime';
+import { expectNoLeak, useBackend } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import * as fused from '../src/fused.ts';
 import { ropeFrequencies, ropeTables } from '../src/index.ts';
-import { expectNoLeak, useBackend } from './helpers.ts';
 
 beforeAll(() => useBackend('cpu'));
 

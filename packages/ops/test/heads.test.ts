@@ -1,8 +1,9 @@
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { chain, mergeHeads, splitHeads } from '../src/index.ts';
-import { checkBfloat16, checkLayer, onBackends, randn, single, useBackend } from './helpers.ts';
+import { checkBfloat16, checkLayer, randn, single } from './helpers.ts';
 
 const side = fc.integer({ min: 1, max: 5 });
 

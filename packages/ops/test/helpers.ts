@@ -9,38 +9,12 @@
  *
  * Inputs are normal random numbers, named, so that every test sees the same ones on every backend.
  */
-import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
-import { cast, type DType, dtypeOf, keyOf, memory, normals, openBackend, randomWords, read } from '@fourfold/runtime';
+import { cast, type DType, dtypeOf, keyOf, normals, randomWords, read } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect } from 'vitest';
+import { expect } from 'vitest';
 import { type Layer, Parameter } from '../src/index.ts';
-
-// ## Backends
-
-export type BackendName = 'cpu' | 'wasm';
-
-/** Makes a backend tfjs's; the next call may ask for the other one, which `openBackend` alone would refuse. */
-export async function useBackend(name: BackendName): Promise<void> {
-  await openBackend({ device: 'cpu' });
-  if (name === 'cpu') {
-    await tf.setBackend('tensorflow');
-    return;
-  }
-  const wasm = await import('@tensorflow/tfjs-backend-wasm');
-  const folder = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json'));
-  if (tf.findBackend('wasm') === null) wasm.setWasmPaths(`${folder}/dist/`);
-  await tf.setBackend('wasm');
-}
-
-/** The tests that `define` makes, once on each backend. */
-export function onBackends(define: (name: BackendName) => void): void {
-  describe.each(['cpu', 'wasm'] as const)('%s', (name) => {
-    beforeAll(() => useBackend(name));
-    define(name);
-  });
-}
 
 // ## Random inputs
 
@@ -77,15 +51,6 @@ export async function expectClose(actual: Tensor, expected: Tensor, tolerance: n
   expect(actual.shape, what).toEqual(expected.shape);
   const error = relativeError(await read(actual), await read(expected));
   expect(error, `${what}, shape [${actual.shape}]`).toBeLessThanOrEqual(tolerance);
-}
-
-/** Runs `work` and fails unless tensors and bytes are afterwards what they were before. */
-export async function expectNoLeak<R>(work: () => Promise<R>): Promise<R> {
-  const before = memory();
-  const result = await work();
-  const after = memory();
-  expect({ tensors: after.tensors, bytes: after.bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
-  return result;
 }
 
 // ## Checking a layer

@@ -1,9 +1,10 @@
 import { cast, type DType, dtypeOf, read } from '@fourfold/runtime';
+import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { kernels as k } from '../src/index.ts';
-import { BFLOAT16, expectNoLeak, FLOAT32, onBackends, randn, relativeError, useBackend } from './helpers.ts';
+import { BFLOAT16, FLOAT32, randn, relativeError } from './helpers.ts';
 
 const { exp, log } = Math;
 const sigmoid = (x: number): number => 1 / (1 + exp(-x));

@@ -1,4 +1,5 @@
 import { memory } from '@fourfold/runtime';
+import { expectNoLeak, onBackends } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import {
@@ -15,7 +16,7 @@ import {
   rmsNorm,
   swiglu,
 } from '../src/index.ts';
-import { checkLayer, expectClose, expectNoLeak, FLOAT32, onBackends, parameter, randn, single } from './helpers.ts';
+import { checkLayer, expectClose, FLOAT32, parameter, randn, single } from './helpers.ts';
 
 const times = (x: tf.Tensor | undefined, w: tf.Tensor | undefined): tf.Tensor =>
   tf.matMul(x as tf.Tensor, w as tf.Tensor, false, true);

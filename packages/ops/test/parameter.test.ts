@@ -1,8 +1,9 @@
 import { cast, dtypeOf, memory } from '@fourfold/runtime';
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import { Parameter } from '../src/index.ts';
-import { onBackends, randn, useBackend } from './helpers.ts';
+import { randn } from './helpers.ts';
 
 onBackends(() => {
   test('gradients add up, and each is taken over', async () => {

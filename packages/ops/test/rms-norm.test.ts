@@ -1,8 +1,9 @@
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Parameter, rmsNorm } from '../src/index.ts';
-import { BFLOAT16, checkBfloat16, checkLayer, onBackends, parameter, randn, single, useBackend } from './helpers.ts';
+import { BFLOAT16, checkBfloat16, checkLayer, parameter, randn, single } from './helpers.ts';
 
 const EPSILON = 1e-5;
 

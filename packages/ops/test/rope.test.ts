@@ -1,18 +1,10 @@
 import { cast } from '@fourfold/runtime';
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { rope, ropeFrequencies, ropeTables } from '../src/index.ts';
-import {
-  BFLOAT16,
-  checkBfloat16,
-  checkLayer,
-  onBackends,
-  randn,
-  relativeError,
-  single,
-  useBackend,
-} from './helpers.ts';
+import { BFLOAT16, checkBfloat16, checkLayer, randn, relativeError, single } from './helpers.ts';
 
 /** Hugging Face's apply_rotary_pos_emb, on angles computed here: x · cos + rotate_half(x) · sin. */
 function reference(x_BHTK: tf.Tensor, positions: number[], theta: number): tf.Tensor {

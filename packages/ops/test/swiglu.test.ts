@@ -1,8 +1,9 @@
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { test } from 'vitest';
 import { swiglu } from '../src/index.ts';
-import { BFLOAT16, checkBfloat16, checkLayer, onBackends, randn, useBackend } from './helpers.ts';
+import { BFLOAT16, checkBfloat16, checkLayer, randn } from './helpers.ts';
 
 onBackends(() => {
   test('swiglu is silu(gate) · up, and its gradients are those of tf.grads', async () => {

@@ -1,9 +1,9 @@
 import { Parameter } from '@fourfold/ops';
 import { cast, dtypeOf, keyOf, memory, normals, read } from '@fourfold/runtime';
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import { AdamW } from '../src/index.ts';
-import { onBackends, useBackend } from './helpers.ts';
 
 const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 };
 const RATE = 0.01;

@@ -1,10 +1,10 @@
 import { Parameter } from '@fourfold/ops';
 import { memory } from '@fourfold/runtime';
+import { onBackends } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { clipFactor, squaredNorm } from '../src/index.ts';
-import { onBackends } from './helpers.ts';
 
 const withGradient = (grad: number[] | undefined): Parameter => {
   const parameter = new Parameter('w', tf.zeros([grad?.length ?? 2]));

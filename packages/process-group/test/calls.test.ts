@@ -1,11 +1,12 @@
 import { cast } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
 import { Call, describe, OPERATIONS, Recorder, sizeOf, specOf } from '../src/calls.ts';
 import { type ProcessGroup, spmd } from '../src/index.ts';
 import { sleep } from './sockets.ts';
-import { expectNoLeak, transports, useTensorflow } from './worlds.ts';
+import { transports, useTensorflow } from './worlds.ts';
 
 beforeAll(useTensorflow);
 

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import ts from 'typescript';
@@ -9,7 +10,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { spmd } from '../src/index.ts';
 import { f4, numbers, withTensor } from './local-errors.ts';
 import { sleep } from './sockets.ts';
-import { expectNoLeak, useTensorflow } from './worlds.ts';
+import { useTensorflow } from './worlds.ts';
 
 beforeAll(useTensorflow);
 

@@ -1,12 +1,13 @@
 /** Meetings and messages of coroutines. Everything in this file runs on the wasm backend, as in a browser. */
 import { openBackend } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type ProcessGroup, spmd } from '../src/index.ts';
 import { everyCollective } from './collectives.ts';
 import { errorOf, numbers, withTensor } from './local-errors.ts';
-import { expectNoLeak, transports } from './worlds.ts';
+import { transports } from './worlds.ts';
 
 beforeAll(async () => void (await openBackend({ device: 'wasm' })));
 

@@ -1,11 +1,12 @@
 /** Every collective on every transport: against plain arithmetic on one, and bit by bit between them. */
 import { type DType, read } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type ProcessGroup, spmd } from '../src/index.ts';
 import { everyCollective, type Results, tensorOf } from './collectives.ts';
-import { expectNoLeak, overTcp, transports, useTensorflow } from './worlds.ts';
+import { overTcp, transports, useTensorflow } from './worlds.ts';
 
 beforeAll(useTensorflow);
 

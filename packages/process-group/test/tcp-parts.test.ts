@@ -1,12 +1,13 @@
 import { type DType, dtypeOf, read } from '@fourfold/runtime';
 import { bytesOf } from '@fourfold/runtime/bytes';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import { cut, join } from '../src/tcp/parts.ts';
 import { tensorOf } from './collectives.ts';
-import { expectNoLeak, useTensorflow } from './worlds.ts';
+import { useTensorflow } from './worlds.ts';
 
 beforeAll(useTensorflow);
 

@@ -1,12 +1,13 @@
 /** The ring against the sum: the same on all ranks, as near as float32 has it, in as few bytes as promised. */
 import { read } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import type { ProcessGroup, Reduction } from '../src/index.ts';
 import { tensorOf } from './collectives.ts';
-import { expectNoLeak, overTcp, useTensorflow } from './worlds.ts';
+import { overTcp, useTensorflow } from './worlds.ts';
 
 beforeAll(useTensorflow);
 

@@ -1,5 +1,6 @@
 /** What tcp adds to the collectives that process-group.test.ts compares: many under way at once, wires, time-outs. */
 import { memory, read } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -7,7 +8,7 @@ import type { ProcessGroup } from '../src/index.ts';
 import { SMALL } from '../src/tcp/tcp.ts';
 import { tensorOf } from './collectives.ts';
 import { sleep } from './sockets.ts';
-import { errorsOf, expectNoLeak, overTcp, useTensorflow } from './worlds.ts';
+import { errorsOf, overTcp, useTensorflow } from './worlds.ts';
 
 beforeAll(useTensorflow);
 
@@ -218,13 +219,16 @@ test('nothing is left of tensors that were sent, received, reduced and exchanged
   expect(memory()).toMatchObject({ tensors: before.tensors, bytes: before.bytes });
 });
 
-test.each(['allGather', 'allToAll'] as const)('%s of nothing is told from another collective too', async (operation) => {
-  const errors = await errorsOf(2, async (world) => {
-    const x = tf.zeros([0, 2]);
-    const y = await (world.rank === 0 ? world[operation](x, 0) : world.reduceScatter(x, 0));
-    tf.dispose([x, y]);
-  });
-  const words = `rank 0 calls ${operation}(axis 0) of float32 [0,2], but rank 1 calls reduceScatter(sum, axis 0)`;
-  expect(errors.some((error) => error?.startsWith(words) || error?.includes('but rank 0 calls'))).toBe(true);
-  expect(errors.every((error) => error !== undefined)).toBe(true);
-});
+test.each(['allGather', 'allToAll'] as const)(
+  '%s of nothing is told from another collective too',
+  async (operation) => {
+    const errors = await errorsOf(2, async (world) => {
+      const x = tf.zeros([0, 2]);
+      const y = await (world.rank === 0 ? world[operation](x, 0) : world.reduceScatter(x, 0));
+      tf.dispose([x, y]);
+    });
+    const words = `rank 0 calls ${operation}(axis 0) of float32 [0,2], but rank 1 calls reduceScatter(sum, axis 0)`;
+    expect(errors.some((error) => error?.startsWith(words) || error?.includes('but rank 0 calls'))).toBe(true);
+    expect(errors.every((error) => error !== undefined)).toBe(true);
+  },
+);

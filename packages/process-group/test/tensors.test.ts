@@ -1,10 +1,11 @@
 import { cast, dtypeOf, read } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import { divided, reduceTensors } from '../src/tensors.ts';
-import { expectNoLeak, useTensorflow, using } from './worlds.ts';
+import { useTensorflow, using } from './worlds.ts';
 
 beforeAll(useTensorflow);
 

@@ -1,9 +1,8 @@
 /** Worlds to test in: the same rank function on every transport. */
 import { createServer } from 'node:net';
-import { memory, openBackend } from '@fourfold/runtime';
+import { openBackend } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { expect } from 'vitest';
 import { inWorld, type ProcessGroup, spmd, type WorldOptions } from '../src/index.ts';
 
 export type Body<R> = (world: ProcessGroup) => Promise<R>;
@@ -59,15 +58,6 @@ export async function errorsOf(
   });
   await Promise.all(ranks);
   return errors;
-}
-
-/** Runs `work` and fails unless tensors and bytes are afterwards what they were before. */
-export async function expectNoLeak<R>(work: () => Promise<R>): Promise<R> {
-  const before = memory();
-  const result = await work();
-  const after = memory();
-  expect({ tensors: after.tensors, bytes: after.bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
-  return result;
 }
 
 /** Frees tensors, and returns what `use` made of them. */

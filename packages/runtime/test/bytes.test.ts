@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { blank, bytesOf, type Fold, fold, memoryOf } from '../src/bytes.ts';
 import { BYTES, cast, type DType, dtypeOf, read } from '../src/index.ts';
-import { expectNoLeak, onBackends, tensorOf } from './tensors.ts';
+import { onDtypes, tensorOf } from './tensors.ts';
+import { expectNoLeak } from './testing.ts';
 
 const f32 = Math.fround;
 const bytesIn = (x: Float32Array | Int32Array | Uint16Array): Uint8Array =>
@@ -24,7 +25,7 @@ async function known(values: Float32Array, dtype: DType): Promise<{ x: tf.Tensor
 
 const floats = fc.float32Array({ maxLength: 70 });
 
-onBackends((name, dtypes) => {
+onDtypes((name, dtypes) => {
   const dtype = fc.constantFrom<DType>(...dtypes);
 
   test('the bytes of a tensor are its numbers, little-endian, and the tensor of them is it again', async () => {

@@ -3,12 +3,13 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type DType, dtypeOf, memory, openBackend, read } from '../src/index.ts';
 import { concat, ints, ofDType, reshape, slice, transpose } from '../src/shapes.ts';
-import { expectNoLeak, onBackends, tensorOf } from './tensors.ts';
+import { onDtypes, tensorOf } from './tensors.ts';
+import { expectNoLeak } from './testing.ts';
 
 const side = fc.integer({ min: 0, max: 4 });
 const axis = fc.integer({ min: 0, max: 2 });
 
-onBackends((name, dtypes) => {
+onDtypes((name, dtypes) => {
   const dtype = fc.constantFrom<DType>(...dtypes);
 
   /** Runs `ours` on a tensor of whole numbers, and `plain` on the same in float32. */

@@ -1,9 +1,11 @@
-/** Backends for the optimizer's tests: TensorFlow ('cpu') and wasm, in one process. */
+/**
+ * What tests of all packages share, as `@fourfold/runtime/testing`: both backends in one process, and a look for leaks.
+ */
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { openBackend } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe } from 'vitest';
+import { beforeAll, describe, expect } from 'vitest';
+import { memory, openBackend } from '../src/index.ts';
 
 export type BackendName = 'cpu' | 'wasm';
 
@@ -26,4 +28,13 @@ export function onBackends(define: (name: BackendName) => void): void {
     beforeAll(() => useBackend(name));
     define(name);
   });
+}
+
+/** Runs `work` and fails unless tensors and bytes are afterwards what they were before. */
+export async function expectNoLeak<R>(work: () => Promise<R>): Promise<R> {
+  const before = memory();
+  const result = await work();
+  const after = memory();
+  expect({ tensors: after.tensors, bytes: after.bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
+  return result;
 }
