@@ -1,5 +1,6 @@
 /**
- * What every rank communicated and when, as one SVG file: a lane for each rank, a bar for each collective.
+ * What every rank communicated and when, as one SVG file: a lane for each rank, in it a track for each group, and on
+ * it a bar for each collective.
  *
  * The pale part of a bar is time in which the rank computed something else, or nothing was due yet; the strong part is
  * time for which it waited. A browser shows over each bar what was called, how many bytes were sent and to whom.
@@ -40,8 +41,8 @@ const style = `
 /** The whole file as text. Calls that have not ended leave no mark. */
 export function timeline({ title, ranks }: TimelineOptions): string {
   const ended = ranks.flatMap(({ calls }) => calls).filter(({ end }) => end !== undefined);
-  const first = Math.min(...ended.map(({ start }) => start));
-  const last = Math.max(...ended.map(({ end = 0 }) => end));
+  const first = ended.reduce((least, { start }) => Math.min(least, start), Number.POSITIVE_INFINITY);
+  const last = ended.reduce((most, { end = 0 }) => Math.max(most, end), 0);
   const length = ended.length > 0 ? last - first : 1;
   const x = scale([0, length], [plot.left, plot.right]);
   const groups = [...new Set(ended.map(({ group }) => group))];
@@ -78,9 +79,11 @@ function bar(call: Call, groups: readonly string[], x: Scale, y: number): string
   const { start, end, waited, group, text, bytes, peers } = call;
   if (end === undefined) return '';
   const color = colorOf(groups.indexOf(group));
+  const track = (lane - 8) / groups.length;
+  const top = y + 4 + groups.indexOf(group) * track;
   const box = (from: number, opacity: number) => {
-    const size = `x="${px(x(from))}" width="${px(Math.max(0.5, x(end) - x(from)))}" y="${y + 4}" height="${lane - 8}"`;
-    return `<rect ${size} fill="${color}" opacity="${opacity}"/>`;
+    const across = `x="${px(x(from))}" width="${px(Math.max(0.5, x(end) - x(from)))}"`;
+    return `<rect ${across} y="${px(top)}" height="${px(track)}" fill="${color}" opacity="${opacity}"/>`;
   };
   const sent = `${bytes} bytes sent, ${(end - start).toFixed(2)} ms, waited ${waited.toFixed(2)} ms`;
   const words = escaped(`${group}: ${text}; ${sent}; with ranks ${peers.join(', ')}`);

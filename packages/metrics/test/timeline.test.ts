@@ -14,15 +14,15 @@ function call(group: string, start: number, waiting: number, end: number): Call 
   return made;
 }
 
-test('a bar for each call, strong where it was waited for, in the colour of its group', () => {
+test('a bar for each call, strong where it was waited for, on the track and in the colour of its group', () => {
   const calls = [call('tp', 100, 104, 110), call('dp', 110, 120, 120)];
   const svg = timeline({ title: 'two <calls>', ranks: [{ label: 'dp0', calls }] });
   expect(svg).toContain('two &lt;calls&gt;');
   expect(count(svg, '<title>')).toBe(2);
   // 20 ms over 826 pixels from 110: the first from 0 to 10 ms, waited for from 4 ms on; the second not at all.
-  const strong = '<rect x="275.2" width="247.8" y="96" height="18" fill="#2f6fde" opacity="1"/>';
-  expect(svg).toContain(`<rect x="110" width="413" y="96" height="18" fill="#2f6fde" opacity="0.35"/>${strong}`);
-  expect(svg).toContain('<rect x="523" width="413" y="96" height="18" fill="#d9622b" opacity="0.35"/></g>');
+  const strong = '<rect x="275.2" width="247.8" y="96" height="9" fill="#2f6fde" opacity="1"/>';
+  expect(svg).toContain(`<rect x="110" width="413" y="96" height="9" fill="#2f6fde" opacity="0.35"/>${strong}`);
+  expect(svg).toContain('<rect x="523" width="413" y="105" height="9" fill="#d9622b" opacity="0.35"/></g>');
   expect(svg).toContain('tp: allReduce(sum) of float32 [2]; 8 bytes sent, 10.00 ms, waited 6.00 ms; with ranks 1');
 });
 
