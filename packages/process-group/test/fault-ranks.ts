@@ -1,7 +1,7 @@
 /** Ranks as processes of their own, to be hindered, killed and lied to: test/fault-child.mts. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { EventEmitter } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { environmentOf } from './worlds.ts';
@@ -68,8 +68,9 @@ export function startRank(
   return startChild(words, { ...environmentOf(rank, size, port), ...env });
 }
 
-/** Where a process listens, as Linux tells it. */
+/** Where a process listens, as Linux tells it; nowhere once it has ended. */
 export function doorsOf(pid: number): { host: string; port: number }[] {
+  if (!existsSync(`/proc/${pid}/fd`)) return [];
   const own = new Set(
     readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
       try {

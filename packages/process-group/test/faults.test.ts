@@ -95,7 +95,7 @@ describe('a rank is lost', () => {
     expect(secondsAfter(begin, all.slice(0, 1))).toBeLessThan(5.5);
   });
 
-  test.concurrent('killed while ranks meet: those who come later say whom they miss, and nobody waits on', async () => {
+  test.concurrent('killed while ranks meet: the others say whom they miss, when the time for meeting is over at the latest', async () => {
     const port = await freePort();
     const [first, victim] = [0, 1].map((rank) => startRank(rank, 3, port, ['barrier'])) as [
       RankUnderTest,
@@ -106,14 +106,16 @@ describe('a rank is lost', () => {
     victim.process.kill('SIGKILL');
     const third = startRank(2, 3, port, ['barrier']);
     started.push(first, victim, third);
-    await until(() => (doorsOf(third.pid).length > 0 ? true : undefined));
+    // It has come once it listens; it may also have seen whom it misses, and have gone, between two looks.
+    const hasEnded = () => third.process.exitCode !== null || third.process.signalCode !== null;
+    await until(() => (hasEnded() || doorsOf(third.pid).length > 0 ? true : undefined));
     const begin = performance.now();
     const fates = await Promise.all([first.fate, third.fate]);
     for (const { code, stderr } of fates) {
       expect(code).not.toBe(0);
       expect(stderr).toMatch(/rank [12]/);
     }
-    expect(secondsAfter(begin, fates)).toBeLessThan(5);
+    expect(secondsAfter(begin, fates)).toBeLessThan(30);
   });
 
   test.concurrent('it throws: all end with its words', async () => {
