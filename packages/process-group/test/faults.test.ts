@@ -95,7 +95,7 @@ describe('a rank is lost', () => {
     expect(secondsAfter(begin, all.slice(0, 1))).toBeLessThan(5.5);
   });
 
-  test.concurrent('killed while ranks meet: the others say whom they miss, when the time for meeting is over at the latest', async () => {
+  test.concurrent('killed while ranks meet: the others say whom they miss, by the end of the meeting', async () => {
     const port = await freePort();
     const [first, victim] = [0, 1].map((rank) => startRank(rank, 3, port, ['barrier'])) as [
       RankUnderTest,
