@@ -3,6 +3,7 @@
  *
  *     group.recorder.totals()    [{ group: 'tp', operation: 'allReduce', calls: 12, bytes: 98304, waited: 3.1 }, ...]
  *     group.recorder.trace = []  from here on each call is kept too, with start, end, bytes and peers
+ *     group.recorder.spans = []  and each stretch of computing that was run by recorder.time(name, ...)
  *
  * Bytes are those of tensors that this rank sent, without headers. Times are milliseconds. Waiting counts from `await`
  * on: a call of 5 ms that computing hid for 4 ms was waited for 1 ms.
@@ -90,11 +91,28 @@ export interface Totals {
   waited: number;
 }
 
+/** A stretch of computing, as a trace shows it: 'forward of micro-batch 2'. Start and end are in a Call's clock. */
+export interface Span {
+  readonly name: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 /** What one rank's calls add up to, over all its groups. */
 export class Recorder {
   /** Set to an array, it gets every call that ends. */
   trace: Call[] | undefined;
+  /** Set to an array, it gets what `time` timed. */
+  spans: Span[] | undefined;
   readonly #totals = new Map<string, Totals>();
+
+  /** Runs `body`, and notes under `name` when. */
+  async time<R>(name: string, body: () => Promise<R>): Promise<R> {
+    const start = now();
+    const result = await body();
+    this.spans?.push({ name, start, end: now() });
+    return result;
+  }
 
   /** Ends a call. A result that is ready before it is awaited was not waited for. */
   finish(call: Call): void {
@@ -118,5 +136,6 @@ export class Recorder {
   reset(): void {
     this.#totals.clear();
     if (this.trace) this.trace = [];
+    if (this.spans) this.spans = [];
   }
 }

@@ -1,5 +1,14 @@
 /** Groups of ranks and their collectives: as coroutines, as processes over TCP, as GPUs over NCCL. */
-export { Call, type Operation, Recorder, type Reduction, specOf, type TensorSpec, type Totals } from './calls.ts';
+export {
+  Call,
+  type Operation,
+  Recorder,
+  type Reduction,
+  type Span,
+  specOf,
+  type TensorSpec,
+  type Totals,
+} from './calls.ts';
 export { spmd } from './local/local.ts';
 export { checkLayout, coordinatesOf, createMesh, type Layout, labelOf, type Mesh, rankCount } from './mesh.ts';
 export { ProcessGroup, type Transfer } from './process-group.ts';
