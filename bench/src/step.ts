@@ -1,7 +1,7 @@
 /**
  * One training step as both sides of the race run it: forward, backward, AdamW, on random tokens.
  */
-import { createLlama, initialWeights, type LlamaConfig, lossAndGradients } from '@fourfold/model';
+import { createLlama, initialize, initialWeights, type LlamaConfig, lossAndGradients } from '@fourfold/model';
 import { AdamW } from '@fourfold/optim';
 import { type DType, keyOf, randomWords } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
@@ -16,7 +16,8 @@ export interface Shape {
 
 /** Makes the model and returns what runs one step of it, to the loss (which it waits for). */
 export function trainingStep({ config, batch, seq }: Shape, dtype: DType): () => Promise<number> {
-  const model = createLlama(config, { initialize: initialWeights(0, config), dtype });
+  const model = createLlama(config, { dtype });
+  initialize(model, initialWeights(0, config));
   const optimizer = new AdamW(model.parameters, { weightDecay: 0.01, beta2: 0.999 });
   const words = randomWords(keyOf(0, 'tokens'), 0, 2 * batch * seq);
   const ids = Int32Array.from(words, (word) => word % config.vocabulary);

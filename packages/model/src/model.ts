@@ -6,7 +6,8 @@
  *   loss = crossEntropy(norm(x) · headᵀ, next tokens)
  *
  * A model is a value: layers in named places, and the parameters in them. Whoever wants another layer in a place (a
- * slice of it, a ring) puts it there; nothing here knows why.
+ * slice of it, a ring) puts it there, and whoever wants only some of its blocks takes those; nothing here knows why. Its
+ * parameters are allocated last, when it's clear what of them is wanted.
  *
  * B batch, T time, N = B·T tokens, D model, H heads, G key and value heads, K head dimension, F feed-forward,
  * V vocabulary.
@@ -15,9 +16,9 @@
  */
 // biome-ignore format: a list
 import {
-  causalAttention, chain, crossEntropy, crossEntropyLoss, each, embedding, fanOut, identity, kernels, type Layer,
-  type Llama3Scaling, linear, mergeHeads, Parameter, type Pullback, pullbackThrough, type RopeTables, recomputed,
-  residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
+  causalAttention, chain, crossEntropy, type Embedding, each, embedding, fanOut, identity, type Layer,
+  type Llama3Scaling, type Loss, linear, mergeHeads, Parameter, type Pullback, partOf, pullbackThrough,
+  type RopeTables, recomputed, residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
 } from '@fourfold/ops';
 import { cast, type DType, keyOf, normals, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -100,22 +101,30 @@ export const parameterCount = (c: LlamaConfig): number =>
 
 // ## Weights
 
-/** Gives a parameter's first value: [shape], float32. The caller owns the tensor. */
-export type Initialize = (name: string, shape: number[]) => Tensor;
+/** Gives a parameter's first value, or the part of it that this rank holds: float32. The caller owns the tensor. */
+export type Initialize = (parameter: Pick<Parameter, 'name' | 'fullShape' | 'shard'>) => Tensor;
 
 /**
  * Normal numbers of standard deviation 0.02, those that end a residual branch smaller by sqrt(2·layers) (GPT-2's rule),
- * norms one. A parameter's value depends on the seed and its own name alone, so that it's the same in every layout.
+ * norms one. A parameter's value depends on the seed and its own name alone, so that it's the same in every layout: the
+ * numbers of the whole tensor are drawn, and a rank takes its part of them.
  */
 export const initialWeights =
   (seed: number, config: LlamaConfig): Initialize =>
-  (name, sides) => {
-    if (sides.length === 1) return tf.ones(sides);
-    const endsBranch = name.includes('o_proj') || name.includes('down_proj');
-    const std = endsBranch ? 0.02 / Math.sqrt(2 * config.layers) : 0.02;
-    const size = sides.reduce((product, side) => product * side, 1);
-    return tf.tensor(normals(keyOf(seed, name), 0, size, std), sides);
-  };
+  ({ name, fullShape, shard }) =>
+    tf.tidy(() => {
+      const sides = [...fullShape];
+      if (sides.length === 1) return partOf(tf.ones(sides), shard);
+      const endsBranch = name.includes('o_proj') || name.includes('down_proj');
+      const std = endsBranch ? 0.02 / Math.sqrt(2 * config.layers) : 0.02;
+      const size = sides.reduce((product, side) => product * side, 1);
+      return partOf(tf.tensor(normals(keyOf(seed, name), 0, size, std), sides), shard);
+    });
+
+/** Allocates what the model holds. */
+export function initialize(model: Llama, weights: Initialize): void {
+  for (const parameter of model.parameters) parameter.value = tf.tidy(() => cast(weights(parameter), model.dtype));
+}
 
 // ## The model
 
@@ -140,36 +149,30 @@ export interface Block {
   down: Layer;
 }
 
+/** A model, or some consecutive blocks of one: then it has an embedding, or a norm and a loss, or none of them. */
 export interface Llama {
   readonly config: LlamaConfig;
+  /** Of weights and activations. */
   readonly dtype: DType;
-  readonly parameters: Parameter[];
+  /** Keep only the input of each block, and run it again in backward. */
   readonly recompute: boolean;
-  embed: ReturnType<typeof embedding>;
+  readonly parameters: Parameter[];
+  /** The positions, in their whole sequence, of the T tokens that a pass sees of each. */
+  positions: (T: number) => Int32Array;
+  embed: Embedding | undefined;
   blocks: Block[];
-  norm: Layer;
-  head: Parameter;
+  norm: Layer | undefined;
+  loss: Loss | undefined;
+  /** The weights that give logits. */
+  head: Parameter | undefined;
 }
 
-export interface LlamaOptions {
-  readonly initialize: Initialize;
-  /** Of weights and activations (default float32). */
-  readonly dtype?: DType;
-  /** Keep only the input of each block, and run it again in backward (default false). */
-  readonly recompute?: boolean;
-}
-
-/** Builds a model; all its parameters are allocated here. */
-export function createLlama(
-  config: LlamaConfig,
-  { initialize, dtype = 'float32', recompute = false }: LlamaOptions,
-): Llama {
+/** Describes a model; `initialize` gives its parameters their values. */
+export function createLlama(config: LlamaConfig, options: { dtype?: DType; recompute?: boolean } = {}): Llama {
   checkConfig(config);
+  const { dtype = 'float32', recompute = false } = options;
   const parameters = new Map<string, Parameter>();
-  for (const [name, sides] of parameterShapes(config)) {
-    const value = tf.tidy(() => cast(initialize(name, sides), dtype));
-    parameters.set(name, new Parameter(name, value));
-  }
+  for (const [name, sides] of parameterShapes(config)) parameters.set(name, new Parameter(name, sides));
   const named = (name: string) => parameters.get(`${name}.weight`) as Parameter;
   const norm = (name: string) => rmsNorm(named(name), config.normEpsilon);
   const blocks = Array.from({ length: config.layers }, (_, i): Block => {
@@ -186,27 +189,29 @@ export function createLlama(
     };
   });
   const embed = named('model.embed_tokens');
+  if (config.tied) embed.uses = 2;
+  const head = config.tied ? embed : named('lm_head');
   return {
     config,
     dtype,
     recompute,
     parameters: [...parameters.values()],
+    positions: (T) => Int32Array.from({ length: T }, (_, t) => t),
     embed: embedding(embed),
     blocks,
     norm: norm('model.norm'),
-    head: config.tied ? embed : named('lm_head'),
+    loss: crossEntropy(head),
+    head,
   };
 }
 
-/** The place of B whole sequences of T tokens; free it with `tf.dispose(place.rope)`. */
-export function placeOf({ config, dtype }: Pick<Llama, 'config' | 'dtype'>, B: number, T: number): Place {
-  const positions_T = Int32Array.from({ length: T }, (_, t) => t);
-  return {
-    B,
-    T,
-    rope: ropeTables(positions_T, ropeFrequencies(config.headDim, config.theta, config.ropeScaling), dtype),
-  };
+/** The place of B sequences, T tokens of each; free it with `freePlace`. */
+export function placeOf({ config, dtype, positions }: Llama, B: number, T: number): Place {
+  const frequencies = ropeFrequencies(config.headDim, config.theta, config.ropeScaling);
+  return { B, T, rope: ropeTables(positions(T), frequencies, dtype) };
 }
+
+export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispose([cos_TK, sin_TK]);
 
 /** One block at a place: two branches beside the residual stream. */
 export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: Place): Layer {
@@ -222,22 +227,49 @@ export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: P
   return model.recompute ? recomputed(layer) : layer;
 }
 
-/** tokens_BT to the vectors that the head reads, x_ND. */
+/**
+ * One part's pass: from tokens_BT where it has the embedding, else from the former part's x_ND, to x_ND. The pullback
+ * returns the gradient by x_ND; by tokens there is none.
+ */
 export async function forward(
-  model: Llama,
-  tokens_BT: Tensor,
+  part: Llama,
+  input: Tensor,
   place: Place,
-): Promise<[x_ND: Tensor, pull: Pullback<void>]> {
-  const [x_ND, pullEmbed] = await model.embed(tokens_BT);
-  const body = chain(...model.blocks.map((block) => blockLayer(model, block, place)), model.norm);
+): Promise<[x_ND: Tensor, pull: Pullback<Tensor | undefined>]> {
+  const blocks = part.blocks.map((block) => blockLayer(part, block, place));
+  const body = chain(...blocks, ...(part.norm ? [part.norm] : []));
+  if (!part.embed) return body(input);
+  const [x_ND, pullEmbed] = await part.embed(input);
   const [y_ND, pullBody] = await body(x_ND);
   x_ND.dispose();
   const backward = async (dy_ND: Tensor) => {
     const dx_ND = await pullBody(dy_ND);
     await pullEmbed(dx_ND);
     dx_ND.dispose();
+    return undefined;
   };
   return [y_ND, pullbackThrough([pullEmbed, pullBody], backward)];
+}
+
+/** The last part's pass, which ends with the mean loss. The pullback takes the loss's weight in the step's. */
+export async function forwardToLoss(
+  part: Llama,
+  input: Tensor,
+  targets_BT: Tensor,
+  place: Place,
+  options: { readonly gradients?: boolean } = {},
+): Promise<[loss: Tensor, pull: Pullback<Tensor | undefined, number>]> {
+  if (!part.loss) throw new Error('this part of the model has no loss: it is not the last');
+  const [x_ND, pullBody] = await forward(part, input, place);
+  const [loss, pullLoss] = await part.loss(x_ND, targets_BT, options);
+  x_ND.dispose();
+  const backward = async (weight: number) => {
+    const dx_ND = await pullLoss(weight);
+    const dinput = await pullBody(dx_ND);
+    dx_ND.dispose();
+    return dinput;
+  };
+  return [loss, pullbackThrough([pullBody, pullLoss], backward)];
 }
 
 /**
@@ -251,41 +283,9 @@ export async function lossAndGradients(
   targets_BT: Tensor,
   weight = 1,
 ): Promise<Tensor> {
-  const [B, T] = tokens_BT.shape as [number, number];
-  const place = placeOf(model, B, T);
-  const [x_ND, pullBody] = await forward(model, tokens_BT, place);
-  const [loss, pullHead] = await crossEntropy(model.head)(x_ND, targets_BT);
-  const dx_ND = await pullHead(weight);
-  await pullBody(dx_ND);
-  tf.dispose([x_ND, dx_ND, place.rope.cos_TK, place.rope.sin_TK]);
+  const place = placeOf(model, ...(tokens_BT.shape as [number, number]));
+  const [loss, pull] = await forwardToLoss(model, tokens_BT, targets_BT, place);
+  await pull(weight);
+  freePlace(place);
   return loss;
-}
-
-/** The mean loss alone, for validation: nothing is kept for backward. */
-export async function lossOf(model: Llama, tokens_BT: Tensor, targets_BT: Tensor): Promise<Tensor> {
-  const x_ND = await hidden(model, tokens_BT);
-  const loss = crossEntropyLoss(model.head.value, x_ND, targets_BT);
-  x_ND.dispose();
-  return loss;
-}
-
-/** The logits of the token after the last one of each sequence: [B, V], float32. */
-export async function nextTokenLogits(model: Llama, tokens_BT: Tensor): Promise<Tensor> {
-  const [B, T] = tokens_BT.shape as [number, number];
-  const x_ND = await hidden(model, tokens_BT);
-  const logits_BV = tf.tidy(() => {
-    const last_BD = kernels.slice(kernels.reshape(x_ND, [B, T, -1]), 1, T - 1, 1);
-    return cast(kernels.matmul(kernels.reshape(last_BD, [B, -1]), model.head.value, 'nt'), 'float32');
-  });
-  x_ND.dispose();
-  return logits_BV;
-}
-
-async function hidden(model: Llama, tokens_BT: Tensor): Promise<Tensor> {
-  const [B, T] = tokens_BT.shape as [number, number];
-  const place = placeOf(model, B, T);
-  const [x_ND, pull] = await forward(model, tokens_BT, place);
-  pull.drop();
-  tf.dispose([place.rope.cos_TK, place.rope.sin_TK]);
-  return x_ND;
 }

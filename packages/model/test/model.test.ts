@@ -8,13 +8,14 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import {
   createLlama,
   forward,
+  forwardToLoss,
+  freePlace,
+  initialize,
   initialWeights,
   type Llama,
   type LlamaConfig,
   lossAndGradients,
-  lossOf,
   MODELS,
-  nextTokenLogits,
   parameterCount,
   parameterShapes,
   placeOf,
@@ -51,12 +52,14 @@ function configOf({ config: hf }: Fixture): LlamaConfig {
 }
 
 function fixtureModel(fixture: Fixture, recompute = false): Llama {
-  const initialize = (name: string) => {
+  const weights = ({ name }: { name: string }) => {
     const weight = fixture.weights.get(name);
     if (!weight) throw new Error(`the fixture has no ${name}`);
     return tf.tensor(weight.data, weight.shape);
   };
-  return createLlama(configOf(fixture), { initialize, recompute });
+  const model = createLlama(configOf(fixture), { recompute });
+  initialize(model, weights);
+  return model;
 }
 
 /** Inputs and targets, [B, T] each. */
@@ -85,6 +88,15 @@ function distance(ours: ArrayLike<number>, reference: ArrayLike<number>): number
   return difference / largest;
 }
 
+/** The mean loss without gradients, as validation computes it. */
+async function lossOf(model: Llama, inputs: tf.Tensor, targets: tf.Tensor): Promise<tf.Tensor> {
+  const place = placeOf(model, ...(inputs.shape as [number, number]));
+  const [loss, pull] = await forwardToLoss(model, inputs, targets, place, { gradients: false });
+  pull.drop();
+  freePlace(place);
+  return loss;
+}
+
 describe.each(FIXTURES)('%s as transformers computes it', (name) => {
   test('logits within 1e-5, loss within 1e-6', async () => {
     const fixture = await readFixture(name);
@@ -93,17 +105,10 @@ describe.each(FIXTURES)('%s as transformers computes it', (name) => {
     const [B, T] = inputs.shape as [number, number];
     const [x_ND, pull] = await forward(model, inputs, placeOf(model, B, T));
     pull.drop();
-    const logits = await tf.matMul(x_ND as tf.Tensor2D, model.head.value as tf.Tensor2D, false, true).data();
+    const head = model.head?.value as tf.Tensor2D;
+    const logits = await tf.matMul(x_ND as tf.Tensor2D, head, false, true).data();
     expect(distance(logits, fixture.logits.data)).toBeLessThan(1e-5);
     expect(Math.abs((await numberOf(await lossOf(model, inputs, targets))) / fixture.loss - 1)).toBeLessThan(1e-6);
-
-    // The last position alone, as sampling asks for it.
-    const V = model.config.vocabulary;
-    const last = Array.from({ length: B }, (_, b) => [
-      ...fixture.logits.data.slice((b * T + T - 1) * V, (b + 1) * T * V),
-    ]);
-    const next = await nextTokenLogits(model, inputs);
-    expect(distance(await next.data(), last.flat())).toBeLessThan(1e-5);
   });
 
   // 2e-6 is about twice PyTorch's own distance between float32 and float64 on these models (up to 1e-6).
@@ -139,10 +144,16 @@ const tinyBatch = (B: number, T: number): [tf.Tensor, tf.Tensor] => {
   return [tf.tensor2d(ids.slice(0, B * T), [B, T], 'int32'), tf.tensor2d(ids.slice(B * T), [B, T], 'int32')];
 };
 
+function tinyModel(options: Parameters<typeof createLlama>[1] = {}): Llama {
+  const model = createLlama(tiny, options);
+  initialize(model, initialWeights(1, tiny));
+  return model;
+}
+
 test('recomputation gives the same bits', async () => {
   const gradients: ArrayLike<number>[][] = [];
   for (const recompute of [false, true]) {
-    const model = createLlama(tiny, { initialize: initialWeights(1, tiny), recompute });
+    const model = tinyModel({ recompute });
     await numberOf(await lossAndGradients(model, ...tinyBatch(2, 9)));
     gradients.push(await Promise.all(model.parameters.map(async ({ grad }) => Array.from((await grad?.data()) ?? []))));
   }
@@ -151,7 +162,7 @@ test('recomputation gives the same bits', async () => {
 
 test('two halves of a batch, each weighing a half, give the gradient of the whole', async () => {
   const [inputs, targets] = tinyBatch(4, 6);
-  const models = [0, 1].map(() => createLlama(tiny, { initialize: initialWeights(1, tiny) })) as [Llama, Llama];
+  const models = [tinyModel(), tinyModel()] as [Llama, Llama];
   await numberOf(await lossAndGradients(models[0], inputs, targets));
   for (const start of [0, 2]) {
     const [x, y] = [inputs, targets].map((all) => tf.slice(all, [start, 0], [2, 6])) as [tf.Tensor, tf.Tensor];
@@ -164,12 +175,11 @@ test('two halves of a batch, each weighing a half, give the gradient of the whol
 });
 
 test('a step leaves no tensor behind but the gradients', async () => {
-  const model = createLlama(tiny, { initialize: initialWeights(1, tiny) });
+  const model = tinyModel();
   const batch = tinyBatch(2, 8);
   const before = memory();
   await numberOf(await lossAndGradients(model, ...batch));
   await numberOf(await lossOf(model, ...batch));
-  (await nextTokenLogits(model, batch[0])).dispose();
   for (const parameter of model.parameters) parameter.clearGradient();
   expect(memory().tensors).toBe(before.tensors);
   expect(memory().bytes).toBe(before.bytes);
@@ -178,7 +188,7 @@ test('a step leaves no tensor behind but the gradients', async () => {
 test('bfloat16 stays near float32, and gradients are float32', async () => {
   const losses: number[] = [];
   for (const dtype of ['float32', 'bfloat16'] as const) {
-    const model = createLlama(tiny, { initialize: initialWeights(1, tiny), dtype });
+    const model = tinyModel({ dtype });
     losses.push(await numberOf(await lossAndGradients(model, ...tinyBatch(2, 8))));
     expect(model.parameters.every(({ dtype: own }) => own === dtype)).toBe(true);
     expect(model.parameters.every(({ grad }) => grad?.dtype === 'float32')).toBe(true);
@@ -189,7 +199,10 @@ test('bfloat16 stays near float32, and gradients are float32', async () => {
 
 test("a parameter's first value depends on the seed and its name alone", async () => {
   const values = async (seed: number, config: LlamaConfig, name: string) =>
-    initialWeights(seed, config)(name, parameterShapes(config).get(name) as number[]).data();
+    initialWeights(
+      seed,
+      config,
+    )({ name, fullShape: parameterShapes(config).get(name) as number[], shard: undefined }).data();
   const name = 'model.layers.1.mlp.up_proj.weight';
   expect(await values(1, tiny, name)).toEqual(await values(1, { ...tiny, vocabulary: 99 }, name));
   expect(await values(2, tiny, name)).not.toEqual(await values(1, tiny, name));
@@ -210,8 +223,7 @@ test.each([
 });
 
 test('heads that do not divide are refused in a sentence', () => {
-  const build = (change: Partial<LlamaConfig>) => () =>
-    createLlama({ ...tiny, ...change }, { initialize: initialWeights(1, tiny) });
+  const build = (change: Partial<LlamaConfig>) => () => createLlama({ ...tiny, ...change });
   expect(build({ kvHeads: 3 })).toThrow(new UserError('kvHeads=3 does not divide heads=4: use 1, 2, 4'));
   expect(build({ heads: 5, kvHeads: 5, headDim: 64 / 5 })).toThrow(/heads of 12.8 dimensions/);
 });

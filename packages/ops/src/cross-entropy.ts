@@ -22,11 +22,19 @@ const CHUNK_BYTES = 64 * 2 ** 20;
 /**
  * The mean loss (a 0-d tensor) of x_ND against N targets (int32 of any shape, below V), and its pullback.
  *
- * The pullback takes the weight of this loss in the whole (1 / gradAccSteps, say) and returns dx_ND.
+ * The pullback takes the weight of this loss in the whole (1 / gradAccSteps, say) and returns dx_ND. Whoever wants none
+ * (validation) says `gradients: false` before the work is done.
  */
+export type Loss = (
+  x_ND: Tensor,
+  targets: Tensor,
+  options?: { readonly gradients?: boolean },
+) => Promise<[loss: Tensor, pull: Pullback<Tensor, number>]>;
+
 export const crossEntropy =
-  (w_VD: Parameter, chunkBytes = CHUNK_BYTES) =>
-  async (x_ND: Tensor, targets: Tensor): Promise<[loss: Tensor, pull: Pullback<Tensor, number>]> => {
+  (w_VD: Parameter, chunkBytes = CHUNK_BYTES): Loss =>
+  async (x_ND, targets, { gradients = true } = {}) => {
+    if (!gradients) return [crossEntropyLoss(w_VD.value, x_ND, targets, chunkBytes), noGradients];
     const N = targets.size;
     const targets_N = reshape(targets, [N]);
     const total: Sums = { loss: tf.scalar(0), dxs: [], dw: undefined };
@@ -42,8 +50,13 @@ export const crossEntropy =
     return [total.loss, pullback([dx_ND, dw_VD], backward)];
   };
 
-/** The mean loss alone, for validation. */
-export function crossEntropyLoss(w_VD: Tensor, x_ND: Tensor, targets: Tensor, chunkBytes = CHUNK_BYTES): Tensor {
+/** What a loss without gradients returns for a pullback. */
+export const noGradients: Pullback<Tensor, number> = pullback([], () => {
+  throw new Error('this loss was computed without gradients');
+});
+
+/** The mean loss alone. */
+function crossEntropyLoss(w_VD: Tensor, x_ND: Tensor, targets: Tensor, chunkBytes = CHUNK_BYTES): Tensor {
   return tf.tidy(() => {
     const N = targets.size;
     const targets_N = reshape(targets, [N]);
@@ -103,7 +116,7 @@ const placesOf = (targets_C: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), targets_C], 1));
 
 /** [start, length] of chunks of at most `most` tokens (at least 1), all but the last equally long. */
-function chunksOf(N: number, most: number): [start: number, length: number][] {
+export function chunksOf(N: number, most: number): [start: number, length: number][] {
   const count = Math.ceil(N / Math.max(1, Math.floor(most)));
   const length = Math.ceil(N / count);
   return Array.from({ length: Math.ceil(N / length) }, (_, i) => [i * length, Math.min(length, N - i * length)]);

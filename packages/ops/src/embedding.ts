@@ -12,9 +12,11 @@ import { type Pullback, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
 /** ids: int32, any shape of N elements, all below V (data checks that). Returns [N, D]. */
+export type Embedding = (ids: Tensor) => Promise<[x_ND: Tensor, pull: Pullback<void>]>;
+
 export const embedding =
-  (table_VD: Parameter) =>
-  async (ids: Tensor): Promise<[x_ND: Tensor, pull: Pullback<void>]> => {
+  (table_VD: Parameter): Embedding =>
+  async (ids) => {
     const ids_N = ids.rank === 1 ? share(ids) : reshape(ids, [ids.size]);
     const backward = (dx_ND: Tensor) => {
       // In float32: adding ones in bfloat16 stops at 256, and a batch may hold a token more often than that.

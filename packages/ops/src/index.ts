@@ -1,8 +1,8 @@
 /** Every operation of a Llama next to its backward, and what layers are made of. */
 export { add, sum } from './add-sum.ts';
 export { type AttentionOptions, causalAttention } from './attention.ts';
-export { crossEntropy, crossEntropyLoss } from './cross-entropy.ts';
-export { embedding } from './embedding.ts';
+export { chunksOf, crossEntropy, type Loss, noGradients } from './cross-entropy.ts';
+export { type Embedding, embedding } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
 export {
@@ -18,7 +18,7 @@ export {
   residual,
 } from './layer.ts';
 export { linear } from './linear.ts';
-export { Parameter, type Shard } from './parameter.ts';
+export { Parameter, partOf, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables } from './rope.ts';
 export { swiglu } from './swiglu.ts';

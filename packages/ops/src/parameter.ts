@@ -1,13 +1,17 @@
 /**
  * A trained tensor and the gradient that backward adds to it.
+ *
+ * A parameter is known before it has a value: a model is described, then cut for its ranks, and only what is left of it
+ * on a rank is ever allocated.
  */
 
+import type { ProcessGroup } from '@fourfold/process-group';
 import { cast, type DType, dtypeOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { add } from './kernels.ts';
+import { add, slice } from './kernels.ts';
 
-/** Which part of the full tensor this rank holds: part `index` of `of` equal parts along `axis`. */
+/** Which part of the whole tensor this rank holds: part `index` of `of` equal parts along `axis`. */
 export interface Shard {
   readonly axis: number;
   readonly index: number;
@@ -17,20 +21,55 @@ export interface Shard {
 export class Parameter {
   /** Hugging Face's name for it, such as "model.layers.0.mlp.up_proj.weight". */
   readonly name: string;
-  /** The shape of what this rank holds. */
-  readonly shape: readonly number[];
-  readonly shard: Shard | undefined;
-  /** float32 or bfloat16. The optimizer replaces it. */
-  value: Tensor;
+  /** Of the whole tensor, over all ranks. */
+  readonly fullShape: readonly number[];
+  /** Set before there is a value. */
+  shard: Shard | undefined;
   /** float32 whatever the value's dtype: many small gradients are added up here. Undefined until the first arrives. */
   grad: Tensor | undefined;
+  /** Whether weight decay pulls on it: on matrices, not on the weights of norms. */
+  decays: boolean;
 
-  /** Owns `value` from here on. */
-  constructor(name: string, value: Tensor, shard?: Shard) {
+  /** How many gradients one backward pass accumulates: 2 for an embedding that is the output's weight too. */
+  uses = 1;
+  /** How many ranks that share a batch hold these values: a sum over all parameters counts each of them for a part. */
+  replicas = 1;
+  /** Ranks whose gradients must be added up, since each of them has seen only a part of what the parameter did. */
+  partial: ProcessGroup | undefined;
+  /** Called after each accumulation. */
+  onAccumulate: (() => void) | undefined;
+  #value: Tensor | undefined;
+
+  constructor(name: string, fullShape: readonly number[]) {
     this.name = name;
-    this.shape = value.shape;
-    this.shard = shard;
-    this.value = value;
+    this.fullShape = fullShape;
+    this.decays = fullShape.length >= 2;
+  }
+
+  /** A whole parameter that has a value, which it owns from here on. */
+  static of(name: string, value: Tensor): Parameter {
+    const parameter = new Parameter(name, value.shape);
+    parameter.value = value;
+    return parameter;
+  }
+
+  /** The shape of what this rank holds. */
+  get shape(): readonly number[] {
+    const { shard } = this;
+    return shard ? this.fullShape.map((side, axis) => (axis === shard.axis ? side / shard.of : side)) : this.fullShape;
+  }
+
+  /** float32 or bfloat16. */
+  get value(): Tensor {
+    if (!this.#value) throw new Error(`${this.name} has no value yet: initialize the model first`);
+    return this.#value;
+  }
+
+  /** Takes the tensor over. The former one is whose who replaces it. */
+  set value(value: Tensor) {
+    if (`${value.shape}` !== `${this.shape}`)
+      throw new Error(`${this.name}: a tensor of shape [${value.shape}], but this rank's part has [${this.shape}]`);
+    this.#value = value;
   }
 
   get dtype(): DType {
@@ -44,6 +83,7 @@ export class Parameter {
     const before = this.grad;
     this.grad = before ? add(before, wide) : wide;
     if (before) tf.dispose([before, wide]);
+    this.onAccumulate?.();
   }
 
   /** Forgets the gradient: the next step's first one starts anew. */
@@ -54,6 +94,14 @@ export class Parameter {
 
   dispose(): void {
     this.clearGradient();
-    this.value.dispose();
+    this.#value?.dispose();
+    this.#value = undefined;
   }
+}
+
+/** A rank's part of a whole tensor; without a shard all of it. A new tensor. */
+export function partOf(whole: Tensor, shard: Shard | undefined): Tensor {
+  if (!shard) return whole.clone();
+  const length = (whole.shape[shard.axis] as number) / shard.of;
+  return slice(whole, shard.axis, shard.index * length, length);
 }

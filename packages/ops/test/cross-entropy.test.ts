@@ -3,7 +3,7 @@ import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing'
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { crossEntropy, crossEntropyLoss, type Layer, Parameter } from '../src/index.ts';
+import { crossEntropy, type Layer, Parameter } from '../src/index.ts';
 import { BFLOAT16, checkLayer, expectClose, integers, parameter, randn } from './helpers.ts';
 
 /** crossEntropy against fixed targets as a layer: its value is the loss, 0-d, and dy the loss's weight. */
@@ -64,7 +64,7 @@ onBackends(() => {
 
   test('logits of ±200 give the right loss and finite gradients', async () => {
     // x is [1, 0] or [0, 1], so that a token's logits are a column of w.
-    const w_VD = new Parameter(
+    const w_VD = Parameter.of(
       'w',
       tf.tensor2d([
         [200, -200],
@@ -90,11 +90,17 @@ onBackends(() => {
 
   test('the loss alone, for validation, has the same bits, whatever the chunks', async () => {
     const [w, x, targets] = [randn('w', [11, 4]), randn('x', [7, 4]), tf.tensor1d(integers('t', 7, 11), 'int32')];
-    const w_VD = new Parameter('w', w);
+    const w_VD = Parameter.of('w', w);
     for (const chunkBytes of [twoTokens(11), 1, undefined]) {
       const [value, pull] = await crossEntropy(w_VD, chunkBytes)(x, targets);
       pull.drop();
-      const alone = await expectNoLeakOfOne(() => crossEntropyLoss(w, x, targets, chunkBytes));
+      const alone = await expectNoLeak(async () => {
+        const [loss, none] = await crossEntropy(w_VD, chunkBytes)(x, targets, { gradients: false });
+        await expect((async () => none(1))()).rejects.toThrow('without gradients');
+        const [number] = await loss.data();
+        loss.dispose();
+        return number;
+      });
       expect(alone).toBe((await value.data())[0]);
       value.dispose();
     }
@@ -103,15 +109,6 @@ onBackends(() => {
   });
 });
 
-/** The number in the 0-d tensor that `make` makes, which must be the only tensor it leaves. */
-const expectNoLeakOfOne = (make: () => tf.Tensor): Promise<number> =>
-  expectNoLeak(async () => {
-    const x = make();
-    const [value] = await x.data();
-    x.dispose();
-    return value as number;
-  });
-
 test('in bfloat16 the loss and dw are float32, dx is bfloat16, all near those of float32', async () => {
   await useBackend('cpu');
   const [N, V, D] = [6, 20, 8];
@@ -119,7 +116,7 @@ test('in bfloat16 the loss and dw are float32, dx is bfloat16, all near those of
   const rounded = [randn('x', [N, D]), randn('w', [V, D])].map((x) => tf.tidy(() => cast(x, 'bfloat16')));
   const run = async (dtype: DType) => {
     const [x_ND, w] = rounded.map((x) => cast(x, dtype)) as [tf.Tensor, tf.Tensor];
-    const w_VD = new Parameter('w', w);
+    const w_VD = Parameter.of('w', w);
     const [value, pull] = await crossEntropy(w_VD, twoTokens(V))(x_ND, targets);
     const results = [value, await pull(0.5), (w_VD.grad as tf.Tensor).clone()];
     x_ND.dispose();

@@ -85,7 +85,7 @@ test('in bfloat16, rows are exact, and a token that occurs once has its exact gr
 
 test('in bfloat16, the gradient of a token that occurs a thousand times is added up in float32', async () => {
   await useBackend('cpu');
-  const table_VD = new Parameter(
+  const table_VD = Parameter.of(
     'table',
     tf.tidy(() => cast(randn('table', [2, 1]), 'bfloat16')),
   );

@@ -24,7 +24,7 @@ export const randn = (name: string, shape: number[], std = 1): Tensor =>
 
 /** A parameter of normal numbers. */
 export const parameter = (name: string, shape: number[], std = 1): Parameter =>
-  new Parameter(name, randn(name, shape, std));
+  Parameter.of(name, randn(name, shape, std));
 
 /** `count` integers below `below`, as a plain array. */
 export const integers = (name: string, count: number, below: number): number[] =>
@@ -201,7 +201,7 @@ export async function checkBfloat16({ layer, inputs, weights = [], tolerance }: 
   tf.dispose([...inputs, ...weights]);
   const run = async (dtype: DType) => {
     const values = rounded.map((x) => cast(x, dtype));
-    const parameters = values.slice(inputs.length).map((value, i) => new Parameter(`w${i}`, value));
+    const parameters = values.slice(inputs.length).map((value, i) => Parameter.of(`w${i}`, value));
     const xs = values.slice(0, inputs.length);
     const result = await runLayer({ layer: layer(parameters, dtype), inputs: xs, parameters }, 'bfloat16');
     tf.dispose([...values, result.dy]);

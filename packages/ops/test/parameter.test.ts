@@ -8,7 +8,7 @@ import { randn } from './helpers.ts';
 onBackends(() => {
   test('gradients add up, and each is taken over', async () => {
     const before = memory().tensors;
-    const w = new Parameter('w', randn('w', [2, 3]));
+    const w = Parameter.of('w', randn('w', [2, 3]));
     expect([w.name, w.shape, w.dtype, w.grad, w.shard]).toEqual(['w', [2, 3], 'float32', undefined, undefined]);
     const first = tf.tensor2d([
       [1, 2, 3],
@@ -31,7 +31,7 @@ onBackends(() => {
   });
 
   test('a cleared gradient starts anew, and clearing none is nothing', async () => {
-    const w = new Parameter('w', tf.zeros([1]));
+    const w = Parameter.of('w', tf.zeros([1]));
     w.clearGradient();
     w.accumulate(tf.tensor1d([3]));
     w.clearGradient();
@@ -42,7 +42,7 @@ onBackends(() => {
   });
 
   test('a gradient that another holder shares stays alive for it', async () => {
-    const w = new Parameter('w', tf.zeros([2]));
+    const w = Parameter.of('w', tf.zeros([2]));
     const g = tf.tensor1d([1, 2]);
     const mine = g.clone();
     w.accumulate(g);
@@ -55,7 +55,7 @@ onBackends(() => {
 test('bfloat16 gradients are added up in float32', async () => {
   await useBackend('cpu');
   const before = memory();
-  const w = new Parameter(
+  const w = Parameter.of(
     'w',
     tf.tidy(() => cast(tf.ones([1]), 'bfloat16')),
   );

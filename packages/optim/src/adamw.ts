@@ -20,7 +20,7 @@ export interface AdamWOptions {
   readonly beta1?: number;
   readonly beta2?: number;
   readonly epsilon?: number;
-  /** λ, for parameters of two dimensions and more. */
+  /** λ, for parameters that decay. */
   readonly weightDecay?: number;
 }
 
@@ -46,7 +46,7 @@ export class AdamW {
   readonly #options: Required<AdamWOptions>;
   readonly #states: { parameter: Parameter; state: State }[];
 
-  constructor(parameters: Parameter[], options: AdamWOptions = {}) {
+  constructor(parameters: readonly Parameter[], options: AdamWOptions = {}) {
     this.#options = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, ...options };
     const State = onTensorflow() ? FusedState : PlainState;
     this.#states = parameters.map((parameter) => ({ parameter, state: new State(parameter, this.#options) }));
@@ -58,9 +58,8 @@ export class AdamW {
     const rates = { learningRate, step: this.step, scalars: onTensorflow() ? this.#scalars(learningRate) : [] };
     for (const { parameter, state } of this.#states) {
       if (!parameter.grad) continue;
-      const decays = parameter.shape.length >= 2;
       const grad = kernels.scale(parameter.grad, scale);
-      const keep = decays ? 1 - learningRate * this.#options.weightDecay : 1;
+      const keep = parameter.decays ? 1 - learningRate * this.#options.weightDecay : 1;
       state.update(grad, keep, rates);
       grad.dispose();
       parameter.clearGradient();

@@ -4,15 +4,20 @@
  *
  * Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
  */
-import type { Parameter } from '@fourfold/ops';
+import { kernels, type Parameter } from '@fourfold/ops';
 import { attr, execute, onTensorflow } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-/** Σ g² of every parameter that has a gradient: a 0-d tensor, still on the device. */
-export function squaredNorm(parameters: Parameter[]): Tensor {
+/**
+ * Σ g² of every parameter that has a gradient: a 0-d tensor, still on the device. Of a parameter that several ranks
+ * hold, this rank counts its part alone, so that the sum over ranks counts it once.
+ */
+export function squaredNorm(parameters: readonly Parameter[]): Tensor {
   return tf.tidy(() => {
-    const sums = parameters.flatMap(({ grad }) => (grad ? [sumOfSquares(grad)] : []));
+    const sums = parameters.flatMap(({ grad, replicas }) =>
+      grad ? [kernels.scale(sumOfSquares(grad), 1 / replicas)] : [],
+    );
     return sums.length > 0 ? (tf.addN(sums) as Tensor) : tf.scalar(0);
   });
 }

@@ -10,7 +10,7 @@ const RATE = 0.01;
 
 const numbers = (name: string, count: number): Float32Array => normals(keyOf(1, name), 0, count);
 const parameter = (name: string, shape: number[]): Parameter =>
-  new Parameter(
+  Parameter.of(
     name,
     tf.tensor(
       numbers(
@@ -80,7 +80,7 @@ onBackends(() => {
   });
 
   test('the first step goes one learning rate against the sign of each gradient', async () => {
-    const p = new Parameter('w', tf.tensor1d([1, 2, 3]));
+    const p = Parameter.of('w', tf.tensor1d([1, 2, 3]));
     const adam = new AdamW([p]);
     p.accumulate(tf.tensor1d([1e-3, -1e3, 5]));
     adam.update(0.1);
@@ -135,7 +135,7 @@ onBackends(() => {
 
 test('a step updates weights and moments in place, unless somebody holds a share of the weights', async () => {
   await useBackend('cpu');
-  const p = new Parameter('w', tf.zeros([SIDE])); // one dimension: no decay, which would make a new weight
+  const p = Parameter.of('w', tf.zeros([SIDE])); // one dimension: no decay, which would make a new weight
   const adam = new AdamW([p]);
   for (let step = 1; step <= 3; step++) {
     p.accumulate(tf.fill([SIDE], 1)); // made by TensorFlow: values from JavaScript are copied when first used
@@ -171,7 +171,7 @@ function growth(work: () => void): number {
 
 test('a share of the weights that somebody holds over a step keeps the old numbers', async () => {
   await useBackend('cpu');
-  const p = new Parameter('w', tf.tensor1d([1, 2]));
+  const p = Parameter.of('w', tf.tensor1d([1, 2]));
   const adam = new AdamW([p]);
   for (const expected of [
     [1, 2],
@@ -191,7 +191,7 @@ test('bfloat16 weights follow float32 ones, so that steps too small for bfloat16
   await useBackend('cpu');
   const start = memory();
   const value = tf.tidy(() => cast(tf.ones([2, 2]), 'bfloat16'));
-  const p = new Parameter('w', value);
+  const p = Parameter.of('w', value);
   const adam = new AdamW([p]);
   for (let step = 1; step <= 100; step++) {
     p.accumulate(tf.ones([2, 2]));

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { clipFactor, squaredNorm } from '../src/index.ts';
 
 const withGradient = (grad: number[] | undefined): Parameter => {
-  const parameter = new Parameter('w', tf.zeros([grad?.length ?? 2]));
+  const parameter = Parameter.of('w', tf.zeros([grad?.length ?? 2]));
   if (grad) parameter.accumulate(tf.tensor1d(grad));
   return parameter;
 };

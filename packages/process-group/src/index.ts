@@ -11,5 +11,6 @@ export {
 } from './calls.ts';
 export { spmd } from './local/local.ts';
 export { checkLayout, coordinatesOf, createMesh, type Layout, labelOf, type Mesh, rankCount } from './mesh.ts';
+export { gatherObjects } from './objects.ts';
 export { ProcessGroup, type Transfer } from './process-group.ts';
 export { inWorld, type Joined, joinWorld, type WorldOptions } from './world.ts';

@@ -7,7 +7,8 @@
  *
  * Failure. A run can't go on without one of its ranks, so the first thing that goes wrong ends it everywhere: a rank
  * that stops tells its peers why; one that is killed is noticed because its connections close; one that hangs, because
- * somebody waits for it longer than the time-out. Every wait then fails with one sentence that names the rank.
+ * somebody waits for it longer than the time-out. Every wait then fails with one sentence that names the rank. So it is
+ * from the first connection on: a rank that is lost while others are still to come ends the meeting at once.
  */
 import net from 'node:net';
 import { messageOf, RunError, UserError } from '@fourfold/runtime/errors';
@@ -44,18 +45,20 @@ export class Endpoint {
   #failure: Error | undefined;
   #closing = false;
 
-  constructor(rank: number, links: ReadonlyMap<number, { inlet: Inlet; outlet: net.Socket }>, timeout: number) {
+  constructor(rank: number, timeout: number) {
     this.rank = rank;
     this.#timeout = timeout;
-    for (const [peer, { inlet, outlet }] of links) {
-      const events = {
-        goodbye: () => void this.#gone.add(peer),
-        failed: (words: string) => void this.#stopped(new RunError(blaming(words, peer))),
-        broken: (why: string) => this.#lost(peer, why),
-      };
-      this.#connections.set(peer, new Connection(inlet, outlet, events));
-    }
     this.#clock = setInterval(() => this.#checkTime(), Math.min(1000, timeout / 4)).unref();
+  }
+
+  /** Adds the connection to a rank of the world: `inlet` is the one that this rank dialed, `outlet` the peer. */
+  connect(peer: number, inlet: Inlet, outlet: net.Socket): void {
+    const events = {
+      goodbye: () => void this.#gone.add(peer),
+      failed: (words: string) => void this.#stopped(new RunError(blaming(words, peer))),
+      broken: (why: string) => this.#lost(peer, why),
+    };
+    this.#connections.set(peer, new Connection(inlet, outlet, events));
   }
 
   /** The connection to a rank of the world. */
@@ -135,7 +138,7 @@ export class Endpoint {
       return;
     }
     const doing = wait ? `; rank ${this.rank} was waiting for it in ${wait.what}` : '';
-    void this.#stopped(new RunError(`rank ${peer} died: ${why}${doing}`));
+    void this.#stopped(died(peer, `${why}${doing}`));
   }
 
   #checkTime(): void {
@@ -157,42 +160,52 @@ export class Endpoint {
   }
 }
 
+const died = (peer: number, why: string): Error => new RunError(`rank ${peer} died: ${why}`);
+
 /** The first cause, however many ranks have passed it on: one that names no rank is the sender's own. */
 const blaming = (words: string, peer: number): string =>
   /^rank \d/.test(words) ? words : `rank ${peer} stopped: ${words}`;
 
 // ## Meeting
+//
+// Each pair of ranks meets by itself, and from then on looks after its connection as in the run to come: if one of the
+// two dies, the other sees it at once; if one gives up, it says why, and so do all whom it has met.
 
 /**
  * Connects this rank with all others; the store must be that of the same world.
  *
- * @throws UserError where one of them is not met in time
+ * @throws UserError where one of them is not met in time; RunError where one is met, and lost before the last has come
  */
 export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const { rank, worldSize, store, meetingTimeout, timeout } = options;
   const others = Array.from({ length: worldSize }, (_, r) => r).filter((r) => r !== rank);
-  const outlets = new Map<number, net.Socket>();
-  const dialed: Inlet[] = [];
-  const inlets = new Map<number, Inlet>();
+  const missing = new Set(others);
+  const sockets: net.Socket[] = [];
   const server = await listen(store.localAddress);
-  const accepting = acceptAll(server, options, others, outlets);
+  const { arrivals, sendAway } = acceptAll(server, options, others, sockets);
+  const endpoint = new Endpoint(rank, timeout);
+  const stopped = new Promise<never>((_, reject) => endpoint.onStop(reject));
+  const meet = async (peer: number) => {
+    const inlet = await dial(peer, options, sockets);
+    endpoint.connect(peer, inlet, await unlessClosed(inlet, peer, arrivals.get(peer) as Promise<net.Socket>));
+    missing.delete(peer);
+  };
   try {
     const address = { host: store.localAddress, port: (server.address() as net.AddressInfo).port };
     await store.set(keyOf(rank), JSON.stringify(address));
-    const dialing = Promise.all(others.map(async (peer) => inlets.set(peer, await dial(peer, options, dialed))));
-    await inTime(meetingTimeout, Promise.all([accepting.done, dialing]), () => {
-      const missing = others.filter((peer) => !inlets.has(peer) || !outlets.has(peer));
-      return new UserError(`rank ${rank} did not meet rank ${missing.join(' and ')} within ${meetingTimeout / 1000} s`);
+    await inTime(meetingTimeout, Promise.race([Promise.all(others.map(meet)), stopped]), () => {
+      const names = [...missing].join(' and ');
+      return new UserError(`rank ${rank} did not meet rank ${names} within ${meetingTimeout / 1000} s`);
     });
   } catch (error) {
-    for (const socket of [...outlets.values(), ...dialed.map((inlet) => inlet.socket)]) socket.destroy();
-    throw error;
+    await endpoint.fail(error as Error);
+    for (const socket of sockets) socket.destroy(); // also of those that were met one way only
+    throw endpoint.failure;
   } finally {
-    accepting.sendAway();
+    sendAway();
     server.close();
   }
-  const link = (peer: number) => ({ inlet: inlets.get(peer) as Inlet, outlet: outlets.get(peer) as net.Socket });
-  return new Endpoint(rank, new Map(others.map((peer) => [peer, link(peer)])), timeout);
+  return endpoint;
 }
 
 const keyOf = (rank: number): string => `address of rank ${rank}`;
@@ -210,37 +223,43 @@ function acceptAll(
   server: net.Server,
   { secret, worldSize, attempt }: EndpointOptions,
   others: readonly number[],
-  outlets: Map<number, net.Socket>,
-): { done: Promise<void>; sendAway: () => void } {
-  let sendAway = () => {};
-  const done = new Promise<void>((resolve) => {
-    if (others.length === 0) resolve();
-    const known = new Set<number>();
-    const refuse = (hello: Hello) => {
-      if (hello.purpose !== 'peer' || hello.worldSize !== worldSize || hello.attempt !== attempt) return 'another run';
-      if (!others.includes(hello.rank) || known.has(hello.rank)) return `rank ${hello.rank} is here already`;
-      known.add(hello.rank);
-      return undefined;
-    };
-    const enter = (socket: net.Socket, { rank }: Hello) => {
-      outlets.set(rank, socket);
-      if (outlets.size === others.length) resolve();
-    };
-    sendAway = guard(server, { secret, refuse, enter });
-  });
-  return { done, sendAway };
+  sockets: net.Socket[],
+): { arrivals: ReadonlyMap<number, Promise<net.Socket>>; sendAway: () => void } {
+  const doors = new Map<number, (socket: net.Socket) => void>();
+  const arrival = (peer: number) => new Promise<net.Socket>((resolve) => doors.set(peer, resolve));
+  const arrivals = new Map(others.map((peer) => [peer, arrival(peer)]));
+  const known = new Set<number>();
+  const refuse = (hello: Hello) => {
+    if (hello.purpose !== 'peer' || hello.worldSize !== worldSize || hello.attempt !== attempt) return 'another run';
+    if (!others.includes(hello.rank) || known.has(hello.rank)) return `rank ${hello.rank} is here already`;
+    known.add(hello.rank);
+    return undefined;
+  };
+  const enter = (socket: net.Socket, { rank }: Hello) => {
+    sockets.push(socket);
+    doors.get(rank)?.(socket);
+  };
+  return { arrivals, sendAway: guard(server, { secret, refuse, enter }) };
 }
 
-/** Dials a peer; `dialed` gets the connection at once, for whoever has to give up. */
-async function dial(peer: number, options: EndpointOptions, dialed: Inlet[]): Promise<Inlet> {
+/** Dials a peer; `sockets` gets the connection at once, for whoever has to give up. */
+async function dial(peer: number, options: EndpointOptions, sockets: net.Socket[]): Promise<Inlet> {
   const { rank, worldSize, attempt, secret, store, meetingTimeout } = options;
   const { host, port } = JSON.parse(await store.get(keyOf(peer), peer)) as { host: string; port: number };
   const inlet = new Inlet(host, port);
-  dialed.push(inlet);
+  sockets.push(inlet.socket);
   try {
     await within(meetingTimeout, inlet.socket, introduce(inlet, secret, { purpose: 'peer', rank, worldSize, attempt }));
   } catch (error) {
     throw new UserError(`rank ${rank} can't reach rank ${peer} at ${host}:${port}: ${messageOf(error)}`);
   }
   return inlet;
+}
+
+/** The peer's call, unless it goes before: who has answered ours, and closes, won't call any more. */
+function unlessClosed(inlet: Inlet, peer: number, arrival: Promise<net.Socket>): Promise<net.Socket> {
+  return new Promise((resolve, reject) => {
+    inlet.socket.once('close', () => reject(died(peer, 'its connection closed')));
+    void arrival.then(resolve);
+  });
 }
