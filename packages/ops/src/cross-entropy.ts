@@ -31,17 +31,38 @@ export type Loss = (
   options?: { readonly gradients?: boolean },
 ) => Promise<[loss: Tensor, pull: Pullback<Tensor, number>]>;
 
+/**
+ * The summed loss of C tokens and its gradient by their logits (softmax, less 1 at the target). Takes logits_CV over,
+ * which are float32; where no gradients are wanted, returns none.
+ */
+export type SoftmaxLoss = (
+  logits_CV: Tensor,
+  targets_C: Tensor,
+  gradients: boolean,
+) => Promise<{ readonly loss: Tensor; readonly dlogits_CV?: Tensor }>;
+
+export interface CrossEntropyOptions {
+  readonly chunkBytes?: number | undefined;
+  /** Default: of logits that are all here. */
+  readonly softmaxLoss?: SoftmaxLoss;
+}
+
 export const crossEntropy =
-  (w_VD: Parameter, chunkBytes = CHUNK_BYTES): Loss =>
+  (w_VD: Parameter, { chunkBytes = CHUNK_BYTES, softmaxLoss = wholeSoftmaxLoss }: CrossEntropyOptions = {}): Loss =>
   async (x_ND, targets, { gradients = true } = {}) => {
-    if (!gradients) return [crossEntropyLoss(w_VD.value, x_ND, targets, chunkBytes), noGradients];
     const N = targets.size;
     const targets_N = reshape(targets, [N]);
     const total: Sums = { loss: tf.scalar(0), dxs: [], dw: undefined };
-    for (const [start, length] of chunksOf(N, chunkBytes / (4 * (w_VD.shape[0] as number))))
-      addChunk(total, w_VD.value, slice(x_ND, 0, start, length), slice(targets_N, 0, start, length), N);
+    for (const [start, length] of chunksOf(N, chunkBytes / (4 * (w_VD.shape[0] as number)))) {
+      const [x_CD, targets_C] = [slice(x_ND, 0, start, length), slice(targets_N, 0, start, length)];
+      const logits_CV = tf.tidy(() => cast(matmul(x_CD, w_VD.value, 'nt'), 'float32'));
+      addChunk(total, w_VD.value, x_CD, await softmaxLoss(logits_CV, targets_C, gradients), N);
+      tf.dispose([x_CD, targets_C]);
+    }
+    targets_N.dispose();
+    if (!gradients) return [total.loss, noGradients];
     const dx_ND = concat(total.dxs, 0);
-    tf.dispose([targets_N, ...total.dxs]);
+    tf.dispose(total.dxs);
     const dw_VD = total.dw as Tensor;
     const backward = (weight: number) => {
       w_VD.accumulate(scale(dw_VD, weight));
@@ -50,26 +71,23 @@ export const crossEntropy =
     return [total.loss, pullback([dx_ND, dw_VD], backward)];
   };
 
-/** What a loss without gradients returns for a pullback. */
-export const noGradients: Pullback<Tensor, number> = pullback([], () => {
+/** What a loss without gradients has for a pullback. */
+const noGradients: Pullback<Tensor, number> = pullback([], () => {
   throw new Error('this loss was computed without gradients');
 });
 
-/** The mean loss alone. */
-function crossEntropyLoss(w_VD: Tensor, x_ND: Tensor, targets: Tensor, chunkBytes = CHUNK_BYTES): Tensor {
-  return tf.tidy(() => {
-    const N = targets.size;
-    const targets_N = reshape(targets, [N]);
-    return chunksOf(N, chunkBytes / (4 * (w_VD.shape[0] as number)))
-      .map(([start, length]) =>
-        tf.tidy(() => {
-          const logP_CV = logProbabilities(w_VD, slice(x_ND, 0, start, length));
-          return scale(sum(pick(logP_CV, placesOf(slice(targets_N, 0, start, length))), 0), -1 / N);
-        }),
-      )
-      .reduce((a, b) => add(a, b));
+const wholeSoftmaxLoss: SoftmaxLoss = async (logits_CV, targets_C, gradients) =>
+  tf.tidy(() => {
+    const places_C2 = placesOf(targets_C);
+    const logP_CV = logSoftmax(logits_CV);
+    logits_CV.dispose(); // large: freed before the next large one is made
+    const logPTarget_C = pick(logP_CV, places_C2);
+    const loss = sum(neg(logPTarget_C), 0);
+    if (!gradients) return { loss };
+    const p_CV = exp(logP_CV);
+    logP_CV.dispose();
+    return { loss, dlogits_CV: put(p_CV, places_C2, sub(exp(logPTarget_C), tf.scalar(1))) };
   });
-}
 
 /** What has been added up over the chunks so far. */
 interface Sums {
@@ -78,45 +96,29 @@ interface Sums {
   dw: Tensor | undefined;
 }
 
-/** Adds the loss and gradients of one chunk of C tokens; frees x_CD and targets_C. */
-function addChunk(total: Sums, w_VD: Tensor, x_CD: Tensor, targets_C: Tensor, N: number): void {
-  const [loss, dx_CD, dw_VD] = tf.tidy(() => {
-    const places_C2 = placesOf(targets_C);
-    const logP_CV = logProbabilities(w_VD, x_CD);
-    const logPTarget_C = pick(logP_CV, places_C2);
-    const p_CV = exp(logP_CV);
-    logP_CV.dispose(); // large: freed before the next large one is made
-    const atTarget_C = sub(exp(logPTarget_C), tf.scalar(1));
-    const dlogits_CV = cast(put(p_CV, places_C2, atTarget_C), dtypeOf(w_VD));
-    p_CV.dispose();
-    const dx = scale(matmul(dlogits_CV, w_VD), 1 / N);
-    const dw = matmul(dlogits_CV, scale(x_CD, 1 / N), 'tn');
-    return [
-      add(total.loss, scale(sum(neg(logPTarget_C), 0), 1 / N)),
-      dx,
-      addTo(total.dw, cast(dw, 'float32')),
-    ] as const;
+/** Adds the mean's share of one chunk of C tokens, whose summed loss and dlogits it frees. */
+function addChunk(total: Sums, w_VD: Tensor, x_CD: Tensor, chunk: Awaited<ReturnType<SoftmaxLoss>>, N: number): void {
+  const before = [total.loss, chunk.loss];
+  total.loss = tf.tidy(() => add(total.loss, scale(chunk.loss, 1 / N)));
+  tf.dispose(before);
+  if (!chunk.dlogits_CV) return;
+  const dlogits_CV = cast(chunk.dlogits_CV, dtypeOf(w_VD));
+  chunk.dlogits_CV.dispose();
+  total.dxs.push(tf.tidy(() => scale(matmul(dlogits_CV, w_VD), 1 / N)));
+  const dw_VD = tf.tidy(() => {
+    const dw = cast(matmul(dlogits_CV, scale(x_CD, 1 / N), 'tn'), 'float32');
+    return total.dw ? add(total.dw, dw) : dw;
   });
-  tf.dispose([x_CD, targets_C, total.loss]);
-  total.dw?.dispose();
-  total.loss = loss;
+  tf.dispose([dlogits_CV, ...(total.dw ? [total.dw] : [])]);
   total.dw = dw_VD;
-  total.dxs.push(dx_CD);
-}
-
-const addTo = (a: Tensor | undefined, b: Tensor): Tensor => (a ? add(a, b) : b);
-
-/** log softmax(x · Wᵀ) in float32. */
-function logProbabilities(w_VD: Tensor, x_CD: Tensor): Tensor {
-  return tf.tidy(() => logSoftmax(cast(matmul(x_CD, w_VD, 'nt'), 'float32')));
 }
 
 /** The pairs (n, target_n), to address one element in each row. */
-const placesOf = (targets_C: Tensor): Tensor =>
+export const placesOf = (targets_C: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), targets_C], 1));
 
 /** [start, length] of chunks of at most `most` tokens (at least 1), all but the last equally long. */
-export function chunksOf(N: number, most: number): [start: number, length: number][] {
+function chunksOf(N: number, most: number): [start: number, length: number][] {
   const count = Math.ceil(N / Math.max(1, Math.floor(most)));
   const length = Math.ceil(N / count);
   return Array.from({ length: Math.ceil(N / length) }, (_, i) => [i * length, Math.min(length, N - i * length)]);

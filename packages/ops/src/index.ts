@@ -1,7 +1,7 @@
 /** Every operation of a Llama next to its backward, and what layers are made of. */
 export { add, sum } from './add-sum.ts';
 export { type AttentionOptions, causalAttention } from './attention.ts';
-export { chunksOf, crossEntropy, type Loss, noGradients } from './cross-entropy.ts';
+export { crossEntropy, type Loss, placesOf, type SoftmaxLoss } from './cross-entropy.ts';
 export { type Embedding, embedding } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';

@@ -10,7 +10,7 @@ import { BFLOAT16, checkLayer, expectClose, integers, parameter, randn } from '.
 const loss =
   (w_VD: Parameter, targets: tf.Tensor, chunkBytes?: number): Layer<readonly tf.Tensor[]> =>
   async ([x]) => {
-    const [value, pull] = await crossEntropy(w_VD, chunkBytes)(x as tf.Tensor, targets);
+    const [value, pull] = await crossEntropy(w_VD, { chunkBytes })(x as tf.Tensor, targets);
     const backward = async (dy: tf.Tensor) => [await pull((await dy.data())[0] as number)];
     return [value, Object.assign(backward, { drop: pull.drop })];
   };
@@ -92,10 +92,10 @@ onBackends(() => {
     const [w, x, targets] = [randn('w', [11, 4]), randn('x', [7, 4]), tf.tensor1d(integers('t', 7, 11), 'int32')];
     const w_VD = Parameter.of('w', w);
     for (const chunkBytes of [twoTokens(11), 1, undefined]) {
-      const [value, pull] = await crossEntropy(w_VD, chunkBytes)(x, targets);
+      const [value, pull] = await crossEntropy(w_VD, { chunkBytes })(x, targets);
       pull.drop();
       const alone = await expectNoLeak(async () => {
-        const [loss, none] = await crossEntropy(w_VD, chunkBytes)(x, targets, { gradients: false });
+        const [loss, none] = await crossEntropy(w_VD, { chunkBytes })(x, targets, { gradients: false });
         await expect((async () => none(1))()).rejects.toThrow('without gradients');
         const [number] = await loss.data();
         loss.dispose();
@@ -117,7 +117,7 @@ test('in bfloat16 the loss and dw are float32, dx is bfloat16, all near those of
   const run = async (dtype: DType) => {
     const [x_ND, w] = rounded.map((x) => cast(x, dtype)) as [tf.Tensor, tf.Tensor];
     const w_VD = Parameter.of('w', w);
-    const [value, pull] = await crossEntropy(w_VD, twoTokens(V))(x_ND, targets);
+    const [value, pull] = await crossEntropy(w_VD, { chunkBytes: twoTokens(V) })(x_ND, targets);
     const results = [value, await pull(0.5), (w_VD.grad as tf.Tensor).clone()];
     x_ND.dispose();
     w_VD.dispose();

@@ -1,0 +1,286 @@
+/**
+ * Tensor parallelism: every matrix is split over the ranks of a group, which compute each layer together.
+ *
+ *          x_ND                  the same on all ranks
+ *     f  ───┴───                 forward: nothing      backward: all-reduce
+ *      rank 0   rank 1
+ *      W₀ᵀ      W₁ᵀ              column parallel: each rank has some of the outputs (its heads, its part of F)
+ *      y_NFt    y_NFt
+ *      act      act              heads and SwiGLU work on their own part; nothing is exchanged
+ *      V₀ᵀ      V₁ᵀ              row parallel: each rank has the rows for its inputs, so its product is a partial sum
+ *     g  ───┬───                 forward: all-reduce   backward: nothing
+ *          y_ND                  the same on all ranks
+ *
+ * f and g are each the other's backward: where x was given to all, its gradient is the sum of what all found; where a
+ * sum was taken, all get its gradient. A block is two such pairs (attention, feed-forward), so it costs two all-reduces
+ * forward and two backward, of N·D elements each: 2 (n-1)/n of that many bytes a rank and all-reduce. Weights, their
+ * gradients and their moments take 1/n of the memory.
+ *
+ * Sequence parallelism (Korthikanti et al.). Between g and the next f all ranks hold and normalize the same tokens.
+ * Instead each can keep N/n of them: g's sum is then scattered, f gathers. The bytes are the same (an all-reduce is a
+ * reduce-scatter and an all-gather), and the residual stream takes 1/n of the memory.
+ *
+ * N tokens, D model, F feed-forward, V vocabulary; a small t after a dimension: split over the group. The ranks are tp0,
+ * tp1, ... of the mesh.
+ *
+ * Shoeybi et al., "Megatron-LM" (2019); Korthikanti et al., "Reducing activation recomputation in large transformer
+ * models" (2022).
+ */
+import type { Llama, LlamaConfig } from '@fourfold/model';
+// biome-ignore format: a list
+import {
+  chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear, type Parameter, placesOf,
+  pullback, pullbackThrough, type SoftmaxLoss,
+} from '@fourfold/ops';
+import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
+import { cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+
+const { matmul, mul, share } = kernels;
+
+// ## f and g
+//
+// Both are made of the same two steps, forward and backward exchanged: all tokens to every rank, and the sum over ranks.
+
+/** How tokens cross between what every rank computes and what the group computes together. */
+export interface Edge {
+  /** To all N tokens, [N, D], on every rank. */
+  readonly gather: (x: Tensor) => Promise<Tensor>;
+  /** From each rank's part of a sum, [N, D], to the sum. */
+  readonly sum: (part_ND: Tensor) => Promise<Tensor>;
+}
+
+/** Every rank holds all tokens. */
+export const replicated = (tp: ProcessGroup): Edge => ({
+  gather: async (x_ND) => share(x_ND),
+  sum: (part_ND) => tp.allReduce(part_ND),
+});
+
+/** Rank r of n holds the r-th N/n tokens. */
+export const sequenceSplit = (tp: ProcessGroup): Edge => ({
+  gather: (x_NtD) => tp.allGather(x_NtD, 0),
+  sum: (part_ND) => tp.reduceScatter(part_ND, 0),
+});
+
+/** g: the sum of all ranks' parts. */
+export const sumOfParts =
+  ({ gather, sum }: Edge): Layer =>
+  async (part_ND) => [await sum(part_ND), pullback([], gather)];
+
+// ## Split matrices
+
+/**
+ * f, then several column-parallel matrices w_OtD of the same x: q, k and v; gate and up. They share one f.
+ *
+ * It computes what chain(f, fanOut(linear(w), ...)) would. Backward has another order: dx first, whose sum is on the
+ * way while the weights' gradients, which need it not, are computed. Only x as it lies outside is kept.
+ */
+export const columnParallel =
+  ({ gather, sum }: Edge, ...weights_OtD: Parameter[]): Layer<Tensor, readonly Tensor[]> =>
+  async (x) => {
+    const x_ND = await gather(x);
+    const ys_NOt = weights_OtD.map((w) => matmul(x_ND, w.value, 'nt'));
+    x_ND.dispose();
+    const saved = share(x);
+    const backward = async (dys_NOt: readonly Tensor[]) => {
+      const gathered = gather(saved);
+      const part_ND = tf.tidy(() =>
+        weights_OtD.map((w, i) => matmul(dys_NOt[i] as Tensor, w.value)).reduce((a, b) => kernels.add(a, b)),
+      );
+      const dx = sum(part_ND); // on the wire from here
+      part_ND.dispose();
+      const again_ND = await gathered;
+      for (const [i, w] of weights_OtD.entries()) w.accumulate(matmul(dys_NOt[i] as Tensor, again_ND, 'tn'));
+      again_ND.dispose();
+      return await dx;
+    };
+    return [ys_NOt, pullback([saved], backward)];
+  };
+
+/** x_NIt · w_DItᵀ on each rank, then g. */
+export const rowParallel = (edge: Edge, w_DIt: Parameter): Layer => chain(linear(w_DIt), sumOfParts(edge));
+
+// ## Both ends: the vocabulary
+//
+// Rank r has rows r·V/n to (r+1)·V/n of the embedding and of the head. For a token that is another rank's, it takes its
+// row 0 instead and multiplies the result by 0.
+
+/** Rows of this rank's part, and 1 or 0 for whether each is really meant: [N] int32 and [N, 1] float32. */
+function ownRows(ids: Tensor, { shape, shard }: Parameter): [rows_N: Tensor, mine_N1: Tensor] {
+  const [count = 0] = shape;
+  return tf.tidy(() => {
+    const rows_N = tf.sub(tf.reshape(ids, [-1]), tf.scalar((shard?.index ?? 0) * count, 'int32'));
+    const mine_N = tf.logicalAnd(tf.greaterEqual(rows_N, 0), tf.less(rows_N, count));
+    return [tf.mul(rows_N, tf.cast(mine_N, 'int32')), tf.expandDims(tf.cast(mine_N, 'float32'), 1)];
+  });
+}
+
+/** Each token's vector, from the one rank that has it, plus zeros from the others. */
+export const vocabularyEmbedding =
+  (edge: Edge, table_VtD: Parameter): Embedding =>
+  async (ids) => {
+    const [rows_N, mine_N1] = ownRows(ids, table_VtD);
+    const [rows_ND, pullRows] = await embedding(table_VtD)(rows_N);
+    const [x, pullSum] = await chain(times(mine_N1), sumOfParts(edge))(rows_ND);
+    tf.dispose([rows_N, mine_N1, rows_ND]);
+    const backward = async (dx: Tensor) => {
+      const drows_ND = await pullSum(dx);
+      await pullRows(drows_ND);
+      drows_ND.dispose();
+    };
+    return [x, pullbackThrough([pullSum, pullRows], backward)];
+  };
+
+/** x_ND with each row multiplied by its number. */
+const times =
+  (factors_N1: Tensor): Layer =>
+  async (x_ND) => {
+    const saved_N1 = cast(factors_N1, dtypeOf(x_ND));
+    return [mul(x_ND, saved_N1), pullback([saved_N1], (dy_ND: Tensor) => mul(dy_ND, saved_N1))];
+  };
+
+/** f, then cross-entropy over logits of which each rank has V/n. */
+export const vocabularyLoss =
+  (tp: ProcessGroup, edge: Edge, w_VtD: Parameter, chunkBytes?: number): Loss =>
+  async (x, targets, options) => {
+    const x_ND = await edge.gather(x);
+    const loss = crossEntropy(w_VtD, { chunkBytes, softmaxLoss: splitSoftmaxLoss(tp, w_VtD) });
+    const [value, pullLoss] = await loss(x_ND, targets, options);
+    x_ND.dispose();
+    const backward = async (weight: number) => {
+      const part_ND = await pullLoss(weight);
+      const dx = await edge.sum(part_ND);
+      part_ND.dispose();
+      return dx;
+    };
+    return [value, pullbackThrough([pullLoss], backward)];
+  };
+
+/**
+ * No rank ever has the V logits of a token. Of its V/n each finds the largest, the sum of exponentials, and the target's
+ * if that is its own: three numbers a token travel instead of V.
+ *
+ *   m = max      s = Σ exp(logit - m)      t = target's logit - m      each over all ranks
+ *   loss = log s - t                       dlogit = exp(logit - m) / s - (1 at the target)
+ */
+const splitSoftmaxLoss =
+  (tp: ProcessGroup, w_VtD: Parameter): SoftmaxLoss =>
+  async (logits_CVt, targets_C, gradients) => {
+    const [rows_C, mine_C1] = ownRows(targets_C, w_VtD);
+    const places_C2 = placesOf(rows_C);
+    const own_C1 = tf.max(logits_CVt, 1, true);
+    const m_C1 = await tp.allReduce(own_C1, 'max');
+    const shifted_CVt = kernels.sub(logits_CVt, m_C1);
+    const exp_CVt = kernels.exp(shifted_CVt);
+    const parts_C2 = tf.tidy(() => {
+      const t_C1 = mul(tf.expandDims(kernels.pick(shifted_CVt, places_C2), 1), mine_C1);
+      return kernels.concat([kernels.sum(exp_CVt, 1, true), t_C1], 1);
+    });
+    tf.dispose([logits_CVt, own_C1, m_C1, shifted_CVt]);
+    const sums_C2 = await tp.allReduce(parts_C2);
+    const result = tf.tidy(() => {
+      const [s_C1, t_C1] = tf.split(sums_C2, 2, 1) as [Tensor, Tensor];
+      const loss = tf.sum(tf.sub(tf.log(s_C1), t_C1));
+      if (!gradients) return { loss };
+      const p_CVt = tf.div(exp_CVt, s_C1);
+      const atTarget_C = tf.sub(kernels.pick(p_CVt, places_C2), tf.reshape(mine_C1, [-1]));
+      return { loss, dlogits_CV: kernels.put(p_CVt, places_C2, atTarget_C) };
+    });
+    tf.dispose([rows_C, mine_C1, places_C2, exp_CVt, parts_C2, sums_C2]);
+    return result;
+  };
+
+// ## A model split over the group
+
+/**
+ * Says what of a model can't be split over n ranks.
+ *
+ * @throws UserError with the numbers of ranks that would do
+ */
+export function checkTensorParallel(config: LlamaConfig, tp: number): void {
+  const { heads, kvHeads, ffn, vocabulary } = config;
+  const problem = (n: number): string | undefined => {
+    for (const [key, size] of Object.entries({ heads, ffn, vocabulary })) if (size % n !== 0) return `${key}=${size}`;
+    return kvHeads % n !== 0 && n % kvHeads !== 0 ? `kvHeads=${kvHeads} (nor is it a multiple)` : undefined;
+  };
+  const found = problem(tp);
+  if (!found) return;
+  const fit = Array.from({ length: heads }, (_, i) => i + 1).filter((n) => !problem(n));
+  throw new UserError(`tp=${tp} does not divide ${found}: use ${fit.join(', ')}`);
+}
+
+/**
+ * Splits a model's matrices over the ranks of `tp`, before they are allocated. Every rank of the group calls it.
+ *
+ * @throws UserError where the model can't be split so
+ */
+export async function applyTensorParallel(
+  model: Llama,
+  tp: ProcessGroup,
+  { sequenceParallel = false }: { sequenceParallel?: boolean } = {},
+): Promise<void> {
+  checkTensorParallel(model.config, tp.size);
+  if (tp.size === 1) return;
+  const edge = sequenceParallel ? sequenceSplit(tp) : replicated(tp);
+  // More ranks than key and value heads: `copies` ranks in a row hold the same head, and add up what each finds for it.
+  const copies = Math.max(1, tp.size / model.config.kvHeads);
+  const sharing = copies > 1 ? await tp.split(Math.floor(tp.rank / copies), tp.rank, 'kv') : undefined;
+  const split = (name: string, axis: number, copies = 1): Parameter => {
+    const parameter = model.parameters.find((one) => one.name === `${name}.weight`) as Parameter;
+    parameter.shard = { axis, index: Math.floor(tp.rank / copies), of: tp.size / copies };
+    parameter.replicas = copies;
+    parameter.partial = copies > 1 ? sharing : undefined;
+    return parameter;
+  };
+  for (const [i, block] of model.blocks.entries()) {
+    const [attention, mlp] = [`model.layers.${i}.self_attn`, `model.layers.${i}.mlp`];
+    const kv = [split(`${attention}.k_proj`, 0, copies), split(`${attention}.v_proj`, 0, copies)];
+    block.qkv = columnParallel(edge, split(`${attention}.q_proj`, 0), ...kv);
+    block.output = rowParallel(edge, split(`${attention}.o_proj`, 1));
+    block.gateUp = columnParallel(edge, split(`${mlp}.gate_proj`, 0), split(`${mlp}.up_proj`, 0));
+    block.down = rowParallel(edge, split(`${mlp}.down_proj`, 1));
+  }
+  const table = split('model.embed_tokens', 0);
+  const head = model.config.tied ? table : split('lm_head', 0);
+  model.embed = vocabularyEmbedding(edge, table);
+  model.loss = vocabularyLoss(tp, edge, head);
+  for (const norm of model.parameters.filter(({ shard }) => !shard)) {
+    norm.replicas = tp.size;
+    if (sequenceParallel) norm.partial = tp; // each rank has normalized its own tokens alone
+  }
+}
+
+// ## What it costs
+
+export interface TensorParallelWork {
+  /** Blocks on this rank. */
+  readonly layers: number;
+  /** N, tokens of a micro-batch. */
+  readonly tokens: number;
+  readonly dim: number;
+  readonly dtype: DType;
+  readonly recompute: boolean;
+  /** Whether this rank has the embedding, and the loss. */
+  readonly embeds: boolean;
+  readonly losses: boolean;
+}
+
+/**
+ * Bytes that a rank sends in its group for one micro-batch, forward and backward.
+ *
+ * A sum and the gather that undoes it send (n-1)/n of [N, D] each, together an all-reduce; with sequence parallelism a
+ * column-parallel layer gathers once more in backward, since it kept N/n tokens only.
+ */
+export function tensorParallelBytes(tp: ProcessGroup, work: TensorParallelWork, sequenceParallel: boolean): number {
+  const { layers, tokens, dim, dtype, recompute, embeds, losses } = work;
+  const allReduce = (shape: number[], type: DType) => allReduceBytes({ shape, dtype: type }, tp.rank, tp.size);
+  const whole = allReduce([tokens, dim], dtype);
+  const [sum, gather] = sequenceParallel ? [whole / 2, whole / 2] : [whole, 0];
+  const forward = 2 * (gather + sum); // two pairs of f and g
+  const backward = 2 * (gather + sum) + 2 * gather;
+  const embedding = embeds ? sum + gather : 0;
+  const statistics = allReduce([tokens, 1], 'float32') + allReduce([tokens, 2], 'float32');
+  const loss = losses ? gather + statistics + sum : 0;
+  return layers * (recompute ? 2 * forward + backward : forward + backward) + embedding + loss;
+}
