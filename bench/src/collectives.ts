@@ -8,10 +8,10 @@
  * side's ranks are processes of one thread, started anew each round; the medians of all calls of all rounds count.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { readConfig, runMain } from '@fourfold/cli';
 import { inWorld } from '@fourfold/process-group';
+import { freePort } from '@fourfold/process-group/machine';
 import { openBackend } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
@@ -41,15 +41,6 @@ const sizesOf = ({ sizes, transport }: Settings): number[] => {
   const last = transport === 'nccl' ? 9 : 8;
   return Array.from({ length: last }, (_, i) => 4 * 4 ** i).map((size) => Math.min(size, 262_144));
 };
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 /** Runs a command as n ranks; what rank 0 prints last. */
 async function runRanks(n: number, command: string, args: readonly string[], gpus: boolean): Promise<Timings> {

@@ -1,37 +1,13 @@
-import { spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { bench, python, temporaryFolder } from './command.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'fourfold-bench-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-const script = fileURLToPath(new URL('../src/cpu.ts', import.meta.url));
-
-const small = ['--shape', 'small', '--threads', '2', '--rounds', '1', '--steps', '5'];
-
-/** Runs the command as a user does. */
-function bench(...flags: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', script, ...flags]);
-  const said = { stdout: '', stderr: '' };
-  for (const stream of ['stdout', 'stderr'] as const)
-    child[stream].setEncoding('utf8').on('data', (text: string) => {
-      said[stream] += text;
-    });
-  return new Promise((resolve) => child.once('close', (code) => resolve({ code, ...said })));
-}
-
-/** A stand-in for Python: a shell script that is run as `python3 -c 'import torch'` and as `python3 torch_step.py`. */
-function python(name: string, onImport: string, onStep: string): string {
-  const path = join(folder, name);
-  writeFileSync(path, `#!/bin/sh\nif [ "$1" = -c ]; then ${onImport}; else ${onStep}; fi\n`);
-  chmodSync(path, 0o755);
-  return path;
-}
+const folder = temporaryFolder();
+const small = ['cpu.ts', '--shape', 'small', '--threads', '2', '--rounds', '1', '--steps', '5'] as const;
 
 test('without torch it says so, and prints our time and where it goes', async () => {
-  const without = python('without', 'exit 1', 'exit 1');
+  const without = python(folder, 'without', 'exit 1', 'exit 1');
   const { code, stdout, stderr } = await bench(...small, '--python', without);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const lines = stdout.trimEnd().split('\n');
@@ -53,7 +29,7 @@ test('PyTorch gets the same shape and threads, and the ratio is its median over 
   const input = join(folder, 'input.json');
   const milliseconds = [2000, 5000, 1, 2, 3000]; // median 2000
   const reply = JSON.stringify({ version: '9.9', milliseconds });
-  const fake = python('fake', 'exit 0', `cat > '${input}'; echo '${reply}'`);
+  const fake = python(folder, 'fake', 'exit 0', `cat > '${input}'; echo '${reply}'`);
   const { code, stdout } = await bench(...small, '--python', fake, '--dtype', 'bfloat16');
   expect(code).toBe(0);
   expect(JSON.parse(readFileSync(input, 'utf8'))).toMatchObject({
@@ -67,7 +43,7 @@ test('PyTorch gets the same shape and threads, and the ratio is its median over 
 });
 
 test("where PyTorch's step fails, so does the command, with what Python said", async () => {
-  const broken = python('broken', 'exit 0', 'echo "no such device" >&2; exit 1');
+  const broken = python(folder, 'broken', 'exit 0', 'echo "no such device" >&2; exit 1');
   const { code, stderr } = await bench(...small, '--python', broken);
   expect(code).toBe(1);
   expect(stderr).toContain("PyTorch's step failed: no such device");
@@ -75,5 +51,5 @@ test("where PyTorch's step fails, so does the command, with what Python said", a
 
 test('too few steps for a median are refused before anything is timed', async () => {
   const stderr = 'rounds=2 times steps=2 is too few for a median: use 5 in all\n';
-  expect(await bench('--rounds', '2', '--steps', '2')).toEqual({ code: 2, stdout: '', stderr });
+  expect(await bench('cpu.ts', '--rounds', '2', '--steps', '2')).toEqual({ code: 2, stdout: '', stderr });
 });

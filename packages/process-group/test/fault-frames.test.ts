@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
+import { freePort } from '../src/launch/machine.ts';
 import { connectWith, type FalsePeer, frame, meetFalsely } from './fault-peer.ts';
 import { type RankUnderTest, startRank } from './fault-ranks.ts';
-import { freePort } from './worlds.ts';
 
 /** What rank 0 waits for all the while: four float32 of rank 1, in the world's collective 1. */
 const CALL = 'allReduce(sum) of float32 [4]';
@@ -40,13 +40,11 @@ test('a peer that is gone before all have met: rank 0 does not wait for it', asy
   const port = await freePort();
   const rank = startRank(0, 2, port, ['barrier']);
   started.push(rank);
-  await connectWith(port, (inlet) => inlet.destroy());
+  await connectWith(port, (inlet) => inlet.destroy()).catch(() => {}); // rank 0 lets nobody in any more
   const begin = performance.now();
   const { code, stderr, at } = await rank.fate;
   expect(code).toBe(1);
-  expect(stderr).toMatch(
-    /^rank 1 died: its connection closed; rank 0 was waiting for it in barrier \(group world\)\n$/,
-  );
+  expect(stderr).toBe('rank 1 died: its connection closed\n');
   expect(at - begin).toBeLessThan(5000);
 });
 

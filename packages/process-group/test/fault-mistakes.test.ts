@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test, vi } from 'vitest';
+import { freePort } from '../src/launch/machine.ts';
 import { codes, faultChild, type RankUnderTest, secondsAfter, startRank, words } from './fault-ranks.ts';
 import { isAlive, start, until } from './launch-command.ts';
-import { environmentOf, freePort } from './worlds.ts';
+import { environmentOf } from './worlds.ts';
 
 const SECRET = environmentOf(0, 2, 1)['FOURFOLD_SECRET'] as string;
 
@@ -65,7 +66,7 @@ test.concurrent('a rank that never comes: who waits names it', async () => {
     expect(stderr).toMatch(/rank 2/);
     expect(stderr.trimEnd().split('\n')).toHaveLength(1);
   }
-  expect(all[0]?.code).toBe(2); // rank 1 may be told by rank 0, whose store has closed
+  expect(codes(all)).toContain(2); // the first to give up tells the other, which ends with 1 then
   expect(secondsAfter(begin, all)).toBeLessThan(5);
 });
 

@@ -40,11 +40,11 @@ export async function connectWith(port: number, onInlet: (inlet: Socket) => void
   const inlet = await entered;
   inlet.on('error', () => {});
   onInlet(inlet);
+  server.close();
+  await store.close();
   const outlet = connect(door, host);
   const stream = socketStream(outlet);
   await introduce(stream, secret, { ...hello, purpose: 'peer' });
-  server.close();
-  await store.close();
   return { inlet, outlet, stream };
 }
 

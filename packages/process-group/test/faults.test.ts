@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test, vi } from 'vitest';
+import { freePort } from '../src/launch/machine.ts';
 import { introduce, socketStream } from '../src/tcp/handshake.ts';
 import {
   codes,
@@ -13,7 +14,6 @@ import {
   words,
 } from './fault-ranks.ts';
 import { until } from './launch-command.ts';
-import { freePort } from './worlds.ts';
 
 vi.setConfig({ maxConcurrency: 3 }); // they wait most of the time, but when they start they compute
 
@@ -95,27 +95,26 @@ describe('a rank is lost', () => {
     expect(secondsAfter(begin, all.slice(0, 1))).toBeLessThan(5.5);
   });
 
-  test.concurrent('killed while ranks meet: the others say whom they miss, by the end of the meeting', async () => {
+  test.concurrent('killed while ranks meet: those who come later say whom they miss, and nobody waits on', async () => {
     const port = await freePort();
-    const [first, victim] = [0, 1].map((rank) => startRank(rank, 3, port, ['barrier'])) as [
-      RankUnderTest,
-      RankUnderTest,
-    ];
-    await openDoors([first, victim], port);
-    await sleep(500); // they have met each other
-    victim.process.kill('SIGKILL');
-    const third = startRank(2, 3, port, ['barrier']);
-    started.push(first, victim, third);
-    // It has come once it listens; it may also have seen whom it misses, and have gone, between two looks.
-    const hasEnded = () => third.process.exitCode !== null || third.process.signalCode !== null;
-    await until(() => (hasEnded() || doorsOf(third.pid).length > 0 ? true : undefined));
-    const begin = performance.now();
-    const fates = await Promise.all([first.fate, third.fate]);
-    for (const { code, stderr } of fates) {
-      expect(code).not.toBe(0);
-      expect(stderr).toMatch(/rank [12]/);
-    }
-    expect(secondsAfter(begin, fates)).toBeLessThan(30);
+    const early = [0, 1, 2].map((rank) => startRank(rank, 4, port, ['barrier']));
+    started.push(...early);
+    await openDoors(early, port);
+    await sleep(1000); // they have met one another
+    early[1]?.process.kill('SIGKILL');
+    const killed = performance.now();
+    const waiting = (await Promise.all([early[0]?.fate, early[2]?.fate])) as Fate[];
+    expect(codes(waiting)).toEqual([1, 1]);
+    for (const { stderr } of waiting) expect(stderr).toBe('rank 1 died: its connection closed\n');
+    expect(secondsAfter(killed, waiting)).toBeLessThan(5);
+    // The last can't tell a rank 0 that has ended from one that is still to come: it waits as long as it was told.
+    const late = startRank(3, 4, port, ['--meeting', '1', 'barrier']);
+    started.push(late);
+    await late.said(/start/);
+    const came = performance.now();
+    const fate = await late.fate;
+    expect(fate.stderr).toMatch(/^rank 3: no answer from .* within 1 s: is rank 0 running/);
+    expect(secondsAfter(came, [fate])).toBeLessThan(5);
   });
 
   test.concurrent('it throws: all end with its words', async () => {

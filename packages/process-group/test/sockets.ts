@@ -72,7 +72,7 @@ export async function until(condition: () => boolean): Promise<void> {
 // ## Endpoints
 
 /** A store in this process's memory. */
-function memoryStore(): Store {
+export function memoryStore(): Store {
   const values = new Map<string, string>();
   return {
     set: async (key, value) => void values.set(key, value),

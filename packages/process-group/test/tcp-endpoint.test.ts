@@ -1,7 +1,9 @@
+import { RunError, UserError } from '@fourfold/runtime/errors';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Lane } from '../src/tcp/connection.ts';
-import { endpoints, sleep, until } from './sockets.ts';
+import { openEndpoint } from '../src/tcp/endpoint.ts';
+import { endpoints, memoryStore, sleep, until } from './sockets.ts';
 
 const lane = (number: number): Lane => ({ kind: 'call', group: 1, number });
 const text = (words: string) => new TextEncoder().encode(words);
@@ -48,6 +50,19 @@ test('a group’s number depends on its name alone, is of 32 bits, and another n
   expect(one.groupNumber('a')).toBe(0xe40c292c); // FNV-1a of 'a', from its authors' tables
   expect(one.groupNumber('costarring')).toBe(0x5e4daa9d);
   expect(() => one.groupNumber('liquid')).toThrow('groups liquid and costarring have the same number');
+});
+
+test('who gives up while ranks meet tells whom it has met, and they wait no longer', async () => {
+  const common = { worldSize: 3, attempt: 0, secret: 'sixteen letters!', store: memoryStore(), timeout: 5000 };
+  const begin = performance.now();
+  const two = [300, 5000].map((meetingTimeout, rank) => openEndpoint({ ...common, rank, meetingTimeout }));
+  const outcomes = await Promise.allSettled(two);
+  const sentence = 'rank 0 did not meet rank 2 within 0.3 s';
+  expect(outcomes.map((outcome) => outcome.status === 'rejected' && outcome.reason)).toEqual([
+    new UserError(sentence),
+    new RunError(sentence),
+  ]);
+  expect(performance.now() - begin).toBeLessThan(2000);
 });
 
 test('a rank that fails tells all others why, and every wait ends', async () => {

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { freePort } from '../src/launch/machine.ts';
 import { introduce, socketStream, welcome } from '../src/tcp/handshake.ts';
 import { Inlet } from '../src/tcp/inlet.ts';
 import { connectionToTest, frame, inletPair, pair, sleep, until } from './sockets.ts';
-import { freePort } from './worlds.ts';
 
 const text = (words: string) => new TextEncoder().encode(words);
 const words = (bytes: Uint8Array) => new TextDecoder().decode(bytes);

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '@fourfold/runtime/errors';
 import { afterEach, expect, test } from 'vitest';
+import { freePort } from '../src/launch/machine.ts';
 import { introduce, Stranger, socketStream } from '../src/tcp/handshake.ts';
 import { type DialOptions, dialStore, knock, type Store, serveStore } from '../src/tcp/store.ts';
 
@@ -29,16 +30,6 @@ async function dial(port: number, rank: number, options: Partial<DialOptions> = 
   const store = await dialStore({ ...WORLD, port, rank, ...options });
   stores.push(store);
   return store;
-}
-
-/** A port on which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** A connection that is in, without a Store around it. */

@@ -7,7 +7,8 @@ import { UserError } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { inWorld, joinWorld } from '../src/index.ts';
-import { environmentOf, errorsOf, freePort, overTcp, useTensorflow } from './worlds.ts';
+import { freePort } from '../src/launch/machine.ts';
+import { environmentOf, errorsOf, overTcp, useTensorflow } from './worlds.ts';
 
 beforeAll(useTensorflow);
 

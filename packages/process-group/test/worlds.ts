@@ -1,23 +1,13 @@
 /** Worlds to test in: the same rank function on every transport. */
-import { createServer } from 'node:net';
 import { openBackend } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { inWorld, type ProcessGroup, spmd, type WorldOptions } from '../src/index.ts';
+import { freePort } from '../src/launch/machine.ts';
 
 export type Body<R> = (world: ProcessGroup) => Promise<R>;
 
 export const useTensorflow = async (): Promise<void> => void (await openBackend({ device: 'cpu', threads: 2 }));
-
-/** A port of 127.0.0.1 that was free a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 /** What a launcher would put into the environment of `rank`. */
 export const environmentOf = (rank: number, size: number, port: number): Record<string, string> => ({

@@ -1,0 +1,259 @@
+/**
+ * Data parallelism: every rank has the same weights and its own sequences, and all make the same step.
+ *
+ *     rank 0    sequences 0 1    g₀ ─┐
+ *                                    ├─  g = mean(g₀, g₁)  ─  the same update on both, so the weights stay equal
+ *     rank 1    sequences 2 3    g₁ ─┘
+ *
+ * The loss is a mean over tokens, so its gradient is the mean of what ranks with equally many tokens find. Context
+ * parallel ranks have other tokens with the same weights too: the group to average over is dp x cp, `mesh.dpCp`.
+ *
+ * Three versions, each for a reason:
+ *
+ *     naive      one all-reduce for each parameter, when backward is done            many small messages; all waited for
+ *     buckets    gradients travel 25 MB at a time, while backward goes on below      a few large ones, hidden
+ *     ZeRO-1     reduce-scatter; update the own part; all-gather                     moments take 1/n of the memory
+ *
+ * All of them send 2 (n-1)/n of the gradients' bytes a rank and step: an all-reduce is a reduce-scatter and an
+ * all-gather (with bfloat16 weights ZeRO's second half takes half). And all of them compute the same bits.
+ *
+ * Li et al., "PyTorch distributed" (2020); Rajbhandari et al., "ZeRO" (2020).
+ */
+import { kernels, Parameter } from '@fourfold/ops';
+import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
+import { BYTES, cast, dtypeOf, UserError } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+
+/** One rank's part in making all ranks' gradients one. */
+export interface DataParallel {
+  /** What this rank updates: the parameters themselves or, with ZeRO, its part of them. */
+  readonly updated: readonly Parameter[];
+  /** Ends when the step's mean gradients are in `updated`. To be called after backward, by every rank. */
+  reduced(): Promise<void>;
+  /** Ends when all parameters have their new values. To be called after the update, by every rank. */
+  gathered(): Promise<void>;
+  /** Bytes that this rank sends in a step, by the name of the group: what a run's counts are held against. */
+  bytes(): Readonly<Record<string, number>>;
+}
+
+// ## The naive version
+
+/** One all-reduce after the other, when backward is done. */
+export function naiveDataParallel(parameters: readonly Parameter[], group: ProcessGroup): DataParallel {
+  for (const parameter of parameters) parameter.replicas *= group.size;
+  const reduced = async () => {
+    for (const parameter of parameters) {
+      const mean = await group.allReduce(gradientOf(parameter), 'mean');
+      parameter.clearGradient();
+      parameter.grad = await addedUp(mean, parameter.partial);
+    }
+  };
+  const bytes = () => sumByGroup(parameters.flatMap(({ shape, partial }) => sentBy([group, partial], shape)));
+  return { updated: parameters, reduced, gathered: async () => {}, bytes };
+}
+
+function gradientOf({ name, grad }: Parameter): Tensor {
+  if (!grad) throw new Error(`${name} has no gradient to reduce`);
+  return grad;
+}
+
+// A rank may have seen only a part of what a parameter did: of a norm its own tokens (sequence parallelism), of a key
+// head its own queries, of a tied embedding one of its two uses. Such parameters name the ranks that must add up.
+
+/** The sum over `partial`, if there is such a group. Takes x over. */
+async function addedUp(x: Tensor, partial: ProcessGroup | undefined): Promise<Tensor> {
+  if (!partial) return x;
+  const sum = await partial.allReduce(x);
+  x.dispose();
+  return sum;
+}
+
+// ## Buckets
+//
+// Backward finishes the last layers first, so buckets are filled from the last parameter on. A bucket holds parameters
+// of one kind alone, those that are treated alike afterwards, so that it can be added up and updated as one piece.
+
+export interface BucketOptions {
+  /** Gradients that each parameter's layer will accumulate in a step: gradAccSteps. */
+  readonly backwards: number;
+  /** float32 bytes of a full bucket (default 25 MiB). A larger parameter has one of its own. */
+  readonly bucketBytes?: number;
+  /** ZeRO-1 (default false). Parameters must have their first values. */
+  readonly zero?: boolean;
+}
+
+/**
+ * Reduces gradients bucket by bucket, each as soon as its last one of the step has been accumulated: so on the last
+ * micro-batch, whatever the order in which a pipeline runs them.
+ *
+ * @throws UserError for ZeRO with one rank, which has nothing to share
+ */
+export function bucketedDataParallel(
+  parameters: readonly Parameter[],
+  group: ProcessGroup,
+  { backwards, bucketBytes = 25 * 2 ** 20, zero = false }: BucketOptions,
+): DataParallel {
+  if (zero && group.size === 1) throw new UserError('zero=true shares moments over dp x cp ranks: use dp=2 or more');
+  const travelling = parameters.filter(({ partial }) => group.size > 1 || partial); // alone, most have nowhere to go
+  const buckets = fill(travelling, bucketBytes).map((some) => new Bucket(some, group, backwards, zero));
+  if (!zero) for (const parameter of parameters) parameter.replicas *= group.size;
+  return {
+    updated: zero ? buckets.map(({ shard }) => shard as Parameter) : parameters,
+    reduced: async () => {
+      for (const bucket of buckets) await bucket.averaged();
+      for (const bucket of buckets) await bucket.handOut();
+    },
+    gathered: async () => {
+      for (const bucket of buckets) await bucket.gathered();
+    },
+    bytes: () => sumByGroup(buckets.flatMap((bucket) => bucket.sent())),
+  };
+}
+
+const count = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
+
+/** Parameters in backward's order, in lists of one kind and at most so many bytes. */
+function fill(parameters: readonly Parameter[], bucketBytes: number): Parameter[][] {
+  const lists: Parameter[][] = [];
+  const open = new Map<string, { list: Parameter[]; bytes: number }>();
+  for (const parameter of [...parameters].reverse()) {
+    const { decays, partial, replicas, shape } = parameter;
+    const kind = `${decays} ${partial?.name} ${replicas}`;
+    const bytes = 4 * count(shape);
+    let bucket = open.get(kind);
+    if (!bucket || bucket.bytes + bytes > bucketBytes) {
+      bucket = { list: [], bytes: 0 };
+      open.set(kind, bucket);
+      lists.push(bucket.list);
+    }
+    bucket.list.push(parameter);
+    bucket.bytes += bytes;
+  }
+  return lists;
+}
+
+class Bucket {
+  /** With ZeRO: the part that this rank updates, 1/n of all elements, as a parameter of one dimension. */
+  readonly shard: Parameter | undefined;
+  readonly #parameters: readonly Parameter[];
+  readonly #group: ProcessGroup;
+  readonly #partial: ProcessGroup | undefined;
+  readonly #size: number;
+  /** Gradients that a step accumulates here, and how many of them are still to come. */
+  readonly #expected: number;
+  #missing: number;
+  #reducing: Promise<Tensor> | undefined;
+  #mean: Tensor | undefined;
+
+  constructor(parameters: readonly Parameter[], group: ProcessGroup, backwards: number, zero: boolean) {
+    const [first] = parameters as [Parameter];
+    this.#parameters = parameters;
+    this.#group = group;
+    this.#partial = first.partial;
+    const elements = parameters.reduce((sum, { shape }) => sum + count(shape), 0);
+    this.#size = zero ? Math.ceil(elements / group.size) * group.size : elements; // ZeRO's parts are equally long
+    this.#expected = parameters.reduce((sum, { uses }) => sum + uses * backwards, 0);
+    this.#missing = this.#expected;
+    if (zero) this.shard = this.#makeShard(first);
+    for (const parameter of parameters) parameter.onAccumulate = () => this.#arrived();
+  }
+
+  /** A gradient is there; with the last one the bucket goes on its way. */
+  #arrived(): void {
+    this.#missing -= 1;
+    if (this.#missing > 0) return;
+    const flat = this.#flatten(gradientOf);
+    this.#reducing = this.shard ? this.#group.reduceScatter(flat, 0, 'mean') : this.#group.allReduce(flat, 'mean');
+    flat.dispose();
+    for (const parameter of this.#parameters) parameter.clearGradient();
+  }
+
+  /** Ends when the mean is there: mostly at once, since it was on its way while backward went on. */
+  async averaged(): Promise<void> {
+    const names = this.#parameters.map(({ name }) => name).join(', ');
+    if (!this.#reducing) throw new Error(`${this.#missing} of ${this.#expected} gradients are missing for ${names}`);
+    this.#mean = await this.#reducing;
+    this.#reducing = undefined;
+    this.#missing = this.#expected;
+  }
+
+  /** Gives the gradients back to the parameters, or to this rank's part of them. */
+  async handOut(): Promise<void> {
+    const flat = await addedUp(this.#mean as Tensor, this.#partial);
+    if (this.shard) this.shard.grad = flat;
+    else
+      this.#unflatten(flat, (parameter, grad) => {
+        parameter.grad = grad;
+      });
+  }
+
+  /** ZeRO: everybody's updated part to everybody. */
+  async gathered(): Promise<void> {
+    if (!this.shard) return;
+    const flat = await this.#group.allGather(this.shard.value, 0);
+    this.#unflatten(flat, (parameter, value) => {
+      parameter.value.dispose();
+      parameter.value = value;
+    });
+  }
+
+  sent(): Sent[] {
+    const { size } = this.#group;
+    if (!this.shard) return sentBy([this.#group, this.#partial], [this.#size]);
+    const part = this.#size / size;
+    const bytes = (size - 1) * part * (4 + BYTES[this.shard.dtype]);
+    return [{ group: this.#group.name, bytes }, ...sentBy([this.#partial], [part])];
+  }
+
+  #makeShard({ decays, partial, replicas }: Parameter): Parameter {
+    const [length, { rank }] = [this.#size / this.#group.size, this.#group];
+    const flat = this.#flatten(({ value }) => value);
+    const shard = Parameter.of(`part ${rank} of a bucket`, kernels.slice(flat, 0, rank * length, length));
+    flat.dispose();
+    return Object.assign(shard, { decays, partial, replicas });
+  }
+
+  /** One tensor of one dimension out of one of each parameter; at the end zeros where parts must be equally long. */
+  #flatten(tensorOf: (parameter: Parameter) => Tensor): Tensor {
+    return tf.tidy(() => {
+      const pieces = this.#parameters.map((parameter) => kernels.reshape(tensorOf(parameter), [-1]));
+      const padding = this.#size - pieces.reduce((sum, { size }) => sum + size, 0);
+      const zeros = () => cast(tf.zeros([padding]), dtypeOf(pieces[0] as Tensor));
+      return kernels.concat(padding > 0 ? [...pieces, zeros()] : pieces, 0);
+    });
+  }
+
+  /** The way back. Takes `flat` over. */
+  #unflatten(flat: Tensor, give: (parameter: Parameter, piece: Tensor) => void): void {
+    let start = 0;
+    for (const parameter of this.#parameters) {
+      const { shape } = parameter;
+      give(
+        parameter,
+        tf.tidy(() => kernels.reshape(kernels.slice(flat, 0, start, count(shape)), [...shape])),
+      );
+      start += count(shape);
+    }
+    flat.dispose();
+  }
+}
+
+// ## What it costs
+
+interface Sent {
+  readonly group: string;
+  readonly bytes: number;
+}
+
+/** Bytes of an all-reduce of float32 in each of the groups. */
+const sentBy = (groups: readonly (ProcessGroup | undefined)[], shape: readonly number[]): Sent[] =>
+  groups.flatMap((group) =>
+    group ? [{ group: group.name, bytes: allReduceBytes({ shape, dtype: 'float32' }, group.rank, group.size) }] : [],
+  );
+
+function sumByGroup(sent: readonly Sent[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const { group, bytes } of sent) sums[group] = (sums[group] ?? 0) + bytes;
+  return sums;
+}
