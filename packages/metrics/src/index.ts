@@ -1,12 +1,15 @@
 /**
- * What a run says about itself: the step line, the progress bar, JSON lines the loss curve, and the timeline of
- * collectives.
+ * What a run says about itself: the step line, the progress bar, JSON lines, the loss curve, what was communicated, and
+ * pictures and traces of when.
  */
+export * from './chrome-trace.ts';
 export * from './curve.ts';
 export * from './display.ts';
 export * from './flops.ts';
 export * from './log.ts';
 export * from './memory-estimate.ts';
 export * from './run-log.ts';
+export * from './schedule-picture.ts';
 export * from './step-line.ts';
 export * from './timeline.ts';
+export * from './traffic-report.ts';

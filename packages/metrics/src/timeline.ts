@@ -5,14 +5,14 @@
  * The pale part of a bar is time in which the rank computed something else, or nothing was due yet; the strong part is
  * time for which it waited. A browser shows over each bar what was called, how many bytes were sent and to whom.
  */
-import type { Call } from '@fourfold/process-group';
+import type { TracedCall } from './chrome-trace.ts';
 import { escaped, picture, px, type Scale, scale, ticks } from './svg.ts';
 
 /** A rank's calls, as its recorder's trace has them. */
 export interface TimelineRank {
   /** 'dp0 tp1', or 'rank 3'. */
   readonly label: string;
-  readonly calls: readonly Call[];
+  readonly calls: readonly TracedCall[];
 }
 
 export interface TimelineOptions {
@@ -75,7 +75,7 @@ function gridLine(x: number, time: number, bottom: number): string {
 }
 
 /** A call from its start to its end, the end of it strong for as long as it was waited for. */
-function bar(call: Call, groups: readonly string[], x: Scale, y: number): string {
+function bar(call: TracedCall, groups: readonly string[], x: Scale, y: number): string {
   const { start, end, waited, group, text, bytes, peers } = call;
   if (end === undefined) return '';
   const color = colorOf(groups.indexOf(group));
