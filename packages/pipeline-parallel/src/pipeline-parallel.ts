@@ -204,9 +204,10 @@ export async function runPipeline(
   const now = () => performance.timeOrigin + performance.now();
   for (const [tick, actions] of timetable(shape).entries()) {
     const action = actions[pp.rank];
-    const start = now();
     if (action) {
-      await run[action.kind](action);
+      const message = await run.message(action);
+      const start = now();
+      await run[action.kind](action, message);
       ran.push({ ...action, tick, start, end: now() });
     }
     run.exchange(actions);
@@ -230,7 +231,6 @@ class Run {
   readonly #batches: Promise<Tensor[]>[] = [];
   /** For each action that needs a message, how to get it. */
   readonly #inbox = new Map<string, () => Promise<Tensor>>();
-  readonly #message = (action: Action) => (this.#inbox.get(keyOf(action)) as () => Promise<Tensor>)();
   /** What the last action made for another stage. */
   #output: Tensor | undefined;
 
@@ -241,11 +241,14 @@ class Run {
     this.#like = { shape: [(B * T) / tokenRanks, part.config.dim], dtype: part.dtype };
   }
 
-  async forward(action: Action): Promise<void> {
+  /** What an action needs from another stage; undefined for the first forward and the last backward. */
+  message = async (action: Action): Promise<Tensor | undefined> => this.#inbox.get(keyOf(action))?.();
+
+  async forward(action: Action, message: Tensor | undefined): Promise<void> {
     const [part, { shape, ...batch }] = [this.#parts[action.chunk] as Llama, this.#micros[action.micro] as Batch];
     const ids = (values: Int32Array) => tf.tensor(values, [...shape], 'int32');
     const targets_BT = ids(batch.targets_BT);
-    const input = part.embed ? ids(batch.inputs_BT) : await this.#message(action);
+    const input = message ?? ids(batch.inputs_BT);
     const gradients = this.#shape.engine !== 'forward';
     const [y, pull] = part.loss
       ? await forwardToLoss(part, input, targets_BT, this.#place, { gradients })
@@ -257,12 +260,11 @@ class Run {
     else pull.drop();
   }
 
-  async backward(action: Action): Promise<void> {
+  async backward(action: Action, message: Tensor | undefined): Promise<void> {
     const pull = this.#pulls.get(keyOf(action)) as Pull;
     this.#pulls.delete(keyOf(action));
-    const dy = this.#parts[action.chunk]?.loss ? 1 / this.#micros.length : await this.#message(action);
-    this.#output = await pull(dy);
-    if (typeof dy !== 'number') dy.dispose();
+    this.#output = await pull(message ?? 1 / this.#micros.length);
+    message?.dispose();
   }
 
   /** Sends what this rank made in the tick, and expects what the others made for it. */
