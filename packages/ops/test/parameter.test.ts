@@ -2,7 +2,7 @@ import { cast, dtypeOf, memory } from '@fourfold/runtime';
 import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { Parameter } from '../src/index.ts';
+import { Parameter, partOf } from '../src/index.ts';
 import { randn } from './helpers.ts';
 
 onBackends(() => {
@@ -49,6 +49,101 @@ onBackends(() => {
     w.dispose();
     expect(await mine.array()).toEqual([1, 2]);
     mine.dispose();
+  });
+});
+
+test('matrices decay, and the weights of norms do not', () => {
+  expect(new Parameter('matrix', [2, 3]).decays).toBe(true);
+  expect(new Parameter('norm', [3]).decays).toBe(false);
+});
+
+test('its shape is that of the part which this rank holds, its full shape that of the whole', () => {
+  const w = new Parameter('w', [6, 4]);
+  expect([w.shape, w.fullShape]).toEqual([
+    [6, 4],
+    [6, 4],
+  ]);
+  w.shard = { axis: 0, index: 2, of: 3 };
+  expect([w.shape, w.fullShape]).toEqual([
+    [2, 4],
+    [6, 4],
+  ]);
+  w.shard = { axis: 1, index: 0, of: 2 };
+  expect(w.shape).toEqual([6, 2]);
+});
+
+test('before it has a value it says so, and so it does when it has none any more', async () => {
+  await useBackend('cpu');
+  const w = new Parameter('model.norm.weight', [2]);
+  const sentence = 'model.norm.weight has no value yet: initialize the model first';
+  expect(() => w.value).toThrow(sentence);
+  expect(() => w.dtype).toThrow(sentence);
+  w.dispose(); // frees nothing
+  w.value = tf.ones([2]);
+  expect(await w.value.array()).toEqual([1, 1]);
+  w.dispose();
+  expect(() => w.value).toThrow(sentence);
+});
+
+test('a value must have the shape of the part', async () => {
+  await useBackend('cpu');
+  const w = new Parameter('w', [6, 4]);
+  w.shard = { axis: 0, index: 1, of: 3 };
+  const [whole, own] = [tf.zeros([6, 4]), tf.zeros([2, 4])];
+  expect(() => {
+    w.value = whole;
+  }).toThrow("w: a tensor of shape [6,4], but this rank's part has [2,4]");
+  w.value = own;
+  expect(w.value).toBe(own);
+  tf.dispose([whole, own]);
+});
+
+test('a new value leaves the former one to whoever replaced it', async () => {
+  await useBackend('cpu');
+  const [first, second] = [tf.zeros([1]), tf.ones([1])];
+  const w = Parameter.of('w', first);
+  w.value = second;
+  expect([first.isDisposed, w.value]).toEqual([false, second]);
+  w.dispose();
+  expect([first.isDisposed, second.isDisposed]).toEqual([false, true]);
+  first.dispose();
+});
+
+test('onAccumulate is called after each gradient, which is there by then', async () => {
+  await useBackend('cpu');
+  const w = Parameter.of('w', tf.zeros([1]));
+  const seen: (number | undefined)[] = [];
+  w.onAccumulate = () => seen.push(w.grad?.dataSync()[0]);
+  w.accumulate(tf.tensor1d([3]));
+  expect(seen).toEqual([3]);
+  w.accumulate(tf.tensor1d([4]));
+  expect(seen).toEqual([3, 7]);
+  w.clearGradient();
+  expect(seen).toEqual([3, 7]);
+  w.dispose();
+});
+
+onBackends(() => {
+  test("partOf is a rank's part of a tensor, a new one, and the parts together are the tensor", async () => {
+    const before = memory().tensors;
+    const whole = randn('whole', [4, 6]);
+    for (const [axis, of] of [
+      [0, 2],
+      [0, 4],
+      [1, 3],
+      [1, 1],
+    ] as const) {
+      const parts = Array.from({ length: of }, (_, index) => partOf(whole, { axis, index, of }));
+      const joined = tf.concat(parts, axis);
+      expect(parts[0]?.shape[axis]).toBe((whole.shape[axis] as number) / of);
+      expect(await joined.array()).toEqual(await whole.array());
+      tf.dispose([joined, ...parts]);
+    }
+    const all = partOf(whole, undefined);
+    whole.dispose();
+    expect((await all.data()).length).toBe(24); // it does not depend on the tensor that it was made of
+    all.dispose();
+    expect(memory().tensors).toBe(before);
   });
 });
 

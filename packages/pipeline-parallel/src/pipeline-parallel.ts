@@ -71,8 +71,7 @@ export async function applyPipelineParallel(
   if (!model.config.tied) return parts;
   const isEnd = pp.rank === 0 || pp.rank === pp.size - 1;
   const ends = await pp.split(isEnd ? 0 : 1, pp.rank, 'ends');
-  const { head } = model;
-  if (head && isEnd) Object.assign(head, { uses: 1, partial: ends, replicas: 2 * head.replicas });
+  if (model.head && isEnd) Object.assign(model.head, { uses: 1, partial: ends, replicas: 2 * model.head.replicas });
   return parts;
 }
 
@@ -273,11 +272,10 @@ class Run {
     const messages = messagesOf(tick, this.#shape);
     const coming = messages.filter(({ to }) => to === rank);
     const transfers: Transfer[] = coming.map(({ from }) => ({ receiveFrom: from, like: this.#like }));
-    const output = this.#output as Tensor;
     const going = messages.filter(({ from }) => from === rank);
-    transfers.push(...going.map(({ to }) => ({ send: output, to })));
+    transfers.push(...going.map(({ to }) => ({ send: this.#output as Tensor, to })));
     const batch = this.#pp.sendReceive(transfers);
-    if (going.length > 0) output.dispose(); // backward doesn't need it
+    if (going.length > 0) this.#output?.dispose(); // backward doesn't need it
     for (const [i, { key }] of coming.entries()) this.#inbox.set(key, async () => (await batch)[i] as Tensor);
     this.#batches.push(batch);
   }

@@ -18,10 +18,11 @@
  *
  * Sequence parallelism (Korthikanti et al.). Between g and the next f all ranks hold and normalize the same tokens.
  * Instead each can keep N/n of them: g's sum is then scattered, f gathers. The bytes are the same (an all-reduce is a
- * reduce-scatter and an all-gather), and the residual stream takes 1/n of the memory.
+ * reduce-scatter and an all-gather), and the residual stream takes 1/n of the memory. Since nobody keeps what f has
+ * gathered, backward gathers it once more: five all-reduces' worth a block instead of four.
  *
- * N tokens, D model, F feed-forward, V vocabulary; a small t after a dimension: split over the group. The ranks are tp0,
- * tp1, ... of the mesh.
+ * N tokens, D model, F feed-forward, V vocabulary; a small t after a dimension: split over the group. The ranks are
+ * tp0, tp1, ... of the mesh.
  *
  * Shoeybi et al., "Megatron-LM" (2019); Korthikanti et al., "Reducing activation recomputation in large transformer
  * models" (2022).
@@ -33,7 +34,7 @@ import {
   pullback, pullbackThrough, type SoftmaxLoss,
 } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
-import { cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
+import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -41,7 +42,7 @@ const { matmul, mul, share } = kernels;
 
 // ## f and g
 //
-// Both are made of the same two steps, forward and backward exchanged: all tokens to every rank, and the sum over ranks.
+// Both are made of the same two steps, forward and backward exchanged: all tokens to every rank, and the ranks' sum.
 
 /** How tokens cross between what every rank computes and what the group computes together. */
 export interface Edge {
@@ -158,8 +159,8 @@ export const vocabularyLoss =
   };
 
 /**
- * No rank ever has the V logits of a token. Of its V/n each finds the largest, the sum of exponentials, and the target's
- * if that is its own: three numbers a token travel instead of V.
+ * No rank ever has the V logits of a token. Of its V/n each finds the largest, the sum of exponentials, and the
+ * target's if that is its own: three numbers a token travel instead of V.
  *
  *   m = max      s = Σ exp(logit - m)      t = target's logit - m      each over all ranks
  *   loss = log s - t                       dlogit = exp(logit - m) / s - (1 at the target)
@@ -211,7 +212,8 @@ export function checkTensorParallel(config: LlamaConfig, tp: number): void {
 }
 
 /**
- * Splits a model's matrices over the ranks of `tp`, before they are allocated. Every rank of the group calls it.
+ * Splits a whole model's matrices over the ranks of `tp`, before they are allocated, and before a pipeline takes its
+ * stages of it. Every rank of the group calls it.
  *
  * @throws UserError where the model can't be split so
  */
@@ -223,9 +225,9 @@ export async function applyTensorParallel(
   checkTensorParallel(model.config, tp.size);
   if (tp.size === 1) return;
   const edge = sequenceParallel ? sequenceSplit(tp) : replicated(tp);
-  // More ranks than key and value heads: `copies` ranks in a row hold the same head, and add up what each finds for it.
-  const copies = Math.max(1, tp.size / model.config.kvHeads);
-  const sharing = copies > 1 ? await tp.split(Math.floor(tp.rank / copies), tp.rank, 'kv') : undefined;
+  // More ranks than key and value heads: several in a row hold the same head, and add up what each finds for it.
+  const kvCopies = Math.max(1, tp.size / model.config.kvHeads);
+  const sharing = kvCopies > 1 ? await tp.split(Math.floor(tp.rank / kvCopies), tp.rank, 'kv') : undefined;
   const split = (name: string, axis: number, copies = 1): Parameter => {
     const parameter = model.parameters.find((one) => one.name === `${name}.weight`) as Parameter;
     parameter.shard = { axis, index: Math.floor(tp.rank / copies), of: tp.size / copies };
@@ -235,7 +237,7 @@ export async function applyTensorParallel(
   };
   for (const [i, block] of model.blocks.entries()) {
     const [attention, mlp] = [`model.layers.${i}.self_attn`, `model.layers.${i}.mlp`];
-    const kv = [split(`${attention}.k_proj`, 0, copies), split(`${attention}.v_proj`, 0, copies)];
+    const kv = [split(`${attention}.k_proj`, 0, kvCopies), split(`${attention}.v_proj`, 0, kvCopies)];
     block.qkv = columnParallel(edge, split(`${attention}.q_proj`, 0), ...kv);
     block.output = rowParallel(edge, split(`${attention}.o_proj`, 1));
     block.gateUp = columnParallel(edge, split(`${mlp}.gate_proj`, 0), split(`${mlp}.up_proj`, 0));
@@ -276,7 +278,8 @@ export function tensorParallelBytes(tp: ProcessGroup, work: TensorParallelWork, 
   const { layers, tokens, dim, dtype, recompute, embeds, losses } = work;
   const allReduce = (shape: number[], type: DType) => allReduceBytes({ shape, dtype: type }, tp.rank, tp.size);
   const whole = allReduce([tokens, dim], dtype);
-  const [sum, gather] = sequenceParallel ? [whole / 2, whole / 2] : [whole, 0];
+  const half = (tokens * dim * BYTES[dtype] * (tp.size - 1)) / tp.size; // a scatter's, and a gather's
+  const [sum, gather] = sequenceParallel ? [half, half] : [whole, 0];
   const forward = 2 * (gather + sum); // two pairs of f and g
   const backward = 2 * (gather + sum) + 2 * gather;
   const embedding = embeds ? sum + gather : 0;
