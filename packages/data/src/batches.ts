@@ -79,6 +79,16 @@ export function sequencesOf({ dp, dpRank, microBatchSize, gradAccSteps }: Share)
   });
 }
 
+/** Of each sequence the tokens at some positions, in their order: what a context-parallel rank takes of a batch. */
+export function atPositions({ inputs_BT, targets_BT, shape: [B, T] }: Batch, positions: Int32Array): Batch {
+  const take = (ids: Int32Array) =>
+    Int32Array.from({ length: B * positions.length }, (_, i) => {
+      const [row, column] = [Math.floor(i / positions.length), positions[i % positions.length] as number];
+      return ids[row * T + column] as number;
+    });
+  return { inputs_BT: take(inputs_BT), targets_BT: take(targets_BT), shape: [B, positions.length] };
+}
+
 /** How to go through a text once. */
 export interface ValidationRequest {
   readonly tokens: Tokens;

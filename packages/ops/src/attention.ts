@@ -32,10 +32,11 @@ export interface AttentionOptions {
 }
 const MIB = 2 ** 20;
 
-/** Queries start to start + length, which see keys 0 to start + length. */
-interface Tile {
+/** Queries start to start + length, which see the first `keys` keys: those up to their own end, or all there are. */
+export interface Tile {
   readonly start: number;
   readonly length: number;
+  readonly keys: number;
 }
 
 /** [q_BHTK, k_BGTK, v_BGTK] to o_BHTK. */
@@ -46,7 +47,7 @@ export const causalAttention =
     const [B, H, T, K] = q_BHTK.shape as [number, number, number, number];
     const q = scale(q_BHTK, 1 / Math.sqrt(K)); // here once, not in every score
     const [k, v] = [share(k_BGTK), share(v_BGTK)];
-    const tiles = tilesOf(T, Math.max(16, Math.floor(tileBytes / (4 * B * H * T))));
+    const tiles = tilesOf(q.shape, T, tileBytes, true);
     const keep = 4 * B * H * T * T <= keepBytes;
     const kept: Tensor[] = [];
     const outputs = tiles.map((tile) => {
@@ -62,45 +63,45 @@ export const causalAttention =
     return [o_BHTK, pullback([q, k, v, saved.o, ...kept], backward)];
   };
 
-function tilesOf(T: number, longest: number): Tile[] {
-  const count = Math.ceil(T / longest);
-  const length = Math.ceil(T / count);
-  return Array.from({ length: count }, (_, i) => ({ start: i * length, length: Math.min(length, T - i * length) }));
+/** Equal tiles of q's T queries whose scores against S keys fit tileBytes; none below 16 queries. */
+export function tilesOf([B, H, T]: number[], S: number, tileBytes: number, causal: boolean): Tile[] {
+  const total = T as number;
+  const longest = Math.max(16, Math.floor(tileBytes / (4 * (B as number) * (H as number) * S)));
+  const length = Math.ceil(total / Math.ceil(total / longest));
+  return Array.from({ length: Math.ceil(total / length) }, (_, i) => {
+    const [start, end] = [i * length, Math.min((i + 1) * length, total)];
+    return { start, length: end - start, keys: causal ? end : S };
+  });
 }
 
-/** A tile of queries (or of what has their shape), the heads that share keys stacked: [B·G, R·t, K]. */
-function stacked(x_BHTK: Tensor, { start, length }: Tile, groups: number): Tensor {
-  const K = x_BHTK.shape[3] as number;
-  return tf.tidy(() => reshape(slice(x_BHTK, 2, start, length), [groups, -1, K]));
+/** A tile of queries (or of what has their shape), the heads that share keys stacked: [B, G, R·t, K]. */
+export function stacked(x_BHTK: Tensor, { start, length }: Tile, G: number): Tensor {
+  const [B, , , K] = x_BHTK.shape as [number, number, number, number];
+  return tf.tidy(() => reshape(slice(x_BHTK, 2, start, length), [B, G, -1, K]));
 }
 
-/** The keys (or values) that a tile sees: [B·G, start + length, K]. */
-function seen(x_BGTK: Tensor, { start, length }: Tile): Tensor {
-  const [B, G, , K] = x_BGTK.shape as [number, number, number, number];
-  return tf.tidy(() => reshape(slice(x_BGTK, 2, 0, start + length), [B * G, start + length, K]));
-}
+/** The keys (or values) that a tile sees: [B, G, keys, K]. */
+export const seen = (x_BGTK: Tensor, { keys }: Tile): Tensor => slice(x_BGTK, 2, 0, keys);
 
-/** P of one tile, [B·G, R·t, start + t], in the dtype of q (scaled); the softmax itself in float32. */
+/** P of one tile, [B, G, R·t, keys], in the dtype of q (scaled); the softmax itself in float32. */
 function probabilities(q_BHTK: Tensor, k_BGTK: Tensor, tile: Tile): Tensor {
   return tf.tidy(() => {
-    const k_ = seen(k_BGTK, tile);
-    const [groups, keys] = k_.shape as [number, number, number];
-    const scores = matmul(stacked(q_BHTK, tile, groups), k_, 'nt');
-    const perHead = reshape(cast(scores, 'float32'), [-1, tile.length, keys]);
+    const scores = matmul(stacked(q_BHTK, tile, k_BGTK.shape[1] as number), seen(k_BGTK, tile), 'nt');
+    const perHead = reshape(cast(scores, 'float32'), [-1, tile.length, tile.keys]);
     const p = hasFusedOps(perHead) ? fused.causalSoftmax(perHead, tile.start) : softmax(add(perHead, causalMask(tile)));
     return cast(reshape(p, scores.shape), dtypeOf(q_BHTK));
   });
 }
 
-/** 0 where query start + i sees key j (j ≤ start + i), -∞ where it does not: [t, start + t]. */
-function causalMask({ start, length }: Tile): Tensor {
-  const mask = new Float32Array(length * (start + length));
-  for (let i = 0; i < length; i++)
-    mask.fill(Number.NEGATIVE_INFINITY, i * (start + length) + start + i + 1, (i + 1) * (start + length));
-  return tf.tensor2d(mask, [length, start + length]);
+/** 0 where query start + i sees key j (j ≤ start + i), -∞ where it does not: [t, keys]. */
+export function causalMask({ start, length, keys }: Tile): Tensor {
+  const mask = new Float32Array(length * keys);
+  for (let i = 0; i < length; i++) mask.fill(Number.NEGATIVE_INFINITY, i * keys + start + i + 1, (i + 1) * keys);
+  return tf.tensor2d(mask, [length, keys]);
 }
 
-function attend(p: Tensor, v_BGTK: Tensor, tile: Tile, [B, H, , K]: number[]): Tensor {
+/** P · v of one tile: [B, H, t, K]. */
+export function attend(p: Tensor, v_BGTK: Tensor, tile: Tile, [B, H, , K]: number[]): Tensor {
   return tf.tidy(() => reshape(matmul(p, seen(v_BGTK, tile)), [B as number, H as number, tile.length, K as number]));
 }
 
@@ -116,48 +117,57 @@ interface Saved {
 
 /** [dq_BHTK, dk_BGTK, dv_BGTK]. */
 function gradients(saved: Saved, do_BHTK: Tensor, tiles: Tile[], kept: Tensor[]): readonly Tensor[] {
+  const [dq, dk, dv] = sumOverTiles(tiles, (tile, i) => tileGradients(saved, do_BHTK, tile, kept[i]));
+  const scaled = scale(dq, 1 / Math.sqrt(saved.q.shape[3] as number));
+  dq.dispose();
+  return [scaled, dk, dv];
+}
+
+/** Of one tile: dq, [B, H, t, K], and its part of dk and dv, [B, G, keys, K]. */
+export type TileGradients = readonly [dq: Tensor, dk: Tensor, dv: Tensor];
+
+/** dq of all tiles one after the other, and the sums of their parts of dk and dv. */
+export function sumOverTiles(tiles: Tile[], gradientsOf: (tile: Tile, i: number) => TileGradients): TileGradients {
   const dqs: Tensor[] = [];
   let sums: [dk: Tensor, dv: Tensor] | undefined;
   // From the last tile on, whose part of dk and dv covers all keys; each earlier one is added to their beginning.
   for (const [i, tile] of [...tiles.entries()].reverse()) {
     const before = sums;
     const [dq, dk, dv] = tf.tidy(() => {
-      const [dq, dk, dv] = tileGradients(saved, do_BHTK, tile, kept[i]);
+      const [dq, dk, dv] = gradientsOf(tile, i);
       return before ? ([dq, addToStart(before[0], dk), addToStart(before[1], dv)] as const) : ([dq, dk, dv] as const);
     });
     if (before) tf.dispose(before);
     dqs.unshift(dq);
     sums = [dk, dv];
   }
-  return tf.tidy(() => {
-    const [dk, dv] = (sums as [Tensor, Tensor]).map((total) => reshape(total, saved.k.shape)) as [Tensor, Tensor];
-    const dq = scale(concat(dqs, 2), 1 / Math.sqrt(saved.q.shape[3] as number));
-    tf.dispose([...dqs, ...(sums as [Tensor, Tensor])]);
-    return [dq, dk, dv];
-  });
+  const dq = concat(dqs, 2);
+  tf.dispose(dqs);
+  return [dq, ...(sums as [Tensor, Tensor])];
 }
 
-/** One tile's dq by the scaled q, [B, H, t, K], and its part of dk and dv, [B·G, start + t, K]. */
-function tileGradients({ q, k, v, o }: Saved, do_BHTK: Tensor, tile: Tile, kept?: Tensor) {
+/** The gradients of one tile, dq by the scaled q. */
+function tileGradients({ q, k, v, o }: Saved, do_BHTK: Tensor, tile: Tile, kept?: Tensor): TileGradients {
   const [B, H, , K] = q.shape as [number, number, number, number];
   const [k_, v_] = [seen(k, tile), seen(v, tile)];
-  const groups = k_.shape[0] as number;
-  const [q_, o_, do_] = [q, o, do_BHTK].map((x) => stacked(x, tile, groups)) as [Tensor, Tensor, Tensor];
+  const G = k.shape[1] as number;
+  const [q_, o_, do_] = [q, o, do_BHTK].map((x) => stacked(x, tile, G)) as [Tensor, Tensor, Tensor];
   const p = kept ?? probabilities(q, k, tile);
   const dP = matmul(do_, v_, 'nt');
-  const dS = hasFusedOps(p) ? fusedScoreGradient(p, dP, tile) : mul(p, sub(dP, sum(mul(do_, o_), 2, true)));
+  const dS = hasFusedOps(p) ? fusedScoreGradient(p, dP, tile) : mul(p, sub(dP, sum(mul(do_, o_), 3, true)));
   const dq = reshape(matmul(dS, k_), [B, H, tile.length, K]);
-  return [dq, matmul(dS, q_, 'tn'), matmul(p, do_, 'tn')] as const;
+  return [dq, matmul(dS, q_, 'tn'), matmul(p, do_, 'tn')];
 }
 
 /** dS in one op, which takes Σ p · dP for D: the same number. It counts a head's rows from the tile's first query. */
-function fusedScoreGradient(p: Tensor, dP: Tensor, { start, length }: Tile): Tensor {
-  const perHead = [-1, length, start + length];
+function fusedScoreGradient(p: Tensor, dP: Tensor, { start, length, keys }: Tile): Tensor {
+  const perHead = [-1, length, keys];
   return reshape(fused.causalSoftmaxGrad(reshape(p, perHead), reshape(dP, perHead), start), p.shape);
 }
 
-/** x with `part` added to its first places along axis 1. */
+/** x with `part` added to its first places along time. */
 function addToStart(x: Tensor, part: Tensor): Tensor {
-  const [length, T] = [part.shape[1] as number, x.shape[1] as number];
-  return concat([add(slice(x, 1, 0, length), part), slice(x, 1, length, T - length)], 1);
+  const [length, T] = [part.shape[2] as number, x.shape[2] as number];
+  if (length === T) return add(x, part);
+  return concat([add(slice(x, 2, 0, length), part), slice(x, 2, length, T - length)], 2);
 }

@@ -1,6 +1,12 @@
 /** Every operation of a Llama next to its backward, and what layers are made of. */
 export { add, sum } from './add-sum.ts';
 export { type AttentionOptions, causalAttention } from './attention.ts';
+export {
+  type AttentionBlockOptions,
+  type AttentionBlockSaved,
+  attentionBlock,
+  attentionBlockGradients,
+} from './attention-block.ts';
 export { crossEntropy, type Loss, placesOf, type SoftmaxLoss } from './cross-entropy.ts';
 export { type Embedding, embedding } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';

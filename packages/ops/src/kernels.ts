@@ -31,6 +31,9 @@ export const square = unary('Square', tf.square);
 export const sigmoid = unary('Sigmoid', tf.sigmoid);
 export const rsqrt = unary('Rsqrt', tf.rsqrt);
 export const exp = unary('Exp', tf.exp);
+export const log = unary('Log', tf.log);
+/** log(1 + e^x). */
+export const softplus = unary('Softplus', tf.softplus);
 export const neg = unary('Neg', tf.neg);
 /** Shapes broadcast as in NumPy; both of one dtype. */
 export const add = binary('AddV2', tf.add);
@@ -66,6 +69,7 @@ const reduction =
 
 export const sum = reduction('Sum', tf.sum);
 export const mean = reduction('Mean', tf.mean);
+export const max = reduction('Max', tf.max);
 /** Softmax over the last axis. */
 export const softmax = unary('Softmax', (x) => tf.softmax(x));
 export const logSoftmax = unary('LogSoftmax', (x) => tf.logSoftmax(x));

@@ -105,6 +105,15 @@ export class Recorder {
   /** Set to an array, it gets what `time` timed. */
   spans: Span[] | undefined;
   readonly #totals = new Map<string, Totals>();
+  #apart = false;
+
+  /** Runs `body`, whose calls are not counted: what isn't training, among training. */
+  async apart<R>(body: () => Promise<R>): Promise<R> {
+    this.#apart = true;
+    const result = await body();
+    this.#apart = false;
+    return result;
+  }
 
   /** Runs `body`, and notes under `name` when. */
   async time<R>(name: string, body: () => Promise<R>): Promise<R> {
@@ -117,6 +126,7 @@ export class Recorder {
   /** Ends a call. A result that is ready before it is awaited was not waited for. */
   finish(call: Call): void {
     call.end = now();
+    if (this.#apart) return;
     this.trace?.push(call);
     const { group, operation } = call;
     const key = `${group} ${operation}`;

@@ -38,6 +38,14 @@ export interface Joined {
   fail(error: Error): Promise<void>;
 }
 
+/** Whether a launcher has started this process as one of several ranks. */
+export const isLaunched = (environment: Environment = process.env): boolean => placeIn(environment) !== undefined;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const placeIn = (environment: Environment): Place | undefined =>
+  placeOf(fileOf(environment) ? { ...environment, MASTER_ADDR: '127.0.0.1' } : environment);
+
 /** Runs `body` as one rank of the world; if it throws, the other ranks are told, and fail too. */
 export async function inWorld<R>(options: WorldOptions, body: (world: ProcessGroup) => Promise<R>): Promise<R> {
   const { world, fail } = await joinWorld(options);
@@ -62,7 +70,7 @@ export async function joinWorld(options: WorldOptions = {}): Promise<Joined> {
   const { meetingSeconds = Number(told ?? 60), timeoutSeconds = Number(told ?? 600) } = options;
   endWithLauncher();
   const file = fileOf(environment);
-  const place = placeOf(file ? { ...environment, MASTER_ADDR: '127.0.0.1' } : environment);
+  const place = placeIn(environment);
   if (!place) return { world: alone(), fail: async () => {} };
   const meetingTimeout = 1000 * meetingSeconds;
   const { store, secret } = await openStore(place, file, environment['FOURFOLD_HOST'], meetingTimeout);
@@ -106,7 +114,7 @@ async function overNccl(control: ProcessGroup, endpoint: Endpoint, timeoutSecond
 const alone = (): ProcessGroup => new ProcessGroup({ name: WORLD, rank: 0, ranks: [0] });
 
 /** The file to meet through, if MASTER_ADDR names one. */
-function fileOf(environment: Readonly<Record<string, string | undefined>>): string | undefined {
+function fileOf(environment: Environment): string | undefined {
   const address = environment['MASTER_ADDR'];
   if (!address?.startsWith('file:')) return undefined;
   try {

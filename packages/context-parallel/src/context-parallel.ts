@@ -1,0 +1,272 @@
+/**
+ * Context parallelism: a sequence is split over ranks; keys and values travel round a ring, past everyone's queries.
+ *
+ *     npx nx run train:start -- --cp 2
+ *
+ * All of a model but attention works on each token alone, so a rank that holds 1/cp of the tokens does 1/cp of the work
+ * and keeps 1/cp of the activations. Attention needs the tokens before: a rank keeps its queries, and cp - 1 times
+ * hands the keys and values that it has at the moment to the next rank; they travel while both compute.
+ *
+ *      rank 0 ──k₀v₀──▶ rank 1            step 0      every rank has its own keys and values
+ *        ▲                │               step 1      those of the rank before it
+ *      k₃v₃             k₁v₁              step 2      those of the rank before that
+ *        │                ▼               step 3      all have come by
+ *      rank 3 ◀──k₂v₂── rank 2
+ *
+ * A block of keys gives o_b, the mean of its values under its own softmax, and lse_b = log Σ exp(scores) (see
+ * ops/attention-block.ts). What two blocks a and b give the same queries makes one, in float32:
+ *
+ *   w = exp(lse_b) / (exp(lse_a) + exp(lse_b)) = sigmoid(lse_b - lse_a)         b's weight
+ *   o = o_a + w · (o_b - o_a)                                                   the weighted mean
+ *   lse = log(exp(lse_a) + exp(lse_b)) = lse_a + softplus(lse_b - lse_a)
+ *
+ * Liu, Zaharia and Abbeel, "Ring attention with blockwise transformers for near-infinite context" (2023).
+ *
+ * Who has which tokens? A query sees no key after it. With the sequence cut into cp pieces in order, rank r computes
+ * r + 1 of the cp blocks that come by: all wait for the last rank, which computes 2cp / (cp + 1) times the mean, 1.6
+ * times at cp = 4. Zigzag cuts 2·cp chunks and gives each rank one from the front and one from the back (at cp = 4):
+ *
+ *      chunk    0   1   2   3   4   5   6   7
+ *      rank     0   1   2   3   3   2   1   0
+ *
+ * Now of every other rank's block exactly half is computed: all queries see its first chunk, or the second half of
+ * them sees both. Llama 3 was trained with this layout, and zhuzilin's ring-flash-attention has it. (Brandon et al.,
+ * "Striped attention", 2023, deals out single tokens, to the same end.)
+ *
+ * B batch, t = T / cp tokens of a rank, H query heads, G key and value heads, K head dimension. Only the G heads
+ * travel, never copies of them for the H. A rank sends in one layer 2(cp - 1) tensors of B·G·t·K numbers forward, and
+ * backward 2(cp - 1) again and 2·cp of float32 gradients.
+ */
+import type { Llama } from '@fourfold/model';
+import { attentionBlock, attentionBlockGradients, kernels, type Layer, pullback } from '@fourfold/ops';
+import { type ProcessGroup, specOf } from '@fourfold/process-group';
+import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+
+const { add, mul, scale, share, sigmoid, slice, softplus, sub, sum } = kernels;
+
+// ## Who has which tokens
+
+export const ORDERS = ['zigzag', 'contiguous'] as const;
+export type Order = (typeof ORDERS)[number];
+
+/** Into how many equal chunks the sequence is cut. */
+const chunkCount = (cp: number, order: Order): number => (order === 'zigzag' && cp > 1 ? 2 * cp : cp);
+
+/**
+ * Says whether a sequence can be split so.
+ *
+ * @throws UserError, one sentence with the values that would do
+ */
+export function checkContextParallel({ seqLength, cp, order }: { seqLength: number; cp: number; order: Order }): void {
+  const fits = (ranks: number) => seqLength % chunkCount(ranks, order) === 0;
+  if (fits(cp)) return;
+  const chunks = chunkCount(cp, order);
+  const fitting = Array.from({ length: seqLength }, (_, i) => i + 1).filter(fits);
+  const values = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(fitting.map(String));
+  throw new UserError(
+    `cp=${cp} does not divide seqLength=${seqLength} into ${chunks} chunks (${order}): use cp ${values}, ` +
+      `or a seqLength that is a multiple of ${chunks}`,
+  );
+}
+
+/**
+ * Where in the sequence of T tokens the T / cp tokens of a rank are, in ascending order. RoPE turns by these positions,
+ * and a rank's tokens and targets are those at these places.
+ */
+export function positionsOf(T: number, cp: number, rank: number, order: Order): Int32Array {
+  checkContextParallel({ seqLength: T, cp, order });
+  const count = chunkCount(cp, order);
+  const length = T / count;
+  const chunks = count === cp ? [rank] : [rank, count - 1 - rank];
+  return Int32Array.from(chunks.flatMap((chunk) => Array.from({ length }, (_, i) => chunk * length + i)));
+}
+
+/** Some consecutive places along the time axis. */
+type Span = readonly [start: number, length: number];
+
+/** The part of a block that is computed: each of these queries sees all of these keys or, if causal, those up to it. */
+export interface Visible {
+  readonly queries: Span;
+  readonly keys: Span;
+  readonly causal: boolean;
+}
+
+/**
+ * What a rank's t queries see of the t keys that are rank `source`'s; undefined: nothing.
+ *
+ * In zigzag order a rank before this one has its first chunk before all queries here and its second one after them; a
+ * rank after this one has both its chunks between the two here.
+ */
+export function visible(order: Order, rank: number, source: number, t: number): Visible | undefined {
+  const all: Span = [0, t];
+  if (source === rank) return { queries: all, keys: all, causal: true };
+  if (order === 'contiguous') return source < rank ? { queries: all, keys: all, causal: false } : undefined;
+  return source < rank
+    ? { queries: all, keys: [0, t / 2], causal: false }
+    : { queries: [t / 2, t / 2], keys: all, causal: false };
+}
+
+// ## The ring
+
+/** Sends tensors to the next rank, and promises the previous one's, which are of the same shapes. */
+function pass(cp: ProcessGroup, tensors: readonly Tensor[]): Promise<Tensor[]> {
+  if (cp.size === 1) return Promise.resolve(tensors.map(share));
+  const [next, previous] = [(cp.rank + 1) % cp.size, (cp.rank + cp.size - 1) % cp.size];
+  return cp.sendReceive([
+    ...tensors.map((send) => ({ send, to: next })),
+    ...tensors.map((x) => ({ receiveFrom: previous, like: specOf(x) })),
+  ]);
+}
+
+/** This rank's keys and values, then the previous rank's, until all have come by; freed as the loop goes on. */
+async function* comingBy(cp: ProcessGroup, own: readonly [k: Tensor, v: Tensor]) {
+  let [k, v] = own.map(share) as [Tensor, Tensor];
+  for (let step = 0; ; step++) {
+    const arriving = step < cp.size - 1 ? pass(cp, [k, v]) : undefined; // travels while the loop's body computes
+    yield { source: (cp.rank + cp.size - step) % cp.size, k, v };
+    tf.dispose([k, v]);
+    if (!arriving) return;
+    [k, v] = (await arriving) as [Tensor, Tensor];
+  }
+}
+
+// ## Forward
+
+/** [q_BHtK, k_BGtK, v_BGtK] of this rank's tokens, whose positions `positionsOf` gives, to o_BHtK. */
+export const ringAttention =
+  (cp: ProcessGroup, order: Order): Layer<readonly Tensor[]> =>
+  async (inputs) => {
+    const [q_BHtK, k_BGtK, v_BGtK] = inputs as [Tensor, Tensor, Tensor];
+    const [t, K] = q_BHtK.shape.slice(2) as [number, number];
+    const q = scale(q_BHtK, 1 / Math.sqrt(K));
+    let whole: Part | undefined;
+    for await (const { source, k, v } of comingBy(cp, [k_BGtK, v_BGtK])) {
+      const seen = visible(order, cp.rank, source, t);
+      if (!seen) continue;
+      const { queries, keys } = seen;
+      const block = tf.tidy(() => attentionBlock(cut(q, queries), cut(k, keys), cut(v, keys), seen));
+      whole = merged(whole, block, queries);
+    }
+    const [o, lse] = whole as Part;
+    const o_BHtK = cast(o, dtypeOf(q_BHtK));
+    o.dispose();
+    const saved = { q, k: share(k_BGtK), v: share(v_BGtK), o: share(o_BHtK), lse };
+    const backward = (do_BHtK: Tensor) => gradients(cp, order, saved, do_BHtK);
+    return [o_BHtK, pullback(Object.values(saved), backward)];
+  };
+
+const cut = (x: Tensor, [start, length]: Span): Tensor => slice(x, 2, start, length);
+
+type Part = [o_BHtK: Tensor, lse_BHt1: Tensor];
+
+/** The attention of `queries` over the keys seen so far and one block more. Takes both over. */
+function merged(whole: Part | undefined, block: Part, queries: Span): Part {
+  if (!whole) return block;
+  const [more, moreLse] = tf.tidy(() => {
+    const [o, lse] = whole.map((x) => cut(x, queries)) as Part;
+    const difference = sub(block[1], lse);
+    return [mul(sigmoid(difference), sub(block[0], o)), softplus(difference)];
+  });
+  tf.dispose(block);
+  return [addAt(whole[0], more, queries), addAt(whole[1], moreLse, queries)];
+}
+
+/** x_BHtK with `part` added at some places along time; `part` itself where there is no x yet. Takes both over. */
+function addAt(x: Tensor | undefined, part: Tensor, [start, length]: Span): Tensor {
+  if (!x) return part;
+  const around = x.shape.map((side, axis): [number, number] => (axis === 2 ? [start, side - start - length] : [0, 0]));
+  const y = tf.tidy(() => add(x, length === x.shape[2] ? part : tf.pad(part, around)));
+  tf.dispose([x, part]);
+  return y;
+}
+
+// ## Backward
+//
+// Keys and values come by once more, and each pair is followed by dk and dv, the sums of what the ranks before found
+// for it. A rank sends k and v on before it computes, and dk and dv after, with its own part added: these are on their
+// way while the next rank computes its part. They make one hop more, the cp-th, which brings them home.
+
+interface Saved {
+  /** Scaled by 1 / √K. */
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly o: Tensor;
+  readonly lse: Tensor;
+}
+
+/** [dq_BHtK, dk_BGtK, dv_BGtK], summed in float32. */
+async function gradients(cp: ProcessGroup, order: Order, saved: Saved, do_BHtK: Tensor): Promise<readonly Tensor[]> {
+  const [t, K] = saved.q.shape.slice(2) as [number, number];
+  const D_BHt1 = tf.tidy(() => sum(mul(cast(do_BHtK, 'float32'), cast(saved.o, 'float32')), 3, true));
+  let dq: Tensor | undefined;
+  let arriving: Promise<Tensor[]> | undefined;
+  for await (const { source, k, v } of comingBy(cp, [saved.k, saved.v])) {
+    const seen = visible(order, cp.rank, source, t);
+    const own = seen && blockGradients({ ...saved, k, v }, do_BHtK, D_BHt1, seen);
+    let sums = (await arriving) ?? []; // dk and dv so far; they came while this block was computed
+    if (own) {
+      dq = addAt(dq, own.dq, seen.queries);
+      sums = own.dkdv.map((part, i) => addAt(sums[i], part, seen.keys));
+    }
+    arriving = pass(cp, sums);
+    tf.dispose(sums);
+  }
+  const scaled = scale(dq as Tensor, 1 / Math.sqrt(K));
+  const all = [scaled, ...((await arriving) as Tensor[])];
+  const results = all.map((x) => cast(x, dtypeOf(do_BHtK)));
+  tf.dispose([D_BHt1, dq as Tensor, ...all]);
+  return results;
+}
+
+/** This rank's part of the gradients of one block. */
+function blockGradients({ q, k, v, lse }: Saved, do_BHtK: Tensor, D_BHt1: Tensor, { queries, keys, causal }: Visible) {
+  const [dq, ...dkdv] = tf.tidy(() =>
+    attentionBlockGradients(
+      {
+        q_BHTK: cut(q, queries),
+        k_BGSK: cut(k, keys),
+        v_BGSK: cut(v, keys),
+        lse_BHT1: cut(lse, queries),
+        do_BHTK: cut(do_BHtK, queries),
+        D_BHT1: cut(D_BHt1, queries),
+      },
+      { causal },
+    ),
+  );
+  return { dq, dkdv };
+}
+
+// ## In a model
+
+/**
+ * Makes the model one that sees this rank's tokens alone: it knows their positions, and attends by a ring. Feed it the
+ * tokens and targets at `model.positions(t)`, and average losses and gradients over the group.
+ */
+export function applyContextParallel(model: Llama, cp: ProcessGroup, { order }: { readonly order: Order }): void {
+  if (cp.size === 1) return;
+  model.positions = (t) => positionsOf(t * cp.size, cp.size, cp.rank, order);
+  for (const block of model.blocks) block.attend = ringAttention(cp, order);
+}
+
+export interface RingShape {
+  readonly B: number;
+  readonly G: number;
+  /** Tokens of one rank. */
+  readonly t: number;
+  readonly K: number;
+  readonly cp: number;
+  readonly dtype: DType;
+  /** Whether backward runs forward once more. */
+  readonly recompute: boolean;
+}
+
+/** Bytes that a rank sends in one layer's forward and backward. */
+export function contextParallelBytes({ B, G, t, K, cp, dtype, recompute }: RingShape): number {
+  if (cp === 1) return 0;
+  const both = 2 * B * G * t * K; // numbers in k and v, and in dk and dv
+  const passes = recompute ? 3 : 2; // in which k and v go round
+  return passes * (cp - 1) * both * BYTES[dtype] + cp * both * BYTES.float32;
+}

@@ -1,0 +1,90 @@
+/**
+ * What is left of a run on several ranks when it has ended: the table of its traffic, memory and bubble, and with a
+ * trace two files, what each rank did for Perfetto and the pipeline's schedule as a picture.
+ */
+import { writeFileSync } from 'node:fs';
+import { messageOf, UserError } from '@fourfold/runtime/errors';
+import { chromeTrace, type TracedRank } from './chrome-trace.ts';
+import { type ScheduleCell, schedulePicture } from './schedule-picture.ts';
+import { type RankReport, trafficReport } from './traffic-report.ts';
+
+/** What one rank tells of itself, as JSON can carry it. */
+export interface RankRun extends Omit<RankReport, 'bubble'>, Omit<TracedRank, 'spans'> {
+  /** Ranks with the same name are stages of one pipeline: 'dp0 cp0 tp0'. */
+  readonly pipeline: string;
+  /** What it did in the last step: start and end in milliseconds since 1970, and the tick in the pipeline's clock. */
+  readonly ran: readonly (ScheduleCell & { readonly tick: number })[];
+}
+
+export interface RunReportOptions {
+  readonly title: string;
+  /** How many steps the totals are of. */
+  readonly steps: number;
+  /** The ranks are coroutines of one process: then a bubble is counted in ticks, since only one can compute at a time. */
+  readonly oneProcess: boolean;
+  /** The share of a step for which a pipeline's rank should be idle. */
+  readonly bubble: number;
+  /** File for the trace, 'run.json'; the picture goes beside it, 'run.svg'. */
+  readonly trace?: string | undefined;
+}
+
+/** The report as text. Writes the files if asked to. */
+export function runReport(runs: readonly RankRun[], options: RunReportOptions): string {
+  const { steps, oneProcess, bubble, trace } = options;
+  const unit = oneProcess ? 'ticks' : 'milliseconds';
+  const reports = runs.map((run) => {
+    const pipeline = runs.filter(({ pipeline }) => pipeline === run.pipeline);
+    if (pipeline.length === 1) return run;
+    return { ...run, bubble: { measured: idleOf(run, pipeline, oneProcess), predicted: bubble } };
+  });
+  const lines = [trafficReport(reports, { steps, sharedMemory: oneProcess })];
+  if (trace) {
+    const picture = trace.replace(/(\.json)?$/, '.svg');
+    write(trace, chromeTrace(runs.map((run) => ({ ...run, spans: spansOf(run) }))));
+    write(picture, schedule(runs, options, unit));
+    lines.push(`Trace of the last steps in ${trace} (open it with https://ui.perfetto.dev), schedule in ${picture}`);
+  }
+  return lines.join('\n');
+}
+
+/** The cells of a rank as the report counts them. */
+const cellsOf = ({ ran }: RankRun, inTicks: boolean): ScheduleCell[] =>
+  inTicks ? ran.map((cell) => ({ ...cell, start: cell.tick, end: cell.tick + 1 })) : [...ran];
+
+/** The share of the whole pipeline's time in which this rank did nothing. */
+function idleOf(run: RankRun, pipeline: readonly RankRun[], inTicks: boolean): number {
+  const all = pipeline.flatMap((one) => cellsOf(one, inTicks));
+  const span = Math.max(...all.map(({ end }) => end)) - Math.min(...all.map(({ start }) => start));
+  const busy = cellsOf(run, inTicks).reduce((sum, { start, end }) => sum + end - start, 0);
+  return 1 - busy / span;
+}
+
+const spansOf = ({ ran }: RankRun) =>
+  ran.map(({ kind, micro, chunk, start, end }) => ({
+    name: `${kind} of micro-batch ${micro + 1}${ran.some((cell) => cell.chunk > 0) ? `, chunk ${chunk + 1}` : ''}`,
+    start,
+    end,
+  }));
+
+/** The first pipeline's schedule. */
+function schedule(runs: readonly RankRun[], { title }: RunReportOptions, unit: 'ticks' | 'milliseconds'): string {
+  const stages = runs.filter(({ pipeline }) => pipeline === runs[0]?.pipeline);
+  const first = Math.min(...stages.flatMap((run) => cellsOf(run, unit === 'ticks').map(({ start }) => start)));
+  const ranks = stages.map((run, i) => {
+    const cells = cellsOf(run, unit === 'ticks').map((cell) => ({
+      ...cell,
+      start: cell.start - first,
+      end: cell.end - first,
+    }));
+    return { label: `pp${i}`, cells };
+  });
+  return schedulePicture({ title, unit, ranks });
+}
+
+function write(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new UserError(`${path} can't be written: ${messageOf(error)}`);
+  }
+}
