@@ -3,7 +3,7 @@
  *
  *     bench docs labs notebooks tools
  *     train
- *     inference
+ *     inference settings
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
  *     model
  *     optim
@@ -29,7 +29,7 @@ export const rungs: readonly (readonly string[])[] = [
   ['optim'],
   ['model'],
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],
-  ['inference'],
+  ['inference', 'settings'],
   ['train'],
   ['bench', 'docs', 'labs', 'notebooks', 'tools'],
 ];

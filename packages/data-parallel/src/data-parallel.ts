@@ -15,7 +15,8 @@
  *     ZeRO-1     reduce-scatter; update the own part; all-gather                     moments take 1/n of the memory
  *
  * All of them send 2 (n-1)/n of the gradients' bytes a rank and step: an all-reduce is a reduce-scatter and an
- * all-gather (with bfloat16 weights ZeRO's second half takes half). And all of them compute the same bits.
+ * all-gather (with bfloat16 weights ZeRO's second half takes half). And all of them compute the same bits, except that
+ * ZeRO adds up the squares of the gradient's norm in another order: where clipping acts, steps differ by a rounding.
  *
  * Li et al., "PyTorch distributed" (2020); Rajbhandari et al., "ZeRO" (2020).
  */
@@ -101,7 +102,7 @@ export function bucketedDataParallel(
   return {
     updated: zero ? buckets.map(({ shard }) => shard as Parameter) : parameters,
     reduced: async () => {
-      for (const bucket of buckets) await bucket.averaged();
+      for (const bucket of buckets) await bucket.averaged(); // says what is missing before other groups are called
       for (const bucket of buckets) await bucket.handOut();
     },
     gathered: async () => {
@@ -116,22 +117,19 @@ const count = (shape: readonly number[]): number => shape.reduce((product, side)
 /** Parameters in backward's order, in lists of one kind and at most so many bytes. */
 function fill(parameters: readonly Parameter[], bucketBytes: number): Parameter[][] {
   const lists: Parameter[][] = [];
-  const open = new Map<string, { list: Parameter[]; bytes: number }>();
   for (const parameter of [...parameters].reverse()) {
-    const { decays, partial, replicas, shape } = parameter;
-    const kind = `${decays} ${partial?.name} ${replicas}`;
-    const bytes = 4 * count(shape);
-    let bucket = open.get(kind);
-    if (!bucket || bucket.bytes + bytes > bucketBytes) {
-      bucket = { list: [], bytes: 0 };
-      open.set(kind, bucket);
-      lists.push(bucket.list);
-    }
-    bucket.list.push(parameter);
-    bucket.bytes += bytes;
+    const last = lists.findLast(([one]) => isAlike(one as Parameter, parameter)); // earlier ones are full
+    if (last && bytesOf([...last, parameter]) <= bucketBytes) last.push(parameter);
+    else lists.push([parameter]);
   }
   return lists;
 }
+
+const isAlike = (a: Parameter, b: Parameter): boolean =>
+  a.decays === b.decays && a.partial === b.partial && a.replicas === b.replicas;
+
+const bytesOf = (parameters: readonly Parameter[]): number =>
+  parameters.reduce((sum, { shape }) => sum + 4 * count(shape), 0);
 
 class Bucket {
   /** With ZeRO: the part that this rank updates, 1/n of all elements, as a parameter of one dimension. */
@@ -140,9 +138,9 @@ class Bucket {
   readonly #group: ProcessGroup;
   readonly #partial: ProcessGroup | undefined;
   readonly #size: number;
-  /** Gradients that a step accumulates here, and how many of them are still to come. */
-  readonly #expected: number;
-  #missing: number;
+  /** How many gradients of each parameter a step accumulates, and how many are still to come, where any are. */
+  readonly #expected: ReadonlyMap<Parameter, number>;
+  #missing: Map<Parameter, number>;
   #reducing: Promise<Tensor> | undefined;
   #mean: Tensor | undefined;
 
@@ -153,29 +151,36 @@ class Bucket {
     this.#partial = first.partial;
     const elements = parameters.reduce((sum, { shape }) => sum + count(shape), 0);
     this.#size = zero ? Math.ceil(elements / group.size) * group.size : elements; // ZeRO's parts are equally long
-    this.#expected = parameters.reduce((sum, { uses }) => sum + uses * backwards, 0);
-    this.#missing = this.#expected;
+    this.#expected = new Map(parameters.map((parameter) => [parameter, parameter.uses * backwards]));
+    this.#missing = new Map(this.#expected);
     if (zero) this.shard = this.#makeShard(first);
-    for (const parameter of parameters) parameter.onAccumulate = () => this.#arrived();
+    for (const parameter of parameters) parameter.onAccumulate = () => this.#arrived(parameter);
   }
 
   /** A gradient is there; with the last one the bucket goes on its way. */
-  #arrived(): void {
-    this.#missing -= 1;
-    if (this.#missing > 0) return;
+  #arrived(parameter: Parameter): void {
+    const missing = this.#missing.get(parameter);
+    if (!missing)
+      throw new Error(`${parameter.name} gets more than ${this.#expected.get(parameter)} gradients in a step`);
+    if (missing > 1) this.#missing.set(parameter, missing - 1);
+    else this.#missing.delete(parameter);
+    if (this.#missing.size > 0) return;
     const flat = this.#flatten(gradientOf);
     this.#reducing = this.shard ? this.#group.reduceScatter(flat, 0, 'mean') : this.#group.allReduce(flat, 'mean');
     flat.dispose();
-    for (const parameter of this.#parameters) parameter.clearGradient();
+    for (const one of this.#parameters) one.clearGradient();
   }
 
   /** Ends when the mean is there: mostly at once, since it was on its way while backward went on. */
   async averaged(): Promise<void> {
-    const names = this.#parameters.map(({ name }) => name).join(', ');
-    if (!this.#reducing) throw new Error(`${this.#missing} of ${this.#expected} gradients are missing for ${names}`);
+    if (!this.#reducing) throw new Error(`gradients are missing: ${this.#stillMissing()}`);
     this.#mean = await this.#reducing;
     this.#reducing = undefined;
-    this.#missing = this.#expected;
+    this.#missing = new Map(this.#expected);
+  }
+
+  #stillMissing(): string {
+    return [...this.#missing].map(([one, left]) => `${left} of ${this.#expected.get(one)} of ${one.name}`).join(', ');
   }
 
   /** Gives the gradients back to the parameters, or to this rank's part of them. */

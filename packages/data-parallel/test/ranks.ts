@@ -198,7 +198,8 @@ export const parametersOf = (shapes: Readonly<Record<string, readonly number[]>>
 
 /** Backward of them: the last parameter first. */
 export function accumulate(parameters: readonly Parameter[], who: string): void {
-  for (const parameter of [...parameters].reverse()) parameter.accumulate(randn(`${parameter.name} ${who}`, parameter.shape));
+  for (const parameter of [...parameters].reverse())
+    parameter.accumulate(randn(`${parameter.name} ${who}`, parameter.shape));
 }
 
 /** Runs `check` on every rank of a mesh. */

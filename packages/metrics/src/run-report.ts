@@ -3,13 +3,14 @@
  * trace two files, what each rank did for Perfetto and the pipeline's schedule as a picture.
  */
 import { writeFileSync } from 'node:fs';
+import type { Span } from '@fourfold/process-group';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { chromeTrace, type TracedRank } from './chrome-trace.ts';
 import { type ScheduleCell, schedulePicture } from './schedule-picture.ts';
 import { type RankReport, trafficReport } from './traffic-report.ts';
 
 /** What one rank tells of itself, as JSON can carry it. */
-export interface RankRun extends Omit<RankReport, 'bubble'>, Omit<TracedRank, 'spans'> {
+export interface RankRun extends Omit<RankReport, 'bubble'>, TracedRank {
   /** Ranks with the same name are stages of one pipeline: 'dp0 cp0 tp0'. */
   readonly pipeline: string;
   /** What it did in the last step: start and end in milliseconds since 1970, and the tick in the pipeline's clock. */
@@ -40,7 +41,7 @@ export function runReport(runs: readonly RankRun[], options: RunReportOptions): 
   const lines = [trafficReport(reports, { steps, sharedMemory: oneProcess })];
   if (trace) {
     const picture = trace.replace(/(\.json)?$/, '.svg');
-    write(trace, chromeTrace(runs.map((run) => ({ ...run, spans: spansOf(run) }))));
+    write(trace, chromeTrace(runs));
     write(picture, schedule(runs, options, unit));
     lines.push(`Trace of the last steps in ${trace} (open it with https://ui.perfetto.dev), schedule in ${picture}`);
   }
@@ -59,12 +60,12 @@ function idleOf(run: RankRun, pipeline: readonly RankRun[], inTicks: boolean): n
   return 1 - busy / span;
 }
 
-const spansOf = ({ ran }: RankRun) =>
-  ran.map(({ kind, micro, chunk, start, end }) => ({
-    name: `${kind} of micro-batch ${micro + 1}${ran.some((cell) => cell.chunk > 0) ? `, chunk ${chunk + 1}` : ''}`,
-    start,
-    end,
-  }));
+/** A cell as a trace shows it. */
+export const spanOf = ({ kind, micro, chunk, start, end }: ScheduleCell): Span => ({
+  name: `${kind} of micro-batch ${micro + 1}${chunk > 0 ? `, chunk ${chunk + 1}` : ''}`,
+  start,
+  end,
+});
 
 /** The first pipeline's schedule. */
 function schedule(runs: readonly RankRun[], { title }: RunReportOptions, unit: 'ticks' | 'milliseconds'): string {

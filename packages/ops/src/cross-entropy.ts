@@ -53,7 +53,7 @@ export const crossEntropy =
     const N = targets.size;
     const targets_N = reshape(targets, [N]);
     const total: Sums = { loss: tf.scalar(0), dxs: [], dw: undefined };
-    for (const [start, length] of chunksOf(N, chunkBytes / (4 * (w_VD.shape[0] as number)))) {
+    for (const [start, length] of lossChunks(N, w_VD.shape[0] as number, chunkBytes)) {
       const [x_CD, targets_C] = [slice(x_ND, 0, start, length), slice(targets_N, 0, start, length)];
       const logits_CV = tf.tidy(() => cast(matmul(x_CD, w_VD.value, 'nt'), 'float32'));
       addChunk(total, w_VD.value, x_CD, await softmaxLoss(logits_CV, targets_C, gradients), N);
@@ -117,9 +117,9 @@ function addChunk(total: Sums, w_VD: Tensor, x_CD: Tensor, chunk: Awaited<Return
 export const placesOf = (targets_C: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), targets_C], 1));
 
-/** [start, length] of chunks of at most `most` tokens (at least 1), all but the last equally long. */
-function chunksOf(N: number, most: number): [start: number, length: number][] {
-  const count = Math.ceil(N / Math.max(1, Math.floor(most)));
-  const length = Math.ceil(N / count);
+/** [start, length] of the chunks of N tokens whose logits, V each, stay within the bytes; all but the last equally long. */
+export function lossChunks(N: number, V: number, chunkBytes = CHUNK_BYTES): [start: number, length: number][] {
+  const most = Math.max(1, Math.floor(chunkBytes / (4 * V)));
+  const length = Math.ceil(N / Math.ceil(N / most));
   return Array.from({ length: Math.ceil(N / length) }, (_, i) => [i * length, Math.min(length, N - i * length)]);
 }

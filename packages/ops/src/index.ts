@@ -7,7 +7,7 @@ export {
   attentionBlock,
   attentionBlockGradients,
 } from './attention-block.ts';
-export { crossEntropy, type Loss, placesOf, type SoftmaxLoss } from './cross-entropy.ts';
+export { crossEntropy, type Loss, lossChunks, placesOf, type SoftmaxLoss } from './cross-entropy.ts';
 export { type Embedding, embedding } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';

@@ -22,7 +22,7 @@
 import type { Batch } from '@fourfold/data';
 // biome-ignore format: a list
 import {
-  forward, forwardToLoss, freePlace, type Llama, type LlamaConfig, type Place,parameterCount, placeOf, 
+  forward, forwardToLoss, freePlace, type Llama, type LlamaConfig, type Place, parameterCount, placeOf,
 } from '@fourfold/model';
 import type { Parameter, Pullback } from '@fourfold/ops';
 import type { ProcessGroup, TensorSpec, Transfer } from '@fourfold/process-group';
@@ -34,16 +34,20 @@ import * as tf from '@tensorflow/tfjs-core';
 //
 // With v chunks a rank there are pp·v stages in a row; stage s is chunk floor(s / pp) of rank s mod pp.
 
-/** Layers of each stage, as even as can be; `head` is what the last one computes besides, in layers. */
+/** Layers of each stage: one, and each that is left to who has least. The last has the `head` too, in layers. */
 export function stageLengths(layers: number, stages: number, head = 0): number[] {
-  const end = (i: number) => Math.min(Math.ceil((i * (layers + head)) / stages), layers - stages + i);
-  return Array.from({ length: stages }, (_, i) => end(i + 1) - end(i));
+  const lengths: number[] = Array(stages).fill(1);
+  const cost = (stage: number) => (lengths[stage] as number) + (stage === stages - 1 ? head : 0);
+  for (let given = stages; given < layers; given++) {
+    const least = [...lengths.keys()].reduce((a, b) => (cost(b) < cost(a) ? b : a));
+    lengths[least] = (lengths[least] as number) + 1;
+  }
+  return lengths;
 }
 
 /** The head's multiplications, in layers: both are as many as their weights. */
-const headCost = (config: LlamaConfig): number =>
-  (config.vocabulary * config.dim * config.layers) /
-  (parameterCount(config) - parameterCount({ ...config, layers: 0 }));
+const headCost = (c: LlamaConfig): number =>
+  (c.vocabulary * c.dim * c.layers) / (parameterCount(c) - parameterCount({ ...c, layers: 0 }));
 
 /** @throws UserError where there are fewer layers than stages */
 export function checkPipelineParallel({ layers }: LlamaConfig, pp: number, chunks = 1): void {
@@ -98,7 +102,6 @@ function partOf(model: Llama, lengths: readonly number[], stage: number): Llama 
 // An engine is nothing but an order: which micro-batch a rank takes forward or backward next.
 
 export type Engine = 'afab' | '1f1b' | 'interleaved';
-
 export type Action = { readonly kind: 'forward' | 'backward'; readonly micro: number; readonly chunk: number };
 
 export interface Shape {
@@ -110,9 +113,9 @@ export interface Shape {
 
 /** How many forwards a rank runs before its first backward. One more is the most that it ever holds. */
 export function warmUp({ engine, pp, chunks, micros }: Shape, rank: number): number {
-  const all = micros * chunks;
-  if (engine === '1f1b') return Math.min(all, pp - rank - 1);
-  return engine === 'interleaved' ? Math.min(all, 2 * (pp - rank - 1) + (chunks - 1) * pp) : all;
+  const [all, after] = [micros * chunks, pp - rank - 1];
+  if (engine === 'afab' || engine === 'forward') return all;
+  return Math.min(all, chunks === 1 ? after : 2 * after + (chunks - 1) * pp); // 1F1B of several chunks is interleaved
 }
 
 /**
@@ -161,9 +164,8 @@ export function timetable(shape: Shape): Tick[] {
   const orders = Array.from({ length: pp }, (_, rank) => actionsOf(whole, rank));
   const arrived = new Set<string>();
   const isReady = (action: Action, rank: number): boolean => {
-    const stage = action.chunk * pp + rank;
-    const needsNothing = stage === (action.kind === 'forward' ? 0 : pp * chunks - 1); // tokens; the loss, just computed
-    return needsNothing || arrived.has(`${keyOf(action)} at ${rank}`);
+    const first = action.kind === 'forward' ? 0 : pp * chunks - 1; // this stage needs tokens; the loss, just computed
+    return action.chunk * pp + rank === first || arrived.has(`${keyOf(action)} at ${rank}`);
   };
   const ticks: Tick[] = [];
   while (orders.some((order) => order.length > 0)) {
@@ -240,14 +242,13 @@ class Run {
     this.#like = { shape: [(B * T) / tokenRanks, part.config.dim], dtype: part.dtype };
   }
 
-  /** What an action needs from another stage; undefined for the first forward and the last backward. */
+  /** What an action needs from another stage; undefined for the first stage's forward and the last one's backward. */
   message = async (action: Action): Promise<Tensor | undefined> => this.#inbox.get(keyOf(action))?.();
 
   async forward(action: Action, message: Tensor | undefined): Promise<void> {
     const [part, { shape, ...batch }] = [this.#parts[action.chunk] as Llama, this.#micros[action.micro] as Batch];
     const ids = (values: Int32Array) => tf.tensor(values, [...shape], 'int32');
-    const targets_BT = ids(batch.targets_BT);
-    const input = message ?? ids(batch.inputs_BT);
+    const [input, targets_BT] = [message ?? ids(batch.inputs_BT), ids(batch.targets_BT)];
     const gradients = this.#shape.engine !== 'forward';
     const [y, pull] = part.loss
       ? await forwardToLoss(part, input, targets_BT, this.#place, { gradients })
@@ -268,8 +269,7 @@ class Run {
 
   /** Sends what this rank made in the tick, and expects what the others made for it. */
   exchange(tick: Tick): void {
-    const { rank } = this.#pp;
-    const messages = messagesOf(tick, this.#shape);
+    const [{ rank }, messages] = [this.#pp, messagesOf(tick, this.#shape)];
     const coming = messages.filter(({ to }) => to === rank);
     const transfers: Transfer[] = coming.map(({ from }) => ({ receiveFrom: from, like: this.#like }));
     const going = messages.filter(({ from }) => from === rank);

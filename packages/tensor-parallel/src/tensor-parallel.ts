@@ -30,7 +30,7 @@
 import type { Llama, LlamaConfig } from '@fourfold/model';
 // biome-ignore format: a list
 import {
-  chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear, type Parameter, placesOf,
+  chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear, lossChunks, type Parameter, placesOf,
   pullback, pullbackThrough, type SoftmaxLoss,
 } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
@@ -255,35 +255,25 @@ export async function applyTensorParallel(
 
 // ## What it costs
 
-export interface TensorParallelWork {
-  /** Blocks on this rank. */
-  readonly layers: number;
-  /** N, tokens of a micro-batch. */
-  readonly tokens: number;
-  readonly dim: number;
-  readonly dtype: DType;
-  readonly recompute: boolean;
-  /** Whether this rank has the embedding, and the loss. */
-  readonly embeds: boolean;
-  readonly losses: boolean;
-}
-
 /**
- * Bytes that a rank sends in its group for one micro-batch, forward and backward.
+ * Bytes that a rank sends in its group for one micro-batch of N tokens, forward and backward of a split model or a part
+ * of one. (What a step sends once, of the parameters that are `partial` over the group, is data parallelism's to count.)
  *
  * A sum and the gather that undoes it send (n-1)/n of [N, D] each, together an all-reduce; with sequence parallelism a
  * column-parallel layer gathers once more in backward, since it kept N/n tokens only.
  */
-export function tensorParallelBytes(tp: ProcessGroup, work: TensorParallelWork, sequenceParallel: boolean): number {
-  const { layers, tokens, dim, dtype, recompute, embeds, losses } = work;
+export function tensorParallelBytes(tp: ProcessGroup, part: Llama, N: number, sequenceParallel: boolean): number {
+  const { config, dtype, recompute, blocks } = part;
   const allReduce = (shape: number[], type: DType) => allReduceBytes({ shape, dtype: type }, tp.rank, tp.size);
-  const whole = allReduce([tokens, dim], dtype);
-  const half = (tokens * dim * BYTES[dtype] * (tp.size - 1)) / tp.size; // a scatter's, and a gather's
-  const [sum, gather] = sequenceParallel ? [half, half] : [whole, 0];
+  const half = (N * config.dim * BYTES[dtype] * (tp.size - 1)) / tp.size; // a scatter's, and a gather's
+  const [sum, gather] = sequenceParallel ? [half, half] : [allReduce([N, config.dim], dtype), 0];
   const forward = 2 * (gather + sum); // two pairs of f and g
   const backward = 2 * (gather + sum) + 2 * gather;
-  const embedding = embeds ? sum + gather : 0;
-  const statistics = allReduce([tokens, 1], 'float32') + allReduce([tokens, 2], 'float32');
-  const loss = losses ? gather + statistics + sum : 0;
-  return layers * (recompute ? 2 * forward + backward : forward + backward) + embedding + loss;
+  const embedding = part.embed ? sum + gather : 0;
+  const statistics = lossChunks(N, config.vocabulary / tp.size).reduce(
+    (bytes, [, length]) => bytes + allReduce([length, 1], 'float32') + allReduce([length, 2], 'float32'),
+    0,
+  );
+  const loss = part.loss ? gather + statistics + sum : 0;
+  return blocks.length * (recompute ? 2 * forward + backward : forward + backward) + embedding + loss;
 }

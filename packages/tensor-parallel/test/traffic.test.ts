@@ -1,10 +1,10 @@
-import { forward, freePlace, type LlamaConfig, MODELS, placeOf } from '@fourfold/model';
+import { createLlama, forward, freePlace, type LlamaConfig, MODELS, placeOf } from '@fourfold/model';
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
 import { type DType, openBackend } from '@fourfold/runtime';
 import { expectNoLeak } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type TensorParallelWork, tensorParallelBytes } from '../src/tensor-parallel.ts';
+import { tensorParallelBytes } from '../src/tensor-parallel.ts';
 import { callsOf, dispose, lossOf, modelOf, onRanks, randn } from './helpers.ts';
 
 beforeAll(async () => void (await openBackend({ device: 'cpu' })));
@@ -54,22 +54,13 @@ interface Case {
 async function bytesOf(it: Case, sequenceParallel: boolean): Promise<{ counted: number; formula: number }[]> {
   const { tp, B = 2, T = 8, dtype = 'float32', recompute = false } = it;
   const config = { ...nano, ...it.config };
-  const work: TensorParallelWork = {
-    layers: config.layers,
-    tokens: B * T,
-    dim: config.dim,
-    dtype,
-    recompute,
-    embeds: true,
-    losses: true,
-  };
   return expectNoLeak(() =>
     spmd(tp, async (group) => {
       const model = await modelOf({ config, dtype, recompute }, group, sequenceParallel);
       await lossOf(model, { config, B, T });
-      dispose(model.parameters);
       const counted = group.recorder.totals().reduce((sum, { bytes }) => sum + bytes, 0);
-      return { counted, formula: tensorParallelBytes(group, work, sequenceParallel) };
+      dispose(model.parameters);
+      return { counted, formula: tensorParallelBytes(group, model, B * T, sequenceParallel) };
     }),
   );
 }
@@ -123,15 +114,7 @@ test.each([false, true])('so it does of 6 MB at once (sequence parallel: %s)', a
 });
 
 test('a stage in the middle has neither embedding nor loss', async () => {
-  const work = {
-    layers: 3,
-    tokens: 16,
-    dim: 64,
-    dtype: 'float32',
-    recompute: false,
-    embeds: false,
-    losses: false,
-  } as const;
-  const [bytes] = await spmd(2, async (group) => tensorParallelBytes(group, work, false));
+  const middle = { ...createLlama({ ...nano, layers: 3, dim: 64 }), embed: undefined, loss: undefined };
+  const [bytes] = await spmd(2, async (group) => tensorParallelBytes(group, middle, 16, false));
   expect(bytes).toBe(3 * 4 * 16 * 64 * 4);
 });

@@ -1,0 +1,291 @@
+import { createLlama, initialize, initialWeights, type LlamaConfig, parameterShapes } from '@fourfold/model';
+import { spmd } from '@fourfold/process-group';
+import { memory, openBackend, read, resetPeak, UserError } from '@fourfold/runtime';
+import { expectNoLeak } from '@fourfold/runtime/testing';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  applyPipelineParallel,
+  checkPipelineParallel,
+  type Engine,
+  pipelineBytes,
+  runPipeline,
+  stageLengths,
+  timetable,
+} from '../src/pipeline-parallel.ts';
+import type { Case, Truth } from './helpers.ts';
+import {
+  batchesOf,
+  dispose,
+  expectSame,
+  FLOAT32,
+  gapOf,
+  mostInFlight,
+  numberOf,
+  parametersOf,
+  partsOf,
+  pipelineOf,
+  tiny,
+  tokensOf,
+  truthOf,
+} from './helpers.ts';
+
+beforeAll(async () => void (await openBackend({ device: 'cpu' })));
+
+/** [engine, pp, chunks]. 7 layers: up to 7 stages. */
+const layouts: [engine: Engine, pp: number, chunks: number][] = [
+  ...[1, 2, 3, 4].flatMap((pp): [Engine, number, number][] => [
+    ['afab', pp, 1],
+    ['1f1b', pp, 1],
+  ]),
+  ['interleaved', 1, 1],
+  ['interleaved', 2, 2],
+  ['interleaved', 2, 3],
+  ['interleaved', 3, 2],
+];
+
+describe.each([true, false])('a pipeline finds what one rank finds (tied: %s)', (tied) => {
+  const config: LlamaConfig = { ...tiny, tied };
+  const truths = new Map<number, Promise<Truth>>();
+  const truth = (it: Case): Promise<Truth> => {
+    const found = truths.get(it.micros) ?? truthOf(it, batchesOf(it));
+    truths.set(it.micros, found);
+    return found;
+  };
+  describe.each([1, 3, 8])('gradAccSteps=%i', (micros) => {
+    test.each(layouts)('%s, pp=%i, ppChunks=%i', async (engine, pp, chunks) => {
+      const it: Case = { config, engine, pp, chunks, micros };
+      expectSame(await pipelineOf(it, batchesOf(it)), await truth(it));
+    });
+  });
+});
+
+test('any stages of any model, by layers and by cost, with and without recomputing', async () => {
+  const cases = fc
+    .record({
+      engine: fc.constantFrom<Engine>('afab', '1f1b', 'interleaved'),
+      pp: fc.integer({ min: 2, max: 5 }),
+      chunks: fc.integer({ min: 1, max: 3 }),
+      micros: fc.integer({ min: 1, max: 7 }),
+      more: fc.integer({ min: 0, max: 3 }), // layers than stages
+      vocabulary: fc.integer({ min: 8, max: 600 }), // the head's cost
+      tied: fc.boolean(),
+      balance: fc.constantFrom('layers' as const, 'cost' as const),
+      recompute: fc.boolean(),
+    })
+    .map(({ more, vocabulary, tied, ...it }): Case => {
+      const config = { ...tiny, layers: it.pp * it.chunks + more, dim: 16, headDim: 4, ffn: 24, vocabulary, tied };
+      return { config, ...it };
+    });
+  const check = async (it: Case) => {
+    const batches = batchesOf(it);
+    expectSame(await pipelineOf(it, batches), await truthOf(it, batches));
+  };
+  await fc.assert(fc.asyncProperty(cases, check), { numRuns: 12 });
+});
+
+test.each(['afab', '1f1b', 'interleaved'] as const)(
+  'picotron’s gradients were gradAccSteps times too large: %s gives those of the mean loss',
+  async (engine) => {
+    const it: Case = { config: tiny, engine, pp: 2, chunks: engine === 'interleaved' ? 2 : 1, micros: 4 };
+    const same = await pipelineOf(it, batchesOf(it, 0)); // one batch, four times: the mean is what one gives
+    expectSame(same, await truthOf(it, batchesOf({ ...it, micros: 1 }, 0)));
+    expectSame(same, await truthOf(it, batchesOf(it, 0)));
+  },
+);
+
+test('picotron’s stages began with equal weights: each has its own, which are those of one rank', async () => {
+  const whole = createLlama(tiny);
+  initialize(whole, initialWeights(1, tiny));
+  const expected = new Map<string, ArrayLike<number>>();
+  for (const { name, value } of whole.parameters) expected.set(name, await read(value));
+  dispose(whole.parameters);
+  const it: Case = { config: tiny, engine: '1f1b', pp: 4, chunks: 1, micros: 1 };
+  const firsts = await spmd(it.pp, async (pp) => {
+    const parameters = parametersOf(await partsOf(it, pp));
+    for (const { name, value } of parameters) expect(await read(value), name).toEqual(expected.get(name));
+    const first = parameters.find(({ name }) => name.includes('q_proj'))?.value as Tensor;
+    const values = `${await read(first)}`;
+    dispose(parameters);
+    return values;
+  });
+  expect(new Set(firsts).size).toBe(4);
+});
+
+// ## Parts
+
+test.each(['layers', 'cost'] as const)(
+  'each rank has its stages of the model and no other weight: by %s',
+  async (balance) => {
+    const config: LlamaConfig = { ...tiny, tied: false, vocabulary: 600 }; // the head costs as much as 2.4 layers
+    const lengths = stageLengths(7, 4, balance === 'cost' ? (600 * 32) / 7808 : 0);
+    expect(lengths).toEqual(balance === 'cost' ? [3, 2, 1, 1] : [2, 2, 2, 1]);
+    const it: Case = { config, engine: 'interleaved', pp: 2, chunks: 2, micros: 1, balance };
+    const names = await spmd(2, async (pp) => {
+      const parts = await applyPipelineParallel(createLlama(config), pp, it.chunks, balance);
+      for (const [chunk, part] of parts.entries()) {
+        const stage = chunk * 2 + pp.rank;
+        expect(part.blocks.length).toBe(lengths[stage]);
+        expect([!!part.embed, !!part.norm, !!part.loss, !!part.head]).toEqual([
+          stage === 0,
+          ...Array(3).fill(stage === 3),
+        ]);
+      }
+      return parts.map(({ parameters }) => parameters.map(({ name }) => name));
+    });
+    const inOrder = [0, 1, 2, 3].flatMap((stage) => names[stage % 2]?.[Math.floor(stage / 2)] ?? []);
+    expect(inOrder).toEqual([...parameterShapes(config).keys()]);
+  },
+);
+
+test('tied embeddings are on both ends, which add up their gradients and count them for a half', async () => {
+  const found = await spmd(4, async (pp) => {
+    const parameters = parametersOf(await applyPipelineParallel(createLlama(tiny), pp));
+    for (const { name, partial, replicas } of parameters)
+      if (!name.includes('embed_tokens')) expect([partial, replicas]).toEqual([undefined, 1]);
+    const embed = parameters.find(({ name }) => name.includes('embed_tokens'));
+    return embed && { uses: embed.uses, replicas: embed.replicas, ranks: embed.partial?.ranks };
+  });
+  const end = { uses: 1, replicas: 2, ranks: [0, 3] };
+  expect(found).toEqual([end, undefined, undefined, end]);
+});
+
+test('embeddings that are not tied, and those of one rank, are nobody else’s', async () => {
+  for (const [tied, pp] of [
+    [false, 3],
+    [true, 1],
+  ] as const)
+    await spmd(pp, async (group) => {
+      const parts = await applyPipelineParallel(createLlama({ ...tiny, tied }), group);
+      for (const { name, partial, replicas, uses } of parametersOf(parts))
+        expect([partial, replicas, uses], name).toEqual([undefined, 1, tied && name.includes('embed') ? 2 : 1]);
+    });
+});
+
+// ## Bytes, memory, order
+
+test.each([
+  ['afab', 3, 1, 'float32'],
+  ['1f1b', 3, 1, 'float32'],
+  ['1f1b', 4, 1, 'bfloat16'],
+  ['interleaved', 2, 3, 'float32'],
+  ['interleaved', 3, 2, 'float32'],
+] as const)(
+  '%s, pp=%i, ppChunks=%i in %s: as many bytes are sent as the formula says',
+  async (engine, pp, chunks, dtype) => {
+    const it: Case = { config: tiny, engine, pp, chunks, micros: 5, dtype };
+    const outcomes = await pipelineOf(it, batchesOf(it));
+    for (const [rank, { bytes }] of outcomes.entries()) {
+      expect(bytes).toBeGreaterThan(0);
+      expect(bytes).toBe(pipelineBytes(it, rank, { shape: [tokensOf, tiny.dim], dtype }));
+    }
+  },
+);
+
+test.each(layouts)(
+  '%s, pp=%i, ppChunks=%i: what ran is the timetable, and as many are in flight',
+  async (engine, pp, chunks) => {
+    const it: Case = { config: tiny, engine, pp, chunks, micros: 6 };
+    const outcomes = await pipelineOf(it, batchesOf(it));
+    for (const [rank, { ran }] of outcomes.entries()) {
+      const planned = timetable(it).flatMap((tick, i) => (tick[rank] ? [{ ...tick[rank], tick: i }] : []));
+      expect(ran.map(({ start, end, ...action }) => action)).toEqual(planned);
+      for (const { start, end } of ran) expect(end).toBeGreaterThanOrEqual(start);
+      if (engine === 'afab') expect(mostInFlight(ran)).toBe(6);
+      if (engine === '1f1b') expect(mostInFlight(ran)).toBe(pp - rank);
+    }
+  },
+);
+
+/** The most bytes that a step of all ranks holds besides weights. */
+async function peakOf(engine: Engine, micros: number): Promise<number> {
+  const it: Case = { config: tiny, engine, pp: 3, chunks: 1, micros };
+  const peaks = await spmd(it.pp, async (pp) => {
+    const parts = await partsOf(it, pp);
+    await pp.barrier();
+    resetPeak();
+    const before = memory().bytes;
+    const { loss } = await runPipeline(parts, pp, batchesOf(it), it);
+    await pp.barrier();
+    const peak = memory().peakBytes - before;
+    loss.dispose();
+    dispose(parametersOf(parts));
+    return peak;
+  });
+  return peaks[0] as number;
+}
+
+test('activations held grow with gradAccSteps in AFAB, and not in 1F1B', async () => {
+  const [afab8, afab16, afab24] = [await peakOf('afab', 8), await peakOf('afab', 16), await peakOf('afab', 24)];
+  const [oneF8, oneF24] = [await peakOf('1f1b', 8), await peakOf('1f1b', 24)];
+  const ofEight = afab16 - afab8; // what eight micro-batches keep
+  expect(Math.abs((afab24 - afab16) / ofEight - 1)).toBeLessThan(0.01);
+  expect(ofEight).toBeGreaterThan(0.5 * oneF8);
+  expect(oneF24 / oneF8).toBeLessThan(1.01);
+  expect(oneF8).toBeLessThan(afab8);
+});
+
+test('steps leave nothing but gradients behind, however many there are', async () => {
+  const it: Case = { config: tiny, engine: 'interleaved', pp: 2, chunks: 2, micros: 3 };
+  await expectNoLeak(() =>
+    spmd(it.pp, async (pp) => {
+      const parts = await partsOf(it, pp);
+      const counts: number[] = [];
+      for (let step = 0; step < 4; step++) {
+        const { loss } = await runPipeline(parts, pp, batchesOf(it), it);
+        loss.dispose();
+        for (const parameter of parametersOf(parts)) parameter.clearGradient();
+        await pp.barrier();
+        counts.push(memory().tensors);
+        await pp.barrier();
+      }
+      expect(new Set(counts).size).toBe(1);
+      dispose(parametersOf(parts));
+    }),
+  );
+});
+
+// ## Validation
+
+test.each([
+  [1, 1],
+  [4, 1],
+  [3, 2],
+])('pp=%i, ppChunks=%i without backward: the same loss, no gradient, no tensor left', async (pp, chunks) => {
+  const it: Case = { config: tiny, engine: 'afab', pp, chunks, micros: 3 };
+  const batches = batchesOf(it);
+  const { loss: expected } = await truthOf(it, batches);
+  const losses = await expectNoLeak(() =>
+    spmd(pp, async (group) => {
+      const parts = await partsOf(it, group);
+      const { loss, ran } = await runPipeline(parts, group, batches, { engine: 'forward' });
+      expect(ran.every(({ kind }) => kind === 'forward')).toBe(true);
+      for (const { name, grad } of parametersOf(parts)) expect(grad, name).toBeUndefined();
+      dispose(parametersOf(parts));
+      return numberOf(loss);
+    }),
+  );
+  expect(gapOf([losses.at(-1) as number], [expected])).toBeLessThan(FLOAT32);
+  expect(losses.slice(0, -1)).toEqual(Array(pp - 1).fill(0));
+});
+
+// ## Bad input
+
+test('more stages than layers are refused in one sentence with what would do', () => {
+  expect(() => checkPipelineParallel(tiny, 8)).toThrow(
+    new UserError('pp=8 has more stages than layers=7: use pp of at most 7'),
+  );
+  expect(() => checkPipelineParallel(tiny, 4, 2)).toThrow(
+    new UserError('pp=4 x ppChunks=2 has more stages than layers=7: use pp x ppChunks of at most 7'),
+  );
+  for (const [pp, chunks] of [[7], [3, 2], [1, 7]] as const) checkPipelineParallel(tiny, pp, chunks);
+});
+
+test('they are refused before anything is allocated', async () => {
+  await expectNoLeak(async () => {
+    const cut = spmd(4, (pp) => applyPipelineParallel(createLlama(tiny), pp, 2));
+    await expect(cut).rejects.toThrow(UserError);
+    await expect(cut).rejects.toThrow('use pp x ppChunks of at most 7');
+  });
+});

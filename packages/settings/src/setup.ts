@@ -1,0 +1,51 @@
+/**
+ * What a process opens before its ranks begin: the backend, the tokenizer and the text.
+ */
+import {
+  checkVocabulary,
+  openCorpus,
+  openTokenizer,
+  openTokens,
+  type TokenizedText,
+  type Tokenizer,
+  windowsOf,
+} from '@fourfold/data';
+import { type LlamaConfig, parameterCount } from '@fourfold/model';
+import { isLaunched, rankCount } from '@fourfold/process-group';
+import { type Backend, openBackend, UserError } from '@fourfold/runtime';
+import { checkSettings, type Settings, shapeOf } from './settings.ts';
+
+export interface Setup {
+  readonly config: Settings;
+  readonly shape: LlamaConfig;
+  readonly backend: Backend;
+  readonly tokenizer: Tokenizer;
+  readonly text: TokenizedText;
+}
+
+/** Opens everything that can be missing or wrong before anything is allocated. */
+export async function prepare(config: Settings): Promise<Setup> {
+  const tokenizer = await openTokenizer(config.tokenizer);
+  const shape = shapeOf(config, tokenizer);
+  checkSettings(config, shape);
+  const corpus = await openCorpus(config.data);
+  const text = await openTokens({ corpus, tokenizer, validationFraction: config.validationFraction });
+  checkVocabulary(text, tokenizer, shape.vocabulary);
+  for (const part of [text.train, text.validation]) windowsOf(part, config.seqLength); // refuses what is too short
+  const { device, log, threads } = config;
+  const backend = await openBackend({ device, log, ...(threads ? { threads } : {}) });
+  if (config.precision === 'bfloat16' && backend.device === 'wasm')
+    throw new UserError('precision=bfloat16 needs TensorFlow: use float32, or device cpu or cuda');
+  return { config, shape, backend, tokenizer, text };
+}
+
+/** Says what the run is. */
+export function introduce({ config, shape, backend, tokenizer, text }: Setup, say: (line: string) => void): void {
+  const { dp, pp, cp, tp, model, data, precision, launcher } = config;
+  const ranks = rankCount(config);
+  if (backend.note) say(`Training on wasm, slower: ${backend.note}`);
+  say(`${model}: ${(parameterCount(shape) / 1e6).toFixed(2)} M parameters, ${precision}, on ${backend.description}`);
+  const where = launcher === 'local' && !isLaunched() ? 'as coroutines of this process' : 'a process each';
+  if (ranks > 1) say(`${ranks} ranks, dp${dp} x pp${pp} x cp${cp} x tp${tp}, ${where}`);
+  say(`${data}: ${text.train.count} tokens to train on, ${text.validation.count} to validate, ${tokenizer.name}`);
+}
