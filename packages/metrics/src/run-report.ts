@@ -3,9 +3,9 @@
  * trace two files, what each rank did for Perfetto and the pipeline's schedule as a picture.
  */
 import { writeFileSync } from 'node:fs';
-import type { Span } from '@fourfold/process-group';
+import type { Mesh, Span } from '@fourfold/process-group';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
-import { chromeTrace, type TracedRank } from './chrome-trace.ts';
+import { chromeTrace, plainCall, type TracedRank } from './chrome-trace.ts';
 import { type ScheduleCell, schedulePicture } from './schedule-picture.ts';
 import { type RankReport, trafficReport } from './traffic-report.ts';
 
@@ -15,6 +15,17 @@ export interface RankRun extends Omit<RankReport, 'bubble'>, TracedRank {
   readonly pipeline: string;
   /** What it did in the last step: start and end in milliseconds since 1970, and the tick in the pipeline's clock. */
   readonly ran: readonly (ScheduleCell & { readonly tick: number })[];
+}
+
+/** That of this rank, from its place and its recorder. */
+export function rankRun(
+  { world, label, coordinates: { dp, cp, tp } }: Mesh,
+  measured: Pick<RankRun, 'predicted' | 'peakBytes' | 'ran'>,
+): RankRun {
+  const { trace = [], spans = [] } = world.recorder;
+  const totals = [...world.recorder.totals()];
+  const pipeline = `dp${dp} cp${cp} tp${tp}`;
+  return { ...measured, rank: world.rank, label, totals, pipeline, calls: trace.map(plainCall), spans };
 }
 
 export interface RunReportOptions {

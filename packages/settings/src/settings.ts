@@ -8,7 +8,7 @@ import { checkContextParallel, ORDERS } from '@fourfold/context-parallel';
 import type { Tokenizer } from '@fourfold/data';
 import { trainingBytes } from '@fourfold/metrics';
 import { checkConfig, type LlamaConfig, MODELS, parameterCount } from '@fourfold/model';
-import { checkPipelineParallel } from '@fourfold/pipeline-parallel';
+import { checkPipelineParallel, type Shape } from '@fourfold/pipeline-parallel';
 import { machineMemory, UserError } from '@fourfold/runtime';
 import { checkTensorParallel } from '@fourfold/tensor-parallel';
 import { z } from 'zod';
@@ -83,6 +83,12 @@ export const chunksOf = ({ pp, ppEngine, ppChunks }: Settings): number =>
   ppEngine === 'interleaved' && pp > 1 ? ppChunks : 1;
 /** How many ranks share a micro-batch's tokens between layers. */
 export const tokenRanksOf = ({ tp, sequenceParallel }: Settings): number => (sequenceParallel ? tp : 1);
+
+/** What a step's schedule is made from. */
+export const pipelineShape = (config: Settings): Shape => {
+  const { ppEngine: engine, pp, gradAccSteps: micros } = config;
+  return { engine, pp, chunks: chunksOf(config), micros };
+};
 
 /** Size of the global batch. */
 export const sequencesPerStep = ({ dp, microBatchSize, gradAccSteps }: Settings): number =>

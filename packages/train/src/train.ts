@@ -16,20 +16,11 @@ import { applyContextParallel, contextParallelBytes } from '@fourfold/context-pa
 import { atPositions, batchAt, openTokenizer, sequencesOf, validationBatches } from '@fourfold/data';
 import { bucketedDataParallel, type DataParallel, naiveDataParallel } from '@fourfold/data-parallel';
 import { sample } from '@fourfold/inference';
-// biome-ignore format: a list
-import {
-  mfuOf, openRunLog, peakFlops, plainCall, type RankRun, type RunLog, runReport, spanOf,
-} from '@fourfold/metrics';
-// biome-ignore format: a list
-import {
-  createLlama, initialize, initialWeights, type Llama, parameterCount, parameterShapes,
-} from '@fourfold/model';
+import { mfuOf, openRunLog, peakFlops, type RunLog, rankRun, runReport, spanOf } from '@fourfold/metrics';
+import { createLlama, initialize, initialWeights, type Llama, parameterCount, parameterShapes } from '@fourfold/model';
 import { kernels, type Parameter } from '@fourfold/ops';
 import { AdamW, clipFactor, learningRateAt, squaredNorm } from '@fourfold/optim';
-// biome-ignore format: a list
-import {
-  applyPipelineParallel, bubble, pipelineBytes, type Ran, runPipeline, type Shape,
-} from '@fourfold/pipeline-parallel';
+import { applyPipelineParallel, bubble, pipelineBytes, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
 // biome-ignore format: a list
 import {
   createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd,
@@ -38,7 +29,7 @@ import { main as fourfold } from '@fourfold/process-group/launch';
 import { memory, UserError } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
-  checkSettings, chunksOf, introduce, prepare, type Settings, type Setup, sequencesPerStep, settings, shapeOf,
+  checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf,
   tokenRanksOf,
 } from '@fourfold/settings';
 import { applyTensorParallel, tensorParallelBytes } from '@fourfold/tensor-parallel';
@@ -100,6 +91,7 @@ export async function gradientsOf(rank: Rank, step: number, stopping = false): P
   );
   const options = { engine: config.ppEngine, tokenRanks: tokenRanksOf(config) };
   const { loss, ran } = await runPipeline(parts, mesh.pp, micros, options);
+  mesh.world.recorder.spans?.push(...ran.map(spanOf));
   await data.reduced();
   const squares = squaredNorm(data.updated);
   // The loss is on the ranks that have the last stage, all with equally many tokens: their mean.
@@ -124,48 +116,48 @@ async function sumOverWorld(world: ProcessGroup, x: tf.Tensor): Promise<[number,
 
 /** Trains as one rank of the world, says how it goes if it is the first, and returns the last validation loss. */
 export async function trainRank(setup: Setup, world: ProcessGroup, log: RunLog | undefined, signal?: AbortSignal) {
-  const { config, shape, backend } = setup;
+  const { config } = setup;
+  const { recorder } = world;
   const rank = await openRank(setup, world);
-  const size = { ...shape, parameters: parameterCount(shape), seqLength: config.seqLength };
-  const peak = peakFlops(backend.description, config.precision);
-  let [validation, last, steps] = [Number.NaN, performance.now(), 0];
-  let ran: readonly Ran[] = [];
-  for (let stop = false; steps < config.steps && !stop; ) {
-    if (config.trace && steps === Math.max(0, config.steps - TRACED))
-      [world.recorder.trace, world.recorder.spans] = [[], []];
-    const learningRate = learningRateAt(steps, config);
-    const gradients = await gradientsOf(rank, steps, signal?.aborted);
+  let [step, start, validation, gradients] = [0, performance.now(), Number.NaN, {} as Gradients];
+  while (step < config.steps && !gradients.stop) {
+    if (config.trace && step === Math.max(0, config.steps - TRACED)) [recorder.trace, recorder.spans] = [[], []];
+    const learningRate = learningRateAt(step, config);
+    gradients = await gradientsOf(rank, step, signal?.aborted);
     const { loss, gradNorm } = gradients;
-    [stop, ran, steps] = [gradients.stop, gradients.ran, steps + 1];
-    if (!Number.isFinite(loss)) throw new UserError(`the loss of step ${steps} is ${loss}: use a smaller learningRate`);
-    world.recorder.spans?.push(...ran.map(spanOf));
-    if (steps === 1 && config.gradients)
-      await world.recorder.apart(() => writeGradients(rank, config.gradients as string));
-    await world.recorder.time('update', async () => {
+    step += 1;
+    if (!Number.isFinite(loss)) throw new UserError(`the loss of step ${step} is ${loss}: use a smaller learningRate`);
+    if (step === 1 && config.gradients) await recorder.apart(() => writeGradients(rank, config.gradients as string));
+    await recorder.time('update', async () => {
       rank.optimizer.update(learningRate, clipFactor(gradNorm, config.clip));
       await rank.data.gathered();
     });
-    const milliseconds = performance.now() - last;
-    const tokensPerSecond = (1000 * sequencesPerStep(config) * config.seqLength) / milliseconds;
-    const mfu = mfuOf(tokensPerSecond / (isLaunched() ? world.size : 1), size, peak);
-    const memoryBytes = memory().peakBytes;
-    log?.step({ step: steps, loss, gradNorm, learningRate, tokensPerSecond, milliseconds, memoryBytes, mfu });
-    const due = (every: number) => steps === config.steps || (every > 0 && steps % every === 0);
+    log?.step({ step, loss, gradNorm, learningRate, ...figures(setup, world, performance.now() - start) });
+    const due = (every: number) => step === config.steps || (every > 0 && step % every === 0);
     if (due(config.evalEvery)) {
-      validation = await world.recorder.apart(() => validate(rank));
-      log?.validation({ step: steps, loss: validation, bitsPerByte: bitsPerByte(validation, setup) });
+      validation = await recorder.apart(() => validate(rank));
+      log?.validation({ step, loss: validation, bitsPerByte: bitsPerByte(validation, setup) });
     }
     if (due(config.sampleEvery) && config.sampleTokens > 0) {
-      const text = await world.recorder.apart(() => write(rank));
+      const text = await recorder.apart(() => write(rank));
       if (text !== undefined) log?.say(text);
     }
     await new Promise(setImmediate); // lets a signal through: kernels leave Node no other moment
-    last = performance.now();
+    start = performance.now();
   }
-  if (world.size > 1) await report(rank, steps, ran, log);
+  if (world.size > 1) await report(rank, step, gradients.ran, log);
   rank.optimizer.dispose();
   for (const parameter of new Set([...rank.parameters, ...rank.data.updated])) parameter.dispose();
   return validation;
+}
+
+/** What a step that took so long says of speed and memory. */
+function figures({ config, shape, backend }: Setup, world: ProcessGroup, milliseconds: number) {
+  const tokensPerSecond = (1000 * sequencesPerStep(config) * config.seqLength) / milliseconds;
+  const size = { ...shape, parameters: parameterCount(shape), seqLength: config.seqLength };
+  const devices = isLaunched() ? world.size : 1;
+  const mfu = mfuOf(tokensPerSecond / devices, size, peakFlops(backend.description, config.precision));
+  return { tokensPerSecond, milliseconds, memoryBytes: memory().peakBytes, mfu };
 }
 
 /** Steps at the end of a run that a trace shows. */
@@ -183,14 +175,12 @@ export async function validate(rank: Rank): Promise<number> {
   const { setup, mesh, parts } = rank;
   const { config, text } = setup;
   const request = { tokens: text.validation, ...config, maxSequences: config.evalSequences };
+  const tokenRanks = tokenRanksOf(config);
   const mine = [...validationBatches(request)].filter((_, i) => i % config.dp === mesh.coordinates.dp);
   let [sum, tokens] = [0, 0];
   for (const batch of mine) {
     const micro = atPositions(batch, positionsOf(rank));
-    const { loss } = await runPipeline(parts, mesh.pp, [micro], {
-      engine: 'forward',
-      tokenRanks: tokenRanksOf(config),
-    });
+    const { loss } = await runPipeline(parts, mesh.pp, [micro], { engine: 'forward', tokenRanks });
     await mesh.world.drained();
     const [value = 0] = await loss.data();
     loss.dispose();
@@ -238,35 +228,16 @@ export function predictedBytes({ setup: { config, shape }, mesh, parts, data }: 
   return own;
 }
 
-const pipelineShape = (config: Settings): Shape => ({
-  engine: config.ppEngine,
-  pp: config.pp,
-  chunks: chunksOf(config),
-  micros: config.gradAccSteps,
-});
-
 /** Gathers what all ranks counted, and lets the first say it. */
 async function report(rank: Rank, steps: number, ran: readonly Ran[], log: RunLog | undefined): Promise<void> {
   const { setup, mesh } = rank;
-  const { world, label, coordinates } = mesh;
-  const { trace = [], spans = [] } = world.recorder;
-  const predicted = Object.entries(predictedBytes(rank)).map(([group, bytes]) => [group, steps * bytes] as const);
-  const mine: RankRun = {
-    rank: world.rank,
-    label,
-    totals: [...world.recorder.totals()],
-    predicted: Object.fromEntries(predicted),
-    peakBytes: memory().peakBytes,
-    pipeline: `dp${coordinates.dp} cp${coordinates.cp} tp${coordinates.tp}`,
-    ran,
-    calls: trace.map(plainCall),
-    spans,
-  };
-  const runs = await world.recorder.apart(() => gatherObjects(world, mine));
-  const { model, pp, gradAccSteps, ppEngine } = setup.config;
+  const { model, pp, gradAccSteps, ppEngine, trace } = setup.config;
+  const predicted = Object.entries(predictedBytes(rank)).map(([group, bytes]) => [group, steps * bytes]);
+  const mine = rankRun(mesh, { predicted: Object.fromEntries(predicted), peakBytes: memory().peakBytes, ran });
+  const runs = await mesh.world.recorder.apart(() => gatherObjects(mesh.world, mine));
   const title = `${model}: ${ppEngine}, ${pp} stages, ${gradAccSteps} micro-batches`;
-  const options = { title, steps, oneProcess: !isLaunched(), bubble: bubble(pipelineShape(setup.config)) };
-  log?.say(runReport(runs, { ...options, trace: setup.config.trace }));
+  const share = bubble(pipelineShape(setup.config));
+  log?.say(runReport(runs, { title, steps, oneProcess: !isLaunched(), bubble: share, trace }));
 }
 
 // ## The command
