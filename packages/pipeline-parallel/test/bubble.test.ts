@@ -80,8 +80,8 @@ function idleShare(ran: readonly Ran[][]): number {
 
 // ## By the clock
 
-// 16 to 40 ms against timers that come up to 1 ms late. A machine busy with something else may be later than that: that
-// is why a second attempt may do what the first did not.
+// 30 to 120 ms against timers that come up to 1 ms late. A machine busy with something else is later than that, which
+// is why there is a second attempt.
 describe('the bubble that a clock measures is the formula’s', () => {
   test.concurrent.each([
     { engine: 'afab', pp: 4, chunks: 1, micros: 4 },
@@ -91,7 +91,7 @@ describe('the bubble that a clock measures is the formula’s', () => {
     { engine: 'interleaved', pp: 4, chunks: 2, micros: 4 },
     { engine: 'interleaved', pp: 4, chunks: 2, micros: 8 },
   ] as const)('$engine, $pp stages of $chunks chunks, $micros micro-batches', { retry: 1 }, async (shape) => {
-    const idle = idleShare(await run(shape, { forward: 40 / shape.chunks }));
+    const idle = idleShare(await run(shape, { forward: 60 / shape.chunks }));
     expect(Math.abs(idle / bubble(shape) - 1)).toBeLessThan(0.1);
   });
 });
@@ -104,11 +104,12 @@ async function runExactly(shape: Shape, options: Sleep): Promise<readonly Ran[][
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   try {
     const running = run(shape, options);
-    let ended = false;
-    const end = () => void (ended = true);
-    running.then(end, end);
-    while (!ended) await vi.advanceTimersByTimeAsync(10);
-    return await running;
+    let isRunning = true;
+    const outcome = running.finally(() => {
+      isRunning = false;
+    });
+    while (isRunning) await vi.advanceTimersByTimeAsync(10);
+    return await outcome;
   } finally {
     vi.useRealTimers();
   }
@@ -133,12 +134,15 @@ test.each([
   [3, 2, 6],
   [4, 2, 8],
   [4, 3, 12],
-])('pp=%i, %i chunks, m=%i: interleaved is idle for a share nearer to none', async (pp, chunks, micros) => {
-  const interleaved = { engine: 'interleaved' as const, pp, chunks, micros };
-  const idle = idleShare(await runExactly(interleaved, { forward: 10 }));
-  expect(Math.abs(idle / bubble(interleaved) - 1)).toBeLessThan(0.1);
-  expect(idle).toBeLessThan(bubble({ ...interleaved, engine: '1f1b', chunks: 1 }));
-});
+])(
+  'pp=%i, %i chunks, m=%i: interleaved 1F1B is idle for as little as the formula says, which is less than 1F1B',
+  async (pp, chunks, micros) => {
+    const interleaved = { engine: 'interleaved' as const, pp, chunks, micros };
+    const idle = idleShare(await runExactly(interleaved, { forward: 10 }));
+    expect(idle).toBeCloseTo(bubble(interleaved), 6);
+    expect(idle).toBeLessThan(bubble({ ...interleaved, engine: '1f1b', chunks: 1 }));
+  },
+);
 
 test('an action’s time begins when its message is there: each lasts as long as its stage computes', async () => {
   const ran = await runExactly({ engine: '1f1b', pp: 4, chunks: 1, micros: 6 }, { forward: 10 });

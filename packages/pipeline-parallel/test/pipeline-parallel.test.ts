@@ -11,10 +11,10 @@ import {
   type Engine,
   pipelineBytes,
   runPipeline,
-  stageLengths,
   timetable,
+  warmUp,
 } from '../src/pipeline-parallel.ts';
-import type { Case, Truth } from './helpers.ts';
+import type { Case, Outcome, Truth } from './helpers.ts';
 import {
   batchesOf,
   dispose,
@@ -39,25 +39,33 @@ const layouts: [engine: Engine, pp: number, chunks: number][] = [
     ['afab', pp, 1],
     ['1f1b', pp, 1],
   ]),
-  ['interleaved', 1, 1],
   ['interleaved', 2, 2],
   ['interleaved', 2, 3],
   ['interleaved', 3, 2],
 ];
 
-describe.each([true, false])('a pipeline finds what one rank finds (tied: %s)', (tied) => {
-  const config: LlamaConfig = { ...tiny, tied };
-  const truths = new Map<number, Promise<Truth>>();
-  const truth = (it: Case): Promise<Truth> => {
-    const found = truths.get(it.micros) ?? truthOf(it, batchesOf(it));
-    truths.set(it.micros, found);
-    return found;
-  };
-  describe.each([1, 3, 8])('gradAccSteps=%i', (micros) => {
-    test.each(layouts)('%s, pp=%i, ppChunks=%i', async (engine, pp, chunks) => {
-      const it: Case = { config, engine, pp, chunks, micros };
-      expectSame(await pipelineOf(it, batchesOf(it)), await truth(it));
-    });
+// Each case runs once, whoever asks for it: tests below look at other things than gradients.
+const steps = new Map<string, Promise<Outcome[]>>();
+const truths = new Map<string, Promise<Truth>>();
+
+function once<T>(known: Map<string, Promise<T>>, key: object, run: () => Promise<T>): Promise<T> {
+  const text = JSON.stringify(key);
+  const found = known.get(text) ?? run();
+  known.set(text, found);
+  return found;
+}
+const step = (it: Case) => once(steps, it, () => pipelineOf(it, batchesOf(it)));
+const truth = (it: Case) => once(truths, [it.config, it.micros], () => truthOf(it, batchesOf(it)));
+
+describe.each([
+  { tied: true, micros: 1 },
+  { tied: true, micros: 3 },
+  { tied: true, micros: 8 },
+  { tied: false, micros: 3 },
+])('a pipeline finds what one rank finds: tied=$tied, gradAccSteps=$micros', ({ tied, micros }) => {
+  test.each(layouts)('%s, pp=%i, ppChunks=%i', async (engine, pp, chunks) => {
+    const it: Case = { config: { ...tiny, tied }, engine, pp, chunks, micros };
+    expectSame(await step(it), await truth(it));
   });
 });
 
@@ -82,7 +90,7 @@ test('any stages of any model, by layers and by cost, with and without recomputi
     const batches = batchesOf(it);
     expectSame(await pipelineOf(it, batches), await truthOf(it, batches));
   };
-  await fc.assert(fc.asyncProperty(cases, check), { numRuns: 12 });
+  await fc.assert(fc.asyncProperty(cases, check), { numRuns: 6 });
 });
 
 test.each(['afab', '1f1b', 'interleaved'] as const)(
@@ -115,29 +123,24 @@ test('picotron’s stages began with equal weights: each has its own, which are 
 
 // ## Parts
 
-test.each(['layers', 'cost'] as const)(
-  'each rank has its stages of the model and no other weight: by %s',
-  async (balance) => {
-    const config: LlamaConfig = { ...tiny, tied: false, vocabulary: 600 }; // the head costs as much as 2.4 layers
-    const lengths = stageLengths(7, 4, balance === 'cost' ? (600 * 32) / 7808 : 0);
-    expect(lengths).toEqual(balance === 'cost' ? [3, 2, 1, 1] : [2, 2, 2, 1]);
-    const it: Case = { config, engine: 'interleaved', pp: 2, chunks: 2, micros: 1, balance };
-    const names = await spmd(2, async (pp) => {
-      const parts = await applyPipelineParallel(createLlama(config), pp, it.chunks, balance);
-      for (const [chunk, part] of parts.entries()) {
-        const stage = chunk * 2 + pp.rank;
-        expect(part.blocks.length).toBe(lengths[stage]);
-        expect([!!part.embed, !!part.norm, !!part.loss, !!part.head]).toEqual([
-          stage === 0,
-          ...Array(3).fill(stage === 3),
-        ]);
-      }
-      return parts.map(({ parameters }) => parameters.map(({ name }) => name));
-    });
-    const inOrder = [0, 1, 2, 3].flatMap((stage) => names[stage % 2]?.[Math.floor(stage / 2)] ?? []);
-    expect(inOrder).toEqual([...parameterShapes(config).keys()]);
-  },
-);
+test.each([
+  ['layers', [3, 2, 2, 2]],
+  ['cost', [3, 3, 2, 1]], // the head has as many weights as 2.5 layers
+] as const)('each rank has its stages of the model and no other weight: by %s', async (balance, lengths) => {
+  const config: LlamaConfig = { ...tiny, layers: 9, tied: false, vocabulary: 600 };
+  const names = await spmd(2, async (pp) => {
+    const parts = await applyPipelineParallel(createLlama(config), pp, 2, balance);
+    for (const [chunk, { blocks, embed, norm, loss, head }] of parts.entries()) {
+      const stage = chunk * 2 + pp.rank;
+      expect(blocks.length).toBe(lengths[stage]);
+      const last = stage === 3;
+      expect([!!embed, !!norm, !!loss, !!head]).toEqual([stage === 0, last, last, last]);
+    }
+    return parts.map(({ parameters }) => parameters.map(({ name }) => name));
+  });
+  const inOrder = [0, 1, 2, 3].flatMap((stage) => names[stage % 2]?.[Math.floor(stage / 2)] ?? []);
+  expect(inOrder).toEqual([...parameterShapes(config).keys()]);
+});
 
 test('tied embeddings are on both ends, which add up their gradients and count them for a half', async () => {
   const found = await spmd(4, async (pp) => {
@@ -163,40 +166,32 @@ test('embeddings that are not tied, and those of one rank, are nobody else’s',
     });
 });
 
-// ## Bytes, memory, order
+// ## Bytes, order, memory
 
-test.each([
-  ['afab', 3, 1, 'float32'],
-  ['1f1b', 3, 1, 'float32'],
-  ['1f1b', 4, 1, 'bfloat16'],
-  ['interleaved', 2, 3, 'float32'],
-  ['interleaved', 3, 2, 'float32'],
-] as const)(
-  '%s, pp=%i, ppChunks=%i in %s: as many bytes are sent as the formula says',
-  async (engine, pp, chunks, dtype) => {
-    const it: Case = { config: tiny, engine, pp, chunks, micros: 5, dtype };
-    const outcomes = await pipelineOf(it, batchesOf(it));
-    for (const [rank, { bytes }] of outcomes.entries()) {
-      expect(bytes).toBeGreaterThan(0);
-      expect(bytes).toBe(pipelineBytes(it, rank, { shape: [tokensOf, tiny.dim], dtype }));
-    }
-  },
-);
+test.each(layouts)('%s, pp=%i, ppChunks=%i: as many bytes are sent as the formula says', async (engine, pp, chunks) => {
+  const it: Case = { config: tiny, engine, pp, chunks, micros: 8 };
+  for (const [rank, { bytes }] of (await step(it)).entries()) {
+    expect(bytes).toBe(pipelineBytes(it, rank, { shape: [tokensOf, tiny.dim], dtype: 'float32' }));
+    if (engine === '1f1b' && pp > 1) expect(bytes).toBe((rank % (pp - 1) === 0 ? 1 : 2) * 8 * tokensOf * tiny.dim * 4);
+  }
+});
 
-test.each(layouts)(
-  '%s, pp=%i, ppChunks=%i: what ran is the timetable, and as many are in flight',
-  async (engine, pp, chunks) => {
-    const it: Case = { config: tiny, engine, pp, chunks, micros: 6 };
-    const outcomes = await pipelineOf(it, batchesOf(it));
-    for (const [rank, { ran }] of outcomes.entries()) {
-      const planned = timetable(it).flatMap((tick, i) => (tick[rank] ? [{ ...tick[rank], tick: i }] : []));
-      expect(ran.map(({ start, end, ...action }) => action)).toEqual(planned);
-      for (const { start, end } of ran) expect(end).toBeGreaterThanOrEqual(start);
-      if (engine === 'afab') expect(mostInFlight(ran)).toBe(6);
-      if (engine === '1f1b') expect(mostInFlight(ran)).toBe(pp - rank);
-    }
-  },
-);
+test('in bfloat16 half as many bytes are sent', async () => {
+  const it: Case = { config: tiny, engine: '1f1b', pp: 3, chunks: 1, micros: 3, dtype: 'bfloat16' };
+  const sent = (await step(it)).map(({ bytes }) => bytes);
+  expect(sent).toEqual([3, 6, 3].map((messages) => messages * tokensOf * tiny.dim * 2));
+});
+
+test.each(layouts)('%s, pp=%i, ppChunks=%i: what ran is the timetable', async (engine, pp, chunks) => {
+  const it: Case = { config: tiny, engine, pp, chunks, micros: 8 };
+  for (const [rank, { ran }] of (await step(it)).entries()) {
+    const planned = timetable(it).flatMap((tick, i) => (tick[rank] ? [{ ...tick[rank], tick: i }] : []));
+    expect(ran.map(({ start, end, ...action }) => action)).toEqual(planned);
+    expect(mostInFlight(ran)).toBe(Math.min(8 * chunks, warmUp(it, rank) + 1));
+    const times = ran.flatMap(({ start, end }) => [start, end]);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+  }
+});
 
 /** The most bytes that a step of all ranks holds besides weights. */
 async function peakOf(engine: Engine, micros: number): Promise<number> {
@@ -217,13 +212,15 @@ async function peakOf(engine: Engine, micros: number): Promise<number> {
 }
 
 test('activations held grow with gradAccSteps in AFAB, and not in 1F1B', async () => {
-  const [afab8, afab16, afab24] = [await peakOf('afab', 8), await peakOf('afab', 16), await peakOf('afab', 24)];
-  const [oneF8, oneF24] = [await peakOf('1f1b', 8), await peakOf('1f1b', 24)];
-  const ofEight = afab16 - afab8; // what eight micro-batches keep
-  expect(Math.abs((afab24 - afab16) / ofEight - 1)).toBeLessThan(0.01);
-  expect(ofEight).toBeGreaterThan(0.5 * oneF8);
-  expect(oneF24 / oneF8).toBeLessThan(1.01);
-  expect(oneF8).toBeLessThan(afab8);
+  const afab: number[] = [];
+  for (const micros of [4, 8, 12]) afab.push(await peakOf('afab', micros));
+  const [four = 0, eight = 0, twelve = 0] = afab;
+  const ofFour = eight - four; // what four micro-batches keep
+  expect(ofFour).toBeGreaterThan(0.5 * four);
+  expect(Math.abs((twelve - eight) / ofFour - 1)).toBeLessThan(0.01);
+  const [few, many] = [await peakOf('1f1b', 4), await peakOf('1f1b', 12)];
+  expect(few).toBeLessThan(four);
+  expect(many / few).toBeLessThan(1.01);
 });
 
 test('steps leave nothing but gradients behind, however many there are', async () => {
