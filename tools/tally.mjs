@@ -26,14 +26,14 @@ function tallyTests(status, report) {
 export function tally(tasks, reportOf) {
   return tasks.map(({ taskId, projectName, target, status }) => {
     const name = projectName ? `${projectName}:${target}` : taskId;
-    if (target === 'test') return { name, ...tallyTests(status, reportOf(projectName)) };
+    if (target === 'test' || target === 'proof') return { name, ...tallyTests(status, reportOf(projectName, target)) };
     return { name, passed: status === 0 ? 1 : 0, failures: status === 0 ? [] : [`exit code ${status}`] };
   });
 }
 
 const sum = (results, count) => results.reduce((total, result) => total + count(result), 0);
 
-const isCheck = ({ name }) => !name.endsWith(':test');
+const isCheck = ({ name }) => !/:(test|proof)$/.test(name);
 
 /** A line for a test task, and one for each failure. */
 function describe(result) {

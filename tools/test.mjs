@@ -1,7 +1,8 @@
 /**
  * `npm test`: sets everything up, then lints, type-checks and tests every project of the workspace.
  *
- * What follows `--` goes to nx: `npm test -- --projects=ops`, `npm test -- --skip-nx-cache`. Linting and type-checking
+ * `npm test -- --proofs` also runs what takes minutes: the targets called proof.
+ * What else follows `--` goes to nx: `npm test -- --projects=ops`, `npm test -- --skip-nx-cache`. Linting and type-checking
  * run two at a time; tests run one project after another, because some measure time. The last line counts: each test
  * that vitest ran, and one check for each project linted and each type-checked. Results are nx outputs, so a project
  * replayed from the cache counts like one that ran.
@@ -14,6 +15,8 @@ import { summarize, tally } from './tally.mjs';
 
 const nx = join(root, 'node_modules/nx/dist/bin/nx.js');
 const cache = join(root, '.nx/cache');
+const flags = process.argv.slice(2).filter((flag) => flag !== '--proofs');
+const proofs = process.argv.includes('--proofs');
 const settings = { NX_DAEMON: 'false', NX_NO_CLOUD: 'true', FORCE_COLOR: process.stdout.isTTY ? '1' : '0' };
 
 /** Where each project of the workspace lies, as nx sees it: { ops: 'packages/ops', ... }. */
@@ -32,8 +35,8 @@ function projectRoots() {
 async function runTargets(targets, parallel) {
   const record = join(cache, 'run.json');
   rmSync(record, { force: true });
-  const flags = [`--targets=${targets}`, `--parallel=${parallel}`, '--output-style=stream', ...process.argv.slice(2)];
-  const code = await runNode([nx, 'run-many', ...flags], settings);
+  const how = [`--targets=${targets}`, `--parallel=${parallel}`, '--output-style=stream'];
+  const code = await runNode([nx, 'run-many', ...how, ...flags], settings);
   if (code > 128) process.exit(code);
   try {
     return JSON.parse(readFileSync(record, 'utf8')).tasks;
@@ -42,10 +45,12 @@ async function runTargets(targets, parallel) {
   }
 }
 
+const REPORTS = { test: '.results/tests.json', proof: '.results/proofs.json' };
+
 /** What vitest wrote about a project; undefined where it wrote nothing. */
-function reportOf(folder) {
+function reportOf(folder, target) {
   try {
-    return JSON.parse(readFileSync(join(root, folder, '.results/tests.json'), 'utf8'));
+    return JSON.parse(readFileSync(join(root, folder, REPORTS[target]), 'utf8'));
   } catch {
     return undefined;
   }
@@ -55,8 +60,10 @@ await prepare();
 mkdirSync(cache, { recursive: true });
 const roots = projectRoots();
 // A report of an earlier run must not count: nx brings back those of the projects that it replays.
-for (const folder of Object.values(roots)) rmSync(join(root, folder, '.results/tests.json'), { force: true });
+for (const folder of Object.values(roots))
+  for (const report of Object.values(REPORTS)) rmSync(join(root, folder, report), { force: true });
 const tasks = [...(await runTargets('lint,typecheck', 2)), ...(await runTargets('test', 1))];
-const results = tally(tasks, (project) => reportOf(roots[project]));
+if (proofs) tasks.push(...(await runTargets('proof', 1)));
+const results = tally(tasks, (project, target) => reportOf(roots[project], target));
 console.log(summarize(results).join('\n'));
 process.exitCode = results.some(({ failures }) => failures.length > 0) ? 1 : 0;

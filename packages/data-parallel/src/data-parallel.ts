@@ -10,9 +10,9 @@
  *
  * Three versions, each for a reason:
  *
- *     naive      one all-reduce for each parameter, when backward is done            many small messages; all waited for
- *     buckets    gradients travel 25 MB at a time, while backward goes on below      a few large ones, hidden
- *     ZeRO-1     reduce-scatter; update the own part; all-gather                     moments take 1/n of the memory
+ *     naive      one all-reduce for each parameter, when backward is done          many small messages; all waited for
+ *     buckets    gradients travel 25 MB at a time, while backward goes on below    a few large ones, hidden
+ *     ZeRO-1     reduce-scatter; update the own part; all-gather                   moments take 1/n of the memory
  *
  * All of them send 2 (n-1)/n of the gradients' bytes a rank and step: an all-reduce is a reduce-scatter and an
  * all-gather (with bfloat16 weights ZeRO's second half takes half). And all of them compute the same bits, except that
@@ -34,6 +34,8 @@ export interface DataParallel {
   reduced(): Promise<void>;
   /** Ends when all parameters have their new values. To be called after the update, by every rank. */
   gathered(): Promise<void>;
+  /** The whole mean gradients after `reduced`, to look at: new tensors, which the caller owns. Every rank calls it. */
+  wholeGradients(): Promise<ReadonlyMap<Parameter, Tensor>>;
   /** Bytes that this rank sends in a step, by the name of the group: what a run's counts are held against. */
   bytes(): Readonly<Record<string, number>>;
 }
@@ -51,8 +53,12 @@ export function naiveDataParallel(parameters: readonly Parameter[], group: Proce
     }
   };
   const bytes = () => sumByGroup(parameters.flatMap(({ shape, partial }) => sentBy([group, partial], shape)));
-  return { updated: parameters, reduced, gathered: async () => {}, bytes };
+  const wholeGradients = async () => held(parameters);
+  return { updated: parameters, reduced, gathered: async () => {}, wholeGradients, bytes };
 }
+
+const held = (parameters: readonly Parameter[]): Map<Parameter, Tensor> =>
+  new Map(parameters.map((parameter) => [parameter, kernels.share(gradientOf(parameter))]));
 
 function gradientOf({ name, grad }: Parameter): Tensor {
   if (!grad) throw new Error(`${name} has no gradient to reduce`);
@@ -99,6 +105,7 @@ export function bucketedDataParallel(
   const travelling = parameters.filter(({ partial }) => group.size > 1 || partial); // alone, most have nowhere to go
   const buckets = fill(travelling, bucketBytes).map((some) => new Bucket(some, group, backwards, zero));
   if (!zero) for (const parameter of parameters) parameter.replicas *= group.size;
+  const bytes = sumByGroup(buckets.flatMap((bucket) => bucket.sent()));
   return {
     updated: zero ? buckets.map(({ shard }) => shard as Parameter) : parameters,
     reduced: async () => {
@@ -106,9 +113,22 @@ export function bucketedDataParallel(
       for (const bucket of buckets) await bucket.handOut();
     },
     gathered: async () => {
-      for (const bucket of buckets) await bucket.gathered();
+      for (const bucket of buckets)
+        await bucket.gathered(
+          ({ value }) => value,
+          (parameter, value) => {
+            parameter.value.dispose();
+            parameter.value = value;
+          },
+        );
     },
-    bytes: () => sumByGroup(buckets.flatMap((bucket) => bucket.sent())),
+    wholeGradients: async () => {
+      const whole = zero ? new Map<Parameter, Tensor>() : held(parameters);
+      for (const bucket of buckets)
+        await bucket.gathered(gradientOf, (parameter, gradient) => whole.set(parameter, gradient));
+      return whole;
+    },
+    bytes: () => bytes,
   };
 }
 
@@ -193,14 +213,9 @@ class Bucket {
       });
   }
 
-  /** ZeRO: everybody's updated part to everybody. */
-  async gathered(): Promise<void> {
-    if (!this.shard) return;
-    const flat = await this.#group.allGather(this.shard.value, 0);
-    this.#unflatten(flat, (parameter, value) => {
-      parameter.value.dispose();
-      parameter.value = value;
-    });
+  /** ZeRO: everybody's part, of values or of gradients, to everybody. */
+  async gathered(partOf: (shard: Parameter) => Tensor, give: (of: Parameter, whole: Tensor) => void): Promise<void> {
+    if (this.shard) this.#unflatten(await this.#group.allGather(partOf(this.shard), 0), give);
   }
 
   sent(): Sent[] {

@@ -1,11 +1,11 @@
-/** All versions make the step that one rank would make of all sequences. */
+/** All versions find the gradients, and their norm, that one rank would find for all sequences. */
 import type { Parameter } from '@fourfold/ops';
 import { squaredNorm } from '@fourfold/optim';
 import { spmd } from '@fourfold/process-group';
 import { openBackend } from '@fourfold/runtime';
 import { expectNoLeak } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import {
   backward,
   disposeAll,
@@ -16,12 +16,9 @@ import {
   numberOf,
   onMesh,
   parametersOf,
-  type Result,
   reducedGradients,
   sameBits,
   sentOf,
-  train,
-  trainAlone,
   VERSIONS,
   type Version,
   valuesOf,
@@ -43,65 +40,23 @@ async function gradientsAlone(tied: boolean, count: number): Promise<Float32Arra
 }
 
 const SOME: Version[] = ['naive', 'buckets of 20 kB', 'ZeRO, buckets of 20 kB'];
-describe.each([{ tied: true }, { tied: false }])('gradients, tied: $tied', ({ tied }) => {
-  test.each([
-    { ranks: 2, gradAccSteps: 3, versions: versionsFor(2) },
-    { ranks: 3, gradAccSteps: 1, versions: versionsFor(3) },
-    { ranks: 8, gradAccSteps: 1, versions: versionsFor(8) },
-    { ranks: 1, gradAccSteps: 8, versions: SOME.slice(0, 2) },
-    { ranks: 4, gradAccSteps: 3, versions: SOME },
-    { ranks: 3, gradAccSteps: 8, versions: SOME.slice(1) },
-  ])('$ranks ranks x $gradAccSteps: those of one rank, the same bits on all ranks and in all versions', async (run) => {
-    const alone = await gradientsAlone(tied, run.ranks * run.gradAccSteps);
-    let first: Float32Array[] | undefined;
-    for (const version of run.versions)
-      for (const gradients of await expectNoLeak(() => reducedGradients({ ...run, version, tied }))) {
-        first ??= gradients;
-        expect(sameBits(gradients, first), version).toBe(true);
-      }
-    expect(gap(first as Float32Array[], alone)).toBeLessThanOrEqual(FLOAT32);
-  });
-});
-
-describe.each([
-  { ranks: 2, gradAccSteps: 3, tied: false },
-  { ranks: 3, gradAccSteps: 1, tied: true },
-  { ranks: 8, gradAccSteps: 1, tied: false },
-])('5 steps of AdamW, $ranks ranks x $gradAccSteps, tied: $tied', (run) => {
-  /** Fails unless all ranks end with the same weights, and lost what one rank would have. Returns rank 0's result. */
-  async function trained(version: Version, limit: number, alone: Result): Promise<Result> {
-    const results = await expectNoLeak(() => train({ ...run, version, limit }));
-    const [first] = results as [Result];
-    for (const { weights, norms } of results) {
-      expect(sameBits(weights, first.weights), version).toBe(true);
-      expect(norms).toEqual(first.norms);
+test.each([
+  { ranks: 2, gradAccSteps: 3, tied: true, versions: versionsFor(2) },
+  { ranks: 2, gradAccSteps: 3, tied: false, versions: versionsFor(2) },
+  { ranks: 3, gradAccSteps: 1, tied: true, versions: versionsFor(3) },
+  { ranks: 8, gradAccSteps: 1, tied: false, versions: SOME },
+  { ranks: 1, gradAccSteps: 8, tied: true, versions: versionsFor(1) },
+  { ranks: 4, gradAccSteps: 3, tied: false, versions: SOME },
+  { ranks: 3, gradAccSteps: 8, tied: true, versions: SOME },
+])('$ranks ranks x $gradAccSteps, tied $tied: one rank’s gradients, the same bits everywhere', async (run) => {
+  const alone = await gradientsAlone(run.tied, run.ranks * run.gradAccSteps);
+  let first: Float32Array[] | undefined;
+  for (const version of run.versions)
+    for (const gradients of await expectNoLeak(() => reducedGradients({ ...run, version }))) {
+      first ??= gradients;
+      expect(sameBits(gradients, first), version).toBe(true);
     }
-    for (const [step, loss] of alone.losses.entries()) {
-      const mean = results.reduce((sum, { losses }) => sum + (losses[step] as number), 0) / run.ranks;
-      expect(Math.abs(mean - loss) / loss, `${version}, step ${step}`).toBeLessThanOrEqual(1e-5);
-    }
-    return first;
-  }
-
-  test('without clipping all versions end with the same bits', async () => {
-    const alone = await trainAlone(run);
-    const naive = await trained('naive', 0, alone);
-    for (const version of SOME.slice(1)) expect(sameBits((await trained(version, 0, alone)).weights, naive.weights)).toBe(true);
-  });
-
-  // The norm's squares are added up parameter by parameter, or with ZeRO part by part: its last bit may differ.
-  test('with clipping naive and buckets do; ZeRO has the same norm but for its rounding', async () => {
-    const limit = 1;
-    const alone = await trainAlone({ ...run, limit });
-    expect(Math.max(...alone.factors)).toBeLessThan(1); // clipping acts on every step
-    const naive = await trained('naive', limit, alone);
-    const buckets = await trained('a bucket for each', limit, alone);
-    expect(sameBits(buckets.weights, naive.weights)).toBe(true);
-    expect(buckets.norms).toEqual(naive.norms);
-    const zero = await trained('ZeRO, buckets of 20 kB', limit, alone);
-    expect(Math.abs((zero.norms[0] as number) / (naive.norms[0] as number) - 1)).toBeLessThanOrEqual(FLOAT32);
-    expect(Math.abs((zero.norms[0] as number) / (alone.norms[0] as number) - 1)).toBeLessThanOrEqual(FLOAT32);
-  });
+  expect(gap(first as Float32Array[], alone)).toBeLessThanOrEqual(FLOAT32);
 });
 
 // ## The norm

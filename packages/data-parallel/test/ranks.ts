@@ -117,7 +117,8 @@ export const train = ({ ranks, version, gradAccSteps, tied, limit = 0 }: Run): P
 /** The same on one rank that sees all sequences of a step at once, without any data parallelism. */
 export async function trainAlone({ ranks, gradAccSteps, tied, limit = 0 }: Omit<Run, 'version'>): Promise<Result> {
   const model = modelOf(tied);
-  const alone = { updated: model.parameters, reduced: async () => {}, gathered: async () => {} };
+  const wholeGradients = async () => new Map<Parameter, Tensor>();
+  const alone = { updated: model.parameters, reduced: async () => {}, gathered: async () => {}, wholeGradients };
   return steps(
     model,
     alone,

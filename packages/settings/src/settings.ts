@@ -8,7 +8,7 @@ import { checkContextParallel, ORDERS } from '@fourfold/context-parallel';
 import type { Tokenizer } from '@fourfold/data';
 import { trainingBytes } from '@fourfold/metrics';
 import { checkConfig, type LlamaConfig, MODELS, parameterCount } from '@fourfold/model';
-import { checkPipelineParallel, type Shape } from '@fourfold/pipeline-parallel';
+import { checkPipelineParallel, type Shape, warmUp } from '@fourfold/pipeline-parallel';
 import { machineMemory, UserError } from '@fourfold/runtime';
 import { checkTensorParallel } from '@fourfold/tensor-parallel';
 import { z } from 'zod';
@@ -27,6 +27,7 @@ export const settings = z.object({
   kvHeads: count.optional().describe('key and value heads, likewise; must divide heads'),
   ffn: count.optional().describe('width inside the feed-forward part, likewise'),
   vocabulary: count.optional().describe("rows of the embedding, if not the model's or tokenizer's"),
+  tied: z.boolean().optional().describe("whether the output's weights are the embedding's, if not as the model has it"),
 
   data: z.string().default('moby-dick').describe('moby-dick, sotu, or a path').meta({ group: 'Data' }),
   tokenizer: z.string().default('bytes').describe('bytes, gpt2 or a tokenizer.json'),
@@ -97,10 +98,10 @@ export const sequencesPerStep = ({ dp, microBatchSize, gradAccSteps }: Settings)
 /** The model's shape, with what the settings change of it. */
 export function shapeOf(config: Settings, tokenizer: Tokenizer): LlamaConfig {
   const named = MODELS[config.model] as LlamaConfig;
-  const { layers = named.layers, dim = named.dim, heads = named.heads, ffn = named.ffn } = config;
+  const { layers = named.layers, dim = named.dim, heads = named.heads, ffn = named.ffn, tied = named.tied } = config;
   const { kvHeads = config.heads ? heads : named.kvHeads, vocabulary = named.vocabulary || tokenizer.vocabularySize } =
     config;
-  return { ...named, layers, dim, heads, kvHeads, headDim: dim / heads, ffn, vocabulary };
+  return { ...named, layers, dim, heads, kvHeads, headDim: dim / heads, ffn, vocabulary, tied };
 }
 
 /**
@@ -116,11 +117,13 @@ export function checkSettings(config: Settings, shape: LlamaConfig): void {
   checkPipelineParallel(shape, pp, chunksOf(config));
   if (zero && dp * cp === 1) throw new UserError('zero=true splits moments over dp x cp ranks: use dp=2 or more');
   if (zero && bucketMegabytes === 0) throw new UserError('zero=true needs buckets: use bucketMegabytes=25');
-  if ((seqLength / cp) % tokenRanksOf(config) !== 0)
+  if ((seqLength / cp) % tokenRanksOf(config) !== 0) {
+    const halves = order === 'zigzag' && cp > 1 && tp % 2 === 1 ? 2 : 1; // zigzag: a rank has two chunks
     throw new UserError(
       `sequenceParallel=true: tp=${tp} does not divide the ${seqLength / cp} tokens of a sequence that a rank has ` +
-        `(seqLength=${seqLength}, cp=${cp}): use a seqLength that is a multiple of ${cp * tp}`,
+        `(seqLength=${seqLength}, cp=${cp}): use a seqLength that is a multiple of ${halves * cp * tp}`,
     );
+  }
   checkMemory(config, shape);
 }
 
@@ -131,7 +134,10 @@ function checkMemory(config: Settings, shape: LlamaConfig): void {
   const { layers, heads, kvHeads, ffn, vocabulary } = shape;
   const split = { heads: heads / tp, kvHeads: Math.max(1, kvHeads / tp), ffn: ffn / tp, vocabulary: vocabulary / tp };
   const part = { ...shape, ...split, layers: Math.ceil(layers / pp), seqLength: seqLength / cp, parameters };
-  const batch = microBatchSize * Math.min(pp, gradAccSteps); // micro-batches in flight
+  const chunks = chunksOf(config);
+  // The first rank holds the most: what it warms up with and one more, each in a chunk of its layers.
+  const inFlight = Math.min(gradAccSteps * chunks, warmUp(pipelineShape(config), 0) + 1);
+  const batch = (microBatchSize * inFlight) / chunks;
   const needed =
     (launcher === 'local' ? dp * pp * cp * tp : 1) * trainingBytes({ ...part, batch, precision, recompute });
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;

@@ -163,9 +163,11 @@ function figures({ config, shape, backend }: Setup, world: ProcessGroup, millise
 /** Steps at the end of a run that a trace shows. */
 const TRACED = 3;
 
-async function writeGradients({ setup, parameters, mesh }: Rank, path: string): Promise<void> {
-  const gradients = await gatherWhole(parameterShapes(setup.shape), parameters, mesh, ({ grad }) => grad as tf.Tensor);
-  if (mesh.world.rank === 0) await writeTensors(path, gradients);
+async function writeGradients({ setup, parameters, mesh, data }: Rank, path: string): Promise<void> {
+  const mine = await data.wholeGradients();
+  const all = await gatherWhole(parameterShapes(setup.shape), parameters, mesh, (one) => mine.get(one) as tf.Tensor);
+  tf.dispose([...mine.values()]);
+  if (mesh.world.rank === 0) await writeTensors(path, all);
 }
 
 // ## How good it is

@@ -1,0 +1,23 @@
+/**
+ * Every layout of 1, 2, 4 and 8 ranks and the one of 16 compute what one rank computes, for two steps, each with another
+ * choice of options. `nx run train:proof` takes 20 steps and all options.
+ */
+import { expect, test } from 'vitest';
+import { expectSameAsOneRank, layoutsOf, variant } from './layouts.ts';
+
+const layouts = [...[1, 2, 4, 8].flatMap(layoutsOf), { dp: 2, pp: 2, cp: 2, tp: 2 }];
+
+test('there are 35 layouts of 1, 2, 4 and 8 ranks', () => {
+  expect(layouts).toHaveLength(35 + 1);
+});
+
+test.each(layouts.map((layout, i) => variant(layout, 5 * i)))('%j', (change) => expectSameAsOneRank(change, 2));
+
+test.each([
+  { pp: 2, tp: 2, gradAccSteps: 8, tied: false },
+  { dp: 2, cp: 2, zero: true, gradAccSteps: 3, tied: false },
+  { pp: 2, dp: 2, zero: true, gradAccSteps: 3, bucketMegabytes: 0.01 },
+  { dp: 2, tp: 2, bucketMegabytes: 0 },
+  { pp: 4, ppBalance: 'cost', gradAccSteps: 3 },
+  { tp: 4, cp: 2, contextOrder: 'contiguous', recompute: true },
+])('%j', (change) => expectSameAsOneRank({ dp: 1, pp: 1, cp: 1, tp: 1, ...change }, 2));
