@@ -22,6 +22,8 @@ export interface RunLogOptions {
   readonly metrics?: string | undefined;
   /** File for the loss curve. */
   readonly curve?: string | undefined;
+  /** Files that others will write later: their folders must be there. */
+  readonly later?: readonly (string | undefined)[];
   /** What a loss is counted in: 'nats per byte'. */
   readonly unit?: string;
   /** Default: process.stdout. */
@@ -45,8 +47,10 @@ export interface RunLog {
 }
 
 /** Opens the files before anything else: a path that can't be written stops the run at once, and no file is made. */
-export function openRunLog({ title, steps, metrics, curve, unit, screen = process.stdout }: RunLogOptions): RunLog {
-  if (curve) writing(curve, () => accessSync(dirname(curve), constants.W_OK));
+export function openRunLog(options: RunLogOptions): RunLog {
+  const { title, steps, metrics, curve, later = [], unit, screen = process.stdout } = options;
+  for (const path of [curve, ...later])
+    if (path !== undefined) writing(path, () => accessSync(dirname(path), constants.W_OK));
   const figures = metrics ? openMetrics(metrics) : undefined;
   const train: CurvePoint[] = [];
   const validation: CurvePoint[] = [];

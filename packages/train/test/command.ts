@@ -10,12 +10,15 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Starts it; `onLine` sees each piece of output and the process, to signal it. */
-export function command(
-  args: string[],
-  onOutput: (text: string, child: ChildProcess) => void = () => {},
-): Promise<Ended> {
-  const child = spawn(process.execPath, ['--import', 'tsx', script, ...args]);
+type OnOutput = (text: string, child: ChildProcess) => void;
+
+/** Starts it; `onOutput` sees each piece of output and the process, to signal it. */
+export const command = (args: string[], onOutput?: OnOutput): Promise<Ended> =>
+  node(['--import', 'tsx', script, ...args], onOutput);
+
+/** Starts Node with a script. */
+export function node(args: string[], onOutput: OnOutput = () => {}): Promise<Ended> {
+  const child = spawn(process.execPath, args);
   const said = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr'] as const)
     child[stream].setEncoding('utf8').on('data', (text: string) => {

@@ -6,16 +6,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openRunLog, trainingBytes } from '@fourfold/metrics';
 import { parameterCount } from '@fourfold/model';
+import { spmd } from '@fourfold/process-group';
 import { memory, openBackend, resetPeak } from '@fourfold/runtime';
+import { prepare, settings } from '@fourfold/settings';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { prepare, settings, train } from '../src/train.ts';
+import { trainRank } from '../src/train.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fourfold-memory-'));
 beforeAll(() => openBackend({ device: 'cpu' }));
 afterAll(() => rmSync(folder, { recursive: true }));
 const text = join(folder, 'text.txt');
 writeFileSync(text, 'It was the best of times, it was the worst of times.\n'.repeat(500));
-const never = new AbortController().signal;
 const whole = { steps: 1, device: 'cpu', data: text, evalSequences: 1, sampleTokens: 0, validationFraction: 0.2 };
 
 /** The estimate for a run, over the most bytes that it held. */
@@ -23,11 +24,11 @@ async function estimateOverPeak(change: Record<string, unknown>): Promise<number
   const config = settings.parse({ ...whole, ...change });
   const before = memory().bytes;
   resetPeak();
-  const run = await prepare(config, () => {});
-  await train(run, openRunLog({ title: 'test', steps: 1, screen: { write: () => true } }), never);
+  const setup = await prepare(config);
+  const log = openRunLog({ title: 'test', steps: 1, screen: { write: () => true } });
+  await spmd(1, (world) => trainRank(setup, world, log));
   const peak = memory().peakBytes - before;
-  const { config: shape, parameters } = run.model;
-  for (const parameter of parameters) parameter.dispose();
+  const { shape } = setup;
   const { microBatchSize: batch, seqLength, precision, recompute } = config;
   const size = { ...shape, parameters: parameterCount(shape), batch, seqLength, precision, recompute };
   return trainingBytes(size) / peak;

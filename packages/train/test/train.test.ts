@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { jsonSchemaOf } from '@fourfold/cli';
 import { openTokenizer } from '@fourfold/data';
+import { settings, shapeOf } from '@fourfold/settings';
 import { afterAll, describe, expect, test } from 'vitest';
-import { settings, shapeOf } from '../src/train.ts';
-import { command } from './command.ts';
+import { command, node } from './command.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fourfold-command-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -64,7 +64,13 @@ describe('bad input is one sentence and exit code 2', () => {
   test.each<[Record<string, string | number>, RegExp]>([
     [{ seqLenght: 64 }, /^--seqLenght .*seqLength/],
     [{ steps: 0 }, /^--steps 0.*above 0/],
-    [{ tp: 2 }, /^--tp 2.*1/],
+    [{ tp: 3 }, /^tp=3 does not divide heads=4: use 1, 2, 4\n$/],
+    [{ cp: 3 }, /^cp=3 .* seqLength=32 /],
+    [{ pp: 3 }, /^pp=3 has more stages than layers=2: use pp of at most 2\n$/],
+    [{ pp: 2, ppEngine: 'interleaved' }, /^pp=2 x ppChunks=2 has more stages than layers=2/],
+    [{ zero: 'true' }, /^zero=true .*use dp=2 or more\n$/],
+    [{ tp: 4, launcher: 'processes', heads: 6 }, /^heads=6 /],
+    [{ trace: join(folder, 'no', 'such.json'), dp: 2 }, /such\.json.*can't be written/],
     [{ heads: 3 }, /^heads=3 .*dim=64/],
     [{ kvHeads: 3 }, /^kvHeads=3 does not divide heads=4: use 1, 2, 4\n$/],
     [{ seqLength: 100000 }, /^seqLength=100000 needs 100001 tokens/],
@@ -87,6 +93,62 @@ describe('bad input is one sentence and exit code 2', () => {
   });
 });
 
+/** The losses that a run wrote. */
+const lossesIn = (path: string): number[] =>
+  readFileSync(path, 'utf8')
+    .trim()
+    .split('\n')
+    .flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
+
+describe('ranks', () => {
+  const run = { ...small, device: 'cpu', steps: 6, gradAccSteps: 2, evalSequences: 4 };
+  const layout = { dp: 2, tp: 2 };
+  const file = (name: string) => join(folder, name);
+
+  test('as coroutines and as processes: the same bits; and one rank within 1e-5', async () => {
+    const [local, processes, alone] = ['local.jsonl', 'processes.jsonl', 'alone.jsonl'].map(file) as [
+      string,
+      string,
+      string,
+    ];
+    const gradients = ['local.safetensors', 'processes.safetensors'].map(file) as [string, string];
+    const several = { ...run, ...layout, zero: 'true' };
+    await command(flags({ ...several, metrics: local, gradients: gradients[0] }));
+    const launched = { ...several, launcher: 'processes', metrics: processes, gradients: gradients[1] };
+    const { code, stdout } = await command(flags(launched));
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/4 ranks, dp2 x pp1 x cp1 x tp2, a process each/);
+    expect(stdout).toMatch(/dpCp .*reduceScatter/);
+    await command(flags({ ...run, microBatchSize: 4, metrics: alone }));
+    expect(lossesIn(processes)).toEqual(lossesIn(local));
+    expect(readFileSync(gradients[1]).equals(readFileSync(gradients[0]))).toBe(true);
+    for (const [i, loss] of lossesIn(alone).entries())
+      expect(Math.abs((lossesIn(local)[i] as number) / loss - 1)).toBeLessThan(1e-5);
+  });
+
+  test('a trace and the schedule, from a pipeline in processes', async () => {
+    const trace = file('trace.json');
+    const args = flags({ ...run, pp: 2, gradAccSteps: 4, launcher: 'processes', trace, sampleTokens: 0 });
+    const { code, stdout } = await command(args);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^.*Bubble +formula 20\.0%, measured \d+\.\d%/m);
+    const { traceEvents } = JSON.parse(readFileSync(trace, 'utf8')) as { traceEvents: { name: string; pid: number }[] };
+    expect(new Set(traceEvents.map(({ pid }) => pid))).toEqual(new Set([0, 1]));
+    for (const name of ['forward of micro-batch 4', 'backward of micro-batch 1', 'update'])
+      expect(traceEvents.filter((event) => event.name === name)).toHaveLength(6); // 3 steps on 2 ranks
+    expect(readFileSync(trace.replace('.json', '.svg'), 'utf8')).toMatch(/^<svg[\s\S]*milliseconds[\s\S]*<\/svg>\n$/);
+  });
+
+  test('launched with too few ranks for the layout: a sentence, exit code 2', async () => {
+    const script = fileURLToPath(new URL('../src/train.ts', import.meta.url));
+    const fourfold = fileURLToPath(new URL('../../process-group/bin/fourfold.mjs', import.meta.url));
+    const args = flags({ ...run, dp: 4 });
+    const { code, stderr } = await node([fourfold, 'launch', '--nproc', '2', script, ...args]);
+    expect(stderr).toMatch(/dp=4 x pp=1 x cp=1 x tp=1 is 4 ranks, but the world has 2/);
+    expect(code).toBe(2);
+  });
+});
+
 test('--help names every setting', async () => {
   const { code, stdout } = await command(['--help']);
   expect(code).toBe(0);
@@ -96,7 +158,7 @@ test('--help names every setting', async () => {
 test('configs/schema.json is the schema, and every ready-made configuration fits it', async () => {
   const path = (name: string) => fileURLToPath(new URL(`../../../configs/${name}`, import.meta.url));
   expect(JSON.parse(readFileSync(path('schema.json'), 'utf8'))).toEqual(jsonSchemaOf(settings));
-  for (const name of ['nano', 'micro', 'smollm-135m-sotu']) {
+  for (const name of ['start', 'nano', 'micro', 'smollm-135m-sotu']) {
     expect(existsSync(path(`${name}.json`))).toBe(true);
     const { $schema, ...config } = JSON.parse(readFileSync(path(`${name}.json`), 'utf8')) as Record<string, unknown>;
     expect($schema).toBe('./schema.json');
