@@ -17,8 +17,8 @@ import { type StoredTensor, writeSafetensors } from './safetensors.ts';
 export type Places = Pick<Mesh, 'tp' | 'pp' | 'coordinates'>;
 
 /**
- * Rank 0 gets a tensor of each name, in the order of `shapes`, and owns it; other ranks get an empty map. All ranks call
- * it, with the parameters that they hold.
+ * Rank 0 gets a tensor of each name, in the order of `shapes`, and owns it; other ranks get an empty map. All ranks
+ * call it, with the parameters that they hold.
  *
  * @param shapes  names and whole shapes of all the model's parameters
  * @param tensorOf  what to gather of each: its value or its gradient, of the parameter's shape

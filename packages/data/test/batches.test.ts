@@ -1,7 +1,7 @@
 import { UserError } from '@fourfold/runtime/errors';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { batchAt, sequencesOf, validationBatches, windowsOf } from '../src/batches.ts';
+import { atPositions, batchAt, sequencesOf, validationBatches, windowsOf } from '../src/batches.ts';
 import type { Tokens } from '../src/tokens.ts';
 
 /** A text whose token at place i is i, so that a batch says where it was read. */
@@ -80,6 +80,45 @@ test('every layout with the same product trains on the same sequences, and its r
       // Micro-step by micro-step and rank by rank, the parts are the global batch in its order.
       const joined = Array.from({ length: gradAccSteps }, (_, micro) => parts.flatMap((rank) => rank[micro])).flat();
       expect(joined).toEqual(startsOf(batchAt(request)));
+    }),
+  );
+});
+
+test('at some positions: of each sequence these tokens and their targets, in the order asked for', () => {
+  const batch = {
+    inputs_BT: Int32Array.of(10, 11, 12, 13, 20, 21, 22, 23),
+    targets_BT: Int32Array.of(11, 12, 13, 99, 21, 22, 23, 98),
+    shape: [2, 4] as const,
+  };
+  expect(atPositions(batch, Int32Array.of(0, 3))).toEqual({
+    inputs_BT: Int32Array.of(10, 13, 20, 23),
+    targets_BT: Int32Array.of(11, 99, 21, 98),
+    shape: [2, 2],
+  });
+  expect(atPositions(batch, Int32Array.of(2)).inputs_BT).toEqual(Int32Array.of(12, 22));
+  expect(atPositions(batch, Int32Array.of(2, 1)).targets_BT).toEqual(Int32Array.of(13, 12, 23, 22));
+});
+
+test('positions dealt out to ranks leave no token out and take none twice, and all of them are the batch', () => {
+  const sizes = fc.record({ B: fc.integer({ min: 1, max: 4 }), length: fc.integer({ min: 1, max: 5 }), cp: fc.nat(3) });
+  fc.assert(
+    fc.property(sizes, fc.infiniteStream(fc.nat()), ({ B, length, cp }, keys) => {
+      const T = (cp + 1) * length;
+      const tokens = countingTokens(10 * T + 1);
+      const batch = batchAt({ tokens, seqLength: T, sequencesPerStep: B, seed: 1, step: 0 });
+      const all = Int32Array.from({ length: T }, (_, t) => t);
+      expect(atPositions(batch, all)).toEqual(batch);
+      const order = new Map(Array.from(all, (t) => [t, keys.next().value as number]));
+      const dealt = all.slice().sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0));
+      const parts = Array.from({ length: cp + 1 }, (_, r) =>
+        atPositions(batch, dealt.slice(r * length, (r + 1) * length)),
+      );
+      for (const key of ['inputs_BT', 'targets_BT'] as const) {
+        const taken = parts.flatMap((part) => Array.from(part[key]));
+        expect(taken.sort((a, b) => a - b)).toEqual(Array.from(batch[key]).sort((a, b) => a - b));
+      }
+      for (const { inputs_BT, targets_BT } of parts) // the token of place i is i
+        expect(targets_BT).toEqual(inputs_BT.map((token) => token + 1));
     }),
   );
 });

@@ -89,8 +89,6 @@ function writing(path: string, work: () => void): void {
   try {
     work();
   } catch (error) {
-    throw new UserError(
-      `--curve ${path} can't be written (${messageOf(error)}): name a file in a folder that is there`,
-    );
+    throw new UserError(`${path} can't be written (${messageOf(error)}): name a file in a folder that is there`);
   }
 }

@@ -124,7 +124,7 @@ function box(cell: ScheduleCell, x: Scale, top: number, unit: string, first: num
   const across = `x="${px(left + 0.5)}" width="${px(Math.max(0.5, right - left - 1))}"`;
   const shape = `<rect ${across} y="${top}" height="${row.height}" rx="3" fill="${colorOf(kind, chunk)}"/>`;
   const size = Math.min(13, (right - left - 3) / (0.62 * number.length)); // a digit is as wide as 0.62 of its size
-  const look = `style="fill: ${inks[chunk % inks.length]}; font-size: ${px(size)}px"`; // the file's rules beat attributes
+  const look = `style="fill: ${inks[chunk % inks.length]}; font-size: ${px(size)}px"`; // the file's own beat attributes
   const place = `x="${px((left + right) / 2)}" y="${top + row.height / 2}" dy="0.35em" text-anchor="middle"`;
   const times = [start, end].map((time) => Number((time - first).toFixed(2)));
   const words = escaped(`${kind} of micro-batch ${number}, chunk ${chunk + 1}: ${times.join(' to ')} ${unit}`);

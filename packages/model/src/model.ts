@@ -6,8 +6,8 @@
  *   loss = crossEntropy(norm(x) · headᵀ, next tokens)
  *
  * A model is a value: layers in named places, and the parameters in them. Whoever wants another layer in a place (a
- * slice of it, a ring) puts it there, and whoever wants only some of its blocks takes those; nothing here knows why. Its
- * parameters are allocated last, when it's clear what of them is wanted.
+ * slice of it, a ring) puts it there, and whoever wants only some of its blocks takes those; nothing here knows why.
+ * Its parameters are allocated last, when it's clear what of them is wanted.
  *
  * B batch, T time, N = B·T tokens, D model, H heads, G key and value heads, K head dimension, F feed-forward,
  * V vocabulary.

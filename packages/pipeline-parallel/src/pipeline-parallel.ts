@@ -8,10 +8,10 @@
  *                 1 2 3 4 . . a b c d                        1 2 . a 3 b 4 c . d
  *                   1 2 3 4 a b c d                            1 a 2 b 3 c 4 d
  *
- * All-forward-all-backward holds every micro-batch's activations at once. One-forward-one-backward goes backward as soon
- * as it can: stage s of pp holds at most pp - s micro-batches, and waits as long. In both a rank is idle for pp - 1 of
- * m + pp - 1 slots: the bubble, (pp-1)/(m+pp-1) for m micro-batches. Interleaved 1F1B gives each rank v short runs of
- * layers instead of a long one, so filling and draining take 1/v of the time, (pp-1)/(v·m+pp-1), for v times the messages.
+ * All-forward-all-backward holds every micro-batch's activations at once. One-forward-one-backward goes backward when it
+ * can: stage s of pp holds at most pp - s micro-batches, and takes as long. In both a rank is idle for pp - 1 of m + pp - 1
+ * slots: the bubble, (pp-1)/(m+pp-1) for m micro-batches. Interleaved 1F1B gives each rank v short runs of layers instead
+ * of a long one, so filling and draining take 1/v of the time, (pp-1)/(v·m+pp-1), for v times the messages.
  *
  * A message is the activation at one boundary for one micro-batch, N·D elements, or its gradient on the way back. A
  * stage frees what it has sent: its pullbacks, one for each micro-batch in flight, keep what backward needs.
@@ -57,8 +57,8 @@ export function checkPipelineParallel({ layers }: LlamaConfig, pp: number, chunk
 }
 
 /**
- * This rank's parts of a model that isn't allocated yet, in the order of their stages; `chunks` (v) of them. Balanced by
- * cost the head counts too, and the last stage gets fewer layers. Every rank of `pp` calls it.
+ * This rank's parts of a model that isn't allocated yet, in the order of their stages; `chunks` (v) of them. Balanced
+ * by cost the head counts too, and the last stage gets fewer layers. Every rank of `pp` calls it.
  *
  * Tied embeddings are on the first and on the last stage: both ranks hold them, and add up their gradients.
  */
@@ -181,17 +181,17 @@ export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chu
 
 // ## Running
 //
-// All ranks go through the same timetable. What one sends in a tick its neighbour receives in the same tick, in one batch
-// with what it sends itself: every message is expected, in any engine, and no order of them can deadlock. A rank doesn't
-// wait for a batch until it needs what the batch brings.
+// All ranks go through the same timetable. What one sends in a tick its neighbour receives in that tick, in one batch with
+// what it sends itself: every message is expected, in any engine, and no order of them can deadlock. A rank doesn't wait
+// for a batch until it needs what the batch brings.
 
 /** What a rank did, and when: milliseconds since 1970. */
 export type Ran = Action & { readonly tick: number; readonly start: number; readonly end: number };
 
 /**
- * Takes micro-batches, which have one shape, through all stages; the gradients of their mean loss are accumulated. Returns
- * that loss, a 0-d tensor, on the rank that has the last stage, elsewhere 0. `parts` are this rank's; `tokenRanks` share
- * a micro-batch's tokens between layers: tp's with sequence parallelism, else 1. Every rank of `pp` calls it.
+ * Takes micro-batches, which have one shape, through all stages; the gradients of their mean loss are accumulated.
+ * Returns that loss, a 0-d tensor, where the last stage is, elsewhere 0. `parts` are this rank's; `tokenRanks` share a
+ * micro-batch's tokens between layers: tp's with sequence parallelism, else 1. Every rank of `pp` calls it.
  */
 export async function runPipeline(
   parts: readonly Llama[],

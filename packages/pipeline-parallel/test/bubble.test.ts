@@ -169,7 +169,7 @@ test('a stage frees what it has sent: in AFAB, whose backward begins last, it ho
   expect(outputs.flat().every((output) => output.isDisposed)).toBe(true);
 });
 
-test('tensors alive in the middle of a step are as many for 16 micro-batches as for 4, if pullbacks keep none', async () => {
+test('as many tensors are alive amid a step of 16 micro-batches as of 4, if pullbacks keep none', async () => {
   const mostTensors = async (micros: number) => {
     const before = memory().tensors;
     let most = 0;

@@ -22,7 +22,7 @@ import { expect } from 'vitest';
 import { applyPipelineParallel, type Engine, type Ran, runPipeline } from '../src/pipeline-parallel.ts';
 
 /**
- * A stage computes what one rank computes, with the same kernels on the same numbers: what differs is the order in which
+ * A stage computes what one rank computes, with the same kernels on the same numbers: what differs is in which order
  * the two gradients of tied embeddings, and those of micro-batches, are added up. Every order rounds differently.
  */
 export const FLOAT32 = 2e-6;

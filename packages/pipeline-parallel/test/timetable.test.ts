@@ -124,7 +124,8 @@ test('the picture at the top of the file is what the timetable says', () => {
   const source = readFileSync(new URL('../src/pipeline-parallel.ts', import.meta.url), 'utf8');
   const lines = [0, 1, 2, 3].map((rank) => {
     const [afab, oneF] = [line('afab', rank).padEnd(27), line('1f1b', rank)];
-    return ` *     ${(rank === 0 ? 'AFAB' : '').padEnd(8)}${afab}        ${(rank === 0 ? '1F1B' : '').padEnd(8)}${oneF}`;
+    const name = (text: string) => (rank === 0 ? text : '').padEnd(8);
+    return ` *     ${name('AFAB')}${afab}        ${name('1F1B')}${oneF}`;
   });
   expect(source).toContain(`${lines.join('\n')}\n`);
 });
@@ -140,7 +141,7 @@ test('two chunks a rank: a group of pp micro-batches passes through one, then th
 
 // ## Bytes
 
-test('a rank sends an activation and a gradient of each chunk and micro-batch; the first and the last stage one', () => {
+test('a rank sends an activation and a gradient of each chunk and micro-batch; an end stage one', () => {
   const many = shapes.filter(({ pp }) => pp > 1);
   fc.assert(
     fc.property(many, fc.constantFrom('float32' as const, 'bfloat16' as const), (shape, dtype) => {

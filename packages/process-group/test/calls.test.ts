@@ -3,7 +3,7 @@ import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
-import { Call, describe, OPERATIONS, Recorder, sizeOf, specOf } from '../src/calls.ts';
+import { Call, describe, OPERATIONS, Recorder, type Span, sizeOf, specOf } from '../src/calls.ts';
 import { type ProcessGroup, spmd } from '../src/index.ts';
 import { sleep } from './sockets.ts';
 import { transports, useTensorflow } from './worlds.ts';
@@ -54,6 +54,51 @@ test('reset forgets totals and trace, and a trace goes on', () => {
   recorder.trace = undefined;
   recorder.reset();
   expect(recorder.trace).toBeUndefined();
+});
+
+test('spans are kept from when they are asked for: what was run, and when', async () => {
+  const recorder = new Recorder();
+  const run = (name: string) => recorder.time(name, async () => name.length);
+  expect(await run('unseen')).toBe(6);
+  expect(recorder.spans).toBeUndefined();
+  recorder.spans = [];
+  const before = new Call('barrier', 'barrier', 'tp', []).start; // one clock for calls and spans
+  await recorder.time('slow', () => sleep(20));
+  await run('quick');
+  const { start: after } = new Call('barrier', 'barrier', 'tp', []);
+  const [slow, quick] = recorder.spans as [Span, Span];
+  expect([slow.name, quick.name]).toEqual(['slow', 'quick']);
+  expect(slow.end - slow.start).toBeGreaterThanOrEqual(18);
+  const times = [before, slow.start, slow.end, quick.start, quick.end, after];
+  expect(times).toEqual([...times].sort((a, b) => a - b));
+  recorder.reset();
+  expect(recorder.spans).toEqual([]);
+  recorder.spans = undefined;
+  recorder.reset();
+  expect(recorder.spans).toBeUndefined();
+});
+
+test('what throws leaves no span', async () => {
+  const recorder = new Recorder();
+  recorder.spans = [];
+  const failing = recorder.time('failing', () => Promise.reject(new Error('no')));
+  await expect(failing).rejects.toThrow('no');
+  expect(recorder.spans).toEqual([]);
+});
+
+test('what ends apart is neither counted nor traced, and what comes after is', async () => {
+  const recorder = new Recorder();
+  recorder.trace = [];
+  ended(recorder, 'allReduce', 'tp', 100);
+  const result = await recorder.apart(async () => {
+    ended(recorder, 'allReduce', 'tp', 7);
+    await sleep(1);
+    return ended(recorder, 'barrier', 'dp', 0).operation;
+  });
+  expect(result).toBe('barrier');
+  ended(recorder, 'allReduce', 'tp', 20);
+  expect(recorder.totals()).toEqual([{ group: 'tp', operation: 'allReduce', calls: 2, bytes: 120, waited: 0 }]);
+  expect(recorder.trace.map(({ bytes }) => bytes)).toEqual([100, 20]);
 });
 
 test('waiting is from `wait` to the end, and nothing where the end comes first', async () => {
@@ -155,6 +200,23 @@ test.each(Object.entries(transports))('%s: computing hides a call, awaiting it a
   expect(waits[0]?.open).toBeGreaterThan(40);
   expect(waits[1]?.open).toBeLessThan(40);
 });
+
+test.each(Object.entries(transports))(
+  '%s: calls of all groups are counted apart from those of training',
+  async (_, run) => {
+    const counted = await run(2, async (world) => {
+      const pair = await world.split(0, world.rank, 'pair');
+      world.recorder.reset();
+      await pair.recorder.apart(async () => {
+        await world.barrier();
+        await pair.barrier();
+      });
+      await pair.barrier();
+      return world.recorder.totals().map(({ group, calls }) => [group, calls]);
+    });
+    expect(counted).toEqual([[['pair', 1]], [['pair', 1]]]);
+  },
+);
 
 test('a call that fails is counted too', async () => {
   const recorders: Recorder[] = [];

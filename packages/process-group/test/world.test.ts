@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { UserError } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { inWorld, joinWorld } from '../src/index.ts';
+import { inWorld, isLaunched, joinWorld } from '../src/index.ts';
 import { freePort } from '../src/launch/machine.ts';
 import { environmentOf, errorsOf, overTcp, useTensorflow } from './worlds.ts';
 
@@ -25,6 +25,27 @@ test('alone, without any variables, a process is a world of one', async () => {
   expect([world.rank, world.size, world.ranks, world.name]).toEqual([0, 1, [0], 'world']);
   await fail(new Error('nobody hears it'));
   expect(await inWorld({ environment: {} }, async ({ size }) => size)).toBe(1);
+});
+
+test('a process is launched where a launcher says that there are several, whichever it is', () => {
+  expect(isLaunched(environmentOf(1, 3, 1))).toBe(true);
+  expect(isLaunched({ OMPI_COMM_WORLD_RANK: '0', OMPI_COMM_WORLD_SIZE: '2' })).toBe(true);
+  expect(isLaunched({ SLURM_PROCID: '1', SLURM_STEP_NUM_TASKS: '2', SLURM_NNODES: '1' })).toBe(true);
+  expect(isLaunched({})).toBe(false);
+  expect(isLaunched({ MASTER_ADDR: '127.0.0.1', MASTER_PORT: '29500' })).toBe(false);
+  expect(isLaunched(environmentOf(0, 1, 1))).toBe(false);
+});
+
+test('also where they are to meet through a file, which need not be there yet', () => {
+  const MASTER_ADDR = 'file:///no/such/run.json';
+  expect(isLaunched({ ...environmentOf(1, 3, 1), MASTER_ADDR })).toBe(true);
+  expect(isLaunched({ MASTER_ADDR })).toBe(false);
+});
+
+test('half a place is refused, not taken for none', () => {
+  const asking = () => isLaunched({ RANK: '1' });
+  expect(asking).toThrow(UserError);
+  expect(asking).toThrow('RANK=1 is given without WORLD_SIZE: set both');
 });
 
 test('ranks meet through a port, and each knows its place', async () => {

@@ -52,13 +52,17 @@ export const settings = z.object({
   pp: count.default(1).describe('pipeline stages'),
   cp: count.default(1).describe('context-parallel ranks'),
   tp: count.default(1).describe('tensor-parallel ranks'),
-  zero: z.boolean().default(false).describe("ZeRO-1: each data-parallel rank updates its part and holds that part's moments"),
-  bucketMegabytes: from0.default(25).describe('gradients that travel together; 0: each parameter alone, after backward'),
-  sequenceParallel: z.boolean().default(false).describe('tensor-parallel ranks split tokens where they split no matrix'),
+  zero: z.boolean().default(false)
+    .describe("ZeRO-1: each data-parallel rank updates its part and holds that part's moments"),
+  bucketMegabytes: from0.default(25)
+    .describe('gradients that travel together; 0: each parameter alone, after backward'),
+  sequenceParallel: z.boolean().default(false)
+    .describe('tensor-parallel ranks split tokens where they split no matrix'),
   contextOrder: z.enum(ORDERS).default('zigzag').describe('which positions a context-parallel rank has'),
   ppEngine: z.enum(['afab', '1f1b', 'interleaved']).default('1f1b').describe('the order of forwards and backwards'),
   ppChunks: count.default(2).describe('interleaved: stages that each rank has'),
-  ppBalance: z.enum(['layers', 'cost']).default('layers').describe('cost: the head counts, so the last stage gets less'),
+  ppBalance: z.enum(['layers', 'cost']).default('layers')
+    .describe('cost: the head counts, so the last stage gets less'),
   launcher: z.enum(['local', 'processes']).default('local').describe('ranks as coroutines here, or a process each'),
 
   device: z.enum(DEVICES).default('auto').describe('auto: the best there is').meta({ group: 'Machine' }),

@@ -30,8 +30,8 @@
 import type { Llama, LlamaConfig } from '@fourfold/model';
 // biome-ignore format: a list
 import {
-  chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear, lossChunks, type Parameter, placesOf,
-  pullback, pullbackThrough, type SoftmaxLoss,
+  chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear, lossChunks, type Parameter,
+  placesOf, pullback, pullbackThrough, type SoftmaxLoss,
 } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
 import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
@@ -257,7 +257,7 @@ export async function applyTensorParallel(
 
 /**
  * Bytes that a rank sends in its group for one micro-batch of N tokens, forward and backward of a split model or a part
- * of one. (What a step sends once, of the parameters that are `partial` over the group, is data parallelism's to count.)
+ * of one. (What a step sends once, of parameters that are `partial` over the group, is data parallelism's to count.)
  *
  * A sum and the gather that undoes it send (n-1)/n of [N, D] each, together an all-reduce; with sequence parallelism a
  * column-parallel layer gathers once more in backward, since it kept N/n tokens only.

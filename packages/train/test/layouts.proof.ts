@@ -1,5 +1,5 @@
 /**
- * Every layout of 1, 2, 4 and 8 ranks and the one of 16, over 20 steps: each with another choice of options, and those of
+ * Every layout of 1, 2, 4 and 8 ranks and the one of 16, over 20 steps: each with other options, and those of
  * 2 and 4 ranks with every combination of engine, ZeRO and sequence parallelism, with 1, 3 and 8 micro-batches.
  */
 import { describe, test } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * Every layout of 1, 2, 4 and 8 ranks and the one of 16 compute what one rank computes, for two steps, each with another
- * choice of options. `nx run train:proof` takes 20 steps and all options.
+ * Every layout of 1, 2, 4 and 8 ranks and the one of 16 compute what one rank computes, for two steps, each with
+ * other options. `nx run train:proof` takes 20 steps and all options.
  */
 import { expect, test } from 'vitest';
 import { expectSameAsOneRank, layoutsOf, variant } from './layouts.ts';
