@@ -23,7 +23,7 @@ export function rankRun(
   measured: Pick<RankRun, 'predicted' | 'peakBytes' | 'ran'>,
 ): RankRun {
   const { trace = [], spans = [] } = world.recorder;
-  const totals = [...world.recorder.totals()];
+  const totals = world.recorder.totals().map((one) => ({ ...one }));
   const pipeline = `dp${dp} cp${cp} tp${tp}`;
   return { ...measured, rank: world.rank, label, totals, pipeline, calls: trace.map(plainCall), spans };
 }
@@ -32,7 +32,7 @@ export interface RunReportOptions {
   readonly title: string;
   /** How many steps the totals are of. */
   readonly steps: number;
-  /** The ranks are coroutines of one process: then a bubble is counted in ticks, since only one can compute at a time. */
+  /** The ranks are coroutines of one process: only one can compute at a time, so a bubble is counted in ticks. */
   readonly oneProcess: boolean;
   /** The share of a step for which a pipeline's rank should be idle. */
   readonly bubble: number;

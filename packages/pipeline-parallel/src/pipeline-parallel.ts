@@ -170,13 +170,14 @@ export function timetable(shape: Shape): Tick[] {
   const ticks: Tick[] = [];
   while (orders.some((order) => order.length > 0)) {
     const tick = orders.map((order, rank) => (order[0] && isReady(order[0], rank) ? order.shift() : undefined));
+    if (tick.every((action) => !action)) throw new Error('in this order every rank waits for another');
     for (const { key, to } of messagesOf(tick, shape)) arrived.add(`${key} at ${to}`);
     ticks.push(tick.map((action) => (action && action.micro < micros ? action : undefined)));
   }
   return ticks;
 }
 
-/** The share of a step for which a rank is idle, if all stages take equally long. */
+/** Idle share of a step, if all stages take equally long. */
 export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chunks * micros + pp - 1);
 
 // ## Running
@@ -184,7 +185,6 @@ export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chu
 // All ranks go through the same timetable. What one sends in a tick its neighbour receives in that tick, in one batch with
 // what it sends itself: every message is expected, in any engine, and no order of them can deadlock. A rank doesn't wait
 // for a batch until it needs what the batch brings.
-
 /** What a rank did, and when: milliseconds since 1970. */
 export type Ran = Action & { readonly tick: number; readonly start: number; readonly end: number };
 

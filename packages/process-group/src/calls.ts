@@ -110,9 +110,11 @@ export class Recorder {
   /** Runs `body`, whose calls are not counted: what isn't training, among training. */
   async apart<R>(body: () => Promise<R>): Promise<R> {
     this.#apart = true;
-    const result = await body();
-    this.#apart = false;
-    return result;
+    try {
+      return await body();
+    } finally {
+      this.#apart = false;
+    }
   }
 
   /** Runs `body`, and notes under `name` when. */
