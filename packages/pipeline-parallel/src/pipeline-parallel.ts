@@ -185,6 +185,7 @@ export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chu
 // All ranks go through the same timetable. What one sends in a tick its neighbour receives in that tick, in one batch with
 // what it sends itself: every message is expected, in any engine, and no order of them can deadlock. A rank doesn't wait
 // for a batch until it needs what the batch brings.
+
 /** What a rank did, and when: milliseconds since 1970. */
 export type Ran = Action & { readonly tick: number; readonly start: number; readonly end: number };
 
@@ -217,7 +218,6 @@ export async function runPipeline(
 }
 
 type Pull = Pullback<Tensor | undefined, Tensor | number>;
-
 class Run {
   readonly #parts: readonly Llama[];
   readonly #pp: ProcessGroup;
