@@ -86,7 +86,10 @@ describe('on TensorFlow', () => {
 
 // ## Who computes how much
 
-/** The multiplications of all matrix products that each rank runs for one attention, forward and backward. */
+/**
+ * The multiplications of all matrix products that each rank runs for one attention, forward and backward; in bfloat16,
+ * where they are ops of their own.
+ */
 async function workOfRanks(cp: number, order: Order): Promise<number[]> {
   const inputs = inputsOf({ B: 1, G: 1, R: 2, cp, chunk: 3, K: 4 });
   const rank = new AsyncLocalStorage<number>();
@@ -103,7 +106,7 @@ async function workOfRanks(cp: number, order: Order): Promise<number[]> {
     }
     return y;
   });
-  const results = await spmd(cp, (group) => rank.run(group.rank, () => onThisRank(group, order, inputs, 'float32')));
+  const results = await spmd(cp, (group) => rank.run(group.rank, () => onThisRank(group, order, inputs, 'bfloat16')));
   spy.mockRestore();
   tf.dispose([...inputs, ...results.flat()]);
   return work;

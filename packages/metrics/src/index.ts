@@ -8,6 +8,7 @@ export * from './display.ts';
 export * from './flops.ts';
 export * from './log.ts';
 export * from './memory-estimate.ts';
+export * from './overlay.ts';
 export * from './run-log.ts';
 export * from './run-report.ts';
 export * from './schedule-picture.ts';

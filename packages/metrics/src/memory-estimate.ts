@@ -1,6 +1,5 @@
 /**
- * How much memory training takes, computed before any is allocated, with the stock kernels; the fused ones that take
- * their place on the CPU keep less (SwiGLU's gate and up alone).
+ * How much memory training takes, computed before any is allocated.
  *
  * For each parameter: the weight that AdamW updates, its two moments and the gradient, float32, 16 bytes; and the value
  * that the layers read (in float32 a copy in the first step alone). For each block what its layers keep for backward,
@@ -12,6 +11,9 @@
  * A step's peak lies at one of three places, and the largest counts: in the last block's attention (four
  * matrices as large as its scores), in the backward of the last block's SwiGLU, or at the head among the logits. With
  * recomputation every block keeps its input alone, D, and one block at a time has the rest.
+ *
+ * With the CPU's fused kernels (float32) attention has no scores in memory at all: for each query and head one number is
+ * kept, from which backward computes its probabilities again, a tile at a time. And SwiGLU keeps gate and up alone.
  *
  * Probabilities over 64 MiB a block are not kept, and scores and logits over 64 MiB go in equal parts below it: so a
  * longer sequence can take less than a shorter one.
@@ -31,6 +33,8 @@ export interface TrainingSize {
   readonly seqLength: number;
   readonly precision: 'float32' | 'bfloat16';
   readonly recompute: boolean;
+  /** Whether the CPU's fused kernels will run, those of float32 on TensorFlow (default false). */
+  readonly fused?: boolean;
 }
 
 const CHUNK = 64 * 2 ** 20; // the most bytes of scores, or of logits, that our layers make at a time
@@ -62,15 +66,15 @@ const partOf = (bytes: number): number => bytes / Math.ceil(bytes / CHUNK);
 
 /** What one block keeps. The normalized vectors and their lengths are float32 whatever the precision. */
 function keptBytes(size: TrainingSize): { attention: number; probabilities: number; mlp: number } {
-  const { dim, heads, kvHeads, headDim, ffn, batch, seqLength } = size;
+  const { dim, heads, kvHeads, headDim, ffn, batch, seqLength, fused } = size;
   const element = elementBytes(size);
   const tokens = batch * seqLength;
   const norm = 4 * dim + 4 + element * dim;
   const scores = scoreBytes(size);
   return {
     attention: tokens * (norm + element * (3 * heads + 2 * kvHeads) * headDim),
-    probabilities: scores <= CHUNK ? (scores * element) / 4 : 0,
-    mlp: tokens * (norm + element * 5 * ffn),
+    probabilities: fused ? 4 * tokens * heads : scores <= CHUNK ? (scores * element) / 4 : 0,
+    mlp: tokens * (norm + element * (fused ? 3 : 5) * ffn),
   };
 }
 
@@ -85,11 +89,12 @@ function attentionBytes(size: TrainingSize): number {
   const { batch, heads, seqLength, headDim } = size;
   const matrices = 4 + 1 / (batch * heads);
   const queries = batch * seqLength * heads * headDim * elementBytes(size);
-  return matrices * partOf(scoreBytes(size)) + 8 * queries;
+  return (size.fused ? 0 : matrices * partOf(scoreBytes(size))) + 8 * queries;
 }
 
-/** SwiGLU's backward: the gradient that arrives, five steps to the gate's gradient, and the one of `up`. */
-const swigluBytes = (size: TrainingSize): number => 7 * size.batch * size.seqLength * size.ffn * elementBytes(size);
+/** SwiGLU's backward: the gradient that arrives, five steps to the gate's (fused: none), that one, and the one of `up`. */
+const swigluBytes = (size: TrainingSize): number =>
+  (size.fused ? 3 : 7) * size.batch * size.seqLength * size.ffn * elementBytes(size);
 
 /**
  * A chunk of logits and its log-probabilities beside the weight's gradient so far; or, once the logits have become

@@ -18,11 +18,12 @@
  * q comes scaled by 1 / √K, and dq is the gradient by that scaled q: whoever has many blocks scales once.
  *
  * B batch, H query heads, G key and value heads, T queries, S keys, K head dimension; scores exist for one tile of
- * queries at a time, and heads that share keys are stacked (see attention.ts).
+ * queries at a time, and heads that share keys are stacked (see attention.ts). In float32 on the CPU one op does all of
+ * it (runtime/native/ops/attention.h).
  *
  * Dao, "FlashAttention-2" (2023), section 3.1, where the blocks are the pieces that fit a GPU's on-chip memory.
  */
-import { cast, dtypeOf } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import {
@@ -35,12 +36,13 @@ import {
   type TileGradients,
   tilesOf,
 } from './attention.ts';
+import * as fused from './fused.ts';
 import { add, concat, exp, log, matmul, max, mul, reshape, softmax, sub } from './kernels.ts';
 
 export interface AttentionBlockOptions {
   /** Whether query i sees keys 0 to i, which needs as many keys as queries; default: every query sees all keys. */
   readonly causal?: boolean;
-  /** Bytes that one tile's scores may take (default 64 MiB). */
+  /** Bytes that one tile's scores may take (default 64 MiB); the fused op's take 16 KiB. */
   readonly tileBytes?: number;
 }
 const TILE_BYTES = 2 ** 26;
@@ -55,6 +57,7 @@ export function attentionBlock(
   v_BGSK: Tensor,
   { causal = false, tileBytes = TILE_BYTES }: AttentionBlockOptions = {},
 ): [o_BHTK: Tensor, lse_BHT1: Tensor] {
+  if (hasFusedOps(q_BHTK)) return fused.attention(q_BHTK, k_BGSK, v_BGSK, causal);
   const tiles = tilesOf(q_BHTK.shape, k_BGSK.shape[2] as number, tileBytes, causal);
   const parts = tiles.map((tile) => tf.tidy(() => tileOutput(q_BHTK, k_BGSK, v_BGSK, tile, causal)));
   const joined = (i: 0 | 1) => {
@@ -105,6 +108,7 @@ export function attentionBlockGradients(
   { causal = false, tileBytes = TILE_BYTES }: AttentionBlockOptions = {},
 ): [dq_BHTK: Tensor, dk_BGSK: Tensor, dv_BGSK: Tensor] {
   const { q_BHTK, k_BGSK } = saved;
+  if (hasFusedOps(q_BHTK)) return fused.attentionGrad(saved, causal);
   const tiles = tilesOf(q_BHTK.shape, k_BGSK.shape[2] as number, tileBytes, causal);
   return [...sumOverTiles(tiles, (tile) => tileGradients(saved, tile, causal))];
 }

@@ -12,7 +12,8 @@
  *
  * Queries go in tiles, and a tile reads only the keys up to its end: half of the work is never done, and the scores of
  * one tile are all that is in memory at a time. Backward needs P again: tiles that are small in sum are kept, else each
- * is recomputed from q and k (Dao et al., "FlashAttention", 2022, is this idea inside one kernel).
+ * is recomputed from q and k. Dao et al., "FlashAttention" (2022), is this idea inside one kernel, of which there is one
+ * for float32 on the CPU (runtime/native/ops/attention.h).
  *
  * B batch, H query heads, G key and value heads, R = H / G query heads share one of those, T time, K head dimension.
  * Sharing costs nothing: the R heads' queries are stacked as R·T rows against the same keys, which are never repeated.
@@ -22,8 +23,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
 import { add, concat, matmul, mul, reshape, scale, share, slice, softmax, sub, sum } from './kernels.ts';
-import { type Layer, pullback } from './layer.ts';
+import { type Layer, type Pullback, pullback } from './layer.ts';
 
+/** How the stock kernels do it: the fused op has tiles of 16 KiB, and keeps no probabilities. */
 export interface AttentionOptions {
   /** Bytes that one tile's scores may take (default 64 MiB). */
   readonly tileBytes?: number;
@@ -46,6 +48,7 @@ export const causalAttention =
     const [q_BHTK, k_BGTK, v_BGTK] = inputs as [Tensor, Tensor, Tensor];
     const [B, H, T, K] = q_BHTK.shape as [number, number, number, number];
     const q = scale(q_BHTK, 1 / Math.sqrt(K)); // here once, not in every score
+    if (hasFusedOps(q)) return fusedAttention(q, k_BGTK, v_BGTK);
     const [k, v] = [share(k_BGTK), share(v_BGTK)];
     const tiles = tilesOf(q.shape, T, tileBytes, true);
     const keep = 4 * B * H * T * T <= keepBytes;
@@ -62,6 +65,20 @@ export const causalAttention =
     const backward = (do_BHTK: Tensor) => gradients(saved, do_BHTK, tiles, kept);
     return [o_BHTK, pullback([q, k, v, saved.o, ...kept], backward)];
   };
+
+/** In one op forward and one backward. Takes over the scaled q. */
+function fusedAttention(q: Tensor, k_BGTK: Tensor, v_BGTK: Tensor): [o_BHTK: Tensor, Pullback<readonly Tensor[]>] {
+  const [o_BHTK, lse] = fused.attention(q, k_BGTK, v_BGTK, true);
+  const saved = { q_BHTK: q, k_BGSK: share(k_BGTK), v_BGSK: share(v_BGTK), lse_BHT1: lse };
+  const o = share(o_BHTK);
+  const backward = (do_BHTK: Tensor) => {
+    const D_BHT1 = tf.tidy(() => sum(mul(do_BHTK, o), 3, true));
+    const gradients = fused.attentionGrad({ ...saved, do_BHTK, D_BHT1 }, true);
+    D_BHT1.dispose();
+    return unscaled(gradients);
+  };
+  return [o_BHTK, pullback([...Object.values(saved), o], backward)];
+}
 
 /** Equal tiles of q's T queries whose scores against S keys fit tileBytes; none below 16 queries. */
 export function tilesOf([B, H, T]: number[], S: number, tileBytes: number, causal: boolean): Tile[] {
@@ -88,7 +105,7 @@ function probabilities(q_BHTK: Tensor, k_BGTK: Tensor, tile: Tile): Tensor {
   return tf.tidy(() => {
     const scores = matmul(stacked(q_BHTK, tile, k_BGTK.shape[1] as number), seen(k_BGTK, tile), 'nt');
     const perHead = reshape(cast(scores, 'float32'), [-1, tile.length, tile.keys]);
-    const p = hasFusedOps(perHead) ? fused.causalSoftmax(perHead, tile.start) : softmax(add(perHead, causalMask(tile)));
+    const p = softmax(add(perHead, causalMask(tile)));
     return cast(reshape(p, scores.shape), dtypeOf(q_BHTK));
   });
 }
@@ -117,8 +134,12 @@ interface Saved {
 
 /** [dq_BHTK, dk_BGTK, dv_BGTK]. */
 function gradients(saved: Saved, do_BHTK: Tensor, tiles: Tile[], kept: Tensor[]): readonly Tensor[] {
-  const [dq, dk, dv] = sumOverTiles(tiles, (tile, i) => tileGradients(saved, do_BHTK, tile, kept[i]));
-  const scaled = scale(dq, 1 / Math.sqrt(saved.q.shape[3] as number));
+  return unscaled(sumOverTiles(tiles, (tile, i) => tileGradients(saved, do_BHTK, tile, kept[i])));
+}
+
+/** The gradients with dq by the scaled q as those by q itself. Takes them over. */
+function unscaled([dq, dk, dv]: TileGradients): TileGradients {
+  const scaled = scale(dq, 1 / Math.sqrt(dq.shape[3] as number));
   dq.dispose();
   return [scaled, dk, dv];
 }
@@ -154,15 +175,9 @@ function tileGradients({ q, k, v, o }: Saved, do_BHTK: Tensor, tile: Tile, kept?
   const [q_, o_, do_] = [q, o, do_BHTK].map((x) => stacked(x, tile, G)) as [Tensor, Tensor, Tensor];
   const p = kept ?? probabilities(q, k, tile);
   const dP = matmul(do_, v_, 'nt');
-  const dS = hasFusedOps(p) ? fusedScoreGradient(p, dP, tile) : mul(p, sub(dP, sum(mul(do_, o_), 3, true)));
+  const dS = mul(p, sub(dP, sum(mul(do_, o_), 3, true)));
   const dq = reshape(matmul(dS, k_), [B, H, tile.length, K]);
   return [dq, matmul(dS, q_, 'tn'), matmul(p, do_, 'tn')];
-}
-
-/** dS in one op, which takes Σ p · dP for D: the same number. It counts a head's rows from the tile's first query. */
-function fusedScoreGradient(p: Tensor, dP: Tensor, { start, length, keys }: Tile): Tensor {
-  const perHead = [-1, length, keys];
-  return reshape(fused.causalSoftmaxGrad(reshape(p, perHead), reshape(dP, perHead), start), p.shape);
 }
 
 /** x with `part` added to its first places along time. */

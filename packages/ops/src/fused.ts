@@ -7,6 +7,7 @@
  */
 import { attr, execute, executeMany } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { AttentionBlockSaved } from './attention-block.ts';
 
 /** [y_ND, r_N]: the normalized and scaled rows, and 1 / sqrt(mean(x²) + ε) of each. */
 export const rmsNorm = (x_ND: Tensor, w_D: Tensor, epsilon: number) =>
@@ -26,10 +27,13 @@ export const swigluGrad = (dy_NF: Tensor, gate_NF: Tensor, up_NF: Tensor) =>
 export const rope = (x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor, inverse: boolean): Tensor =>
   execute('FourfoldRope', [x_BHTK, cos_TK, sin_TK], [attr.bool('inverse', inverse)]);
 
-/** Softmax over the last axis of scores [M, t, s], where row i of the t sees only the first start + i + 1. */
-export const causalSoftmax = (scores: Tensor, start: number): Tensor =>
-  execute('FourfoldCausalSoftmax', [scores], [attr.int('start', start)]);
+/** [o_BHTK, lse_BHT1] of scaled queries over a block of keys and values (see attention-block.ts). */
+export const attention = (q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, causal: boolean) =>
+  executeMany('FourfoldAttention', [q_BHTK, k_BGSK, v_BGSK], [attr.bool('causal', causal)], 2) as [Tensor, Tensor];
 
-/** p · (dp - Σ p · dp), along the last axis. */
-export const causalSoftmaxGrad = (p: Tensor, dp: Tensor, start: number): Tensor =>
-  execute('FourfoldCausalSoftmaxGrad', [p, dp], [attr.int('start', start)]);
+/** [dq_BHTK (by the scaled q), dk_BGSK, dv_BGSK]. */
+export function attentionGrad(saved: AttentionBlockSaved, causal: boolean) {
+  const { q_BHTK, k_BGSK, v_BGSK, do_BHTK, lse_BHT1, D_BHT1 } = saved;
+  const tensors = [q_BHTK, k_BGSK, v_BGSK, do_BHTK, lse_BHT1, D_BHT1];
+  return executeMany('FourfoldAttentionGrad', tensors, [attr.bool('causal', causal)], 3) as [Tensor, Tensor, Tensor];
+}

@@ -1,4 +1,4 @@
-import { memory, resetPeak } from '@fourfold/runtime';
+import { cast, memory, resetPeak } from '@fourfold/runtime';
 import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
@@ -74,23 +74,6 @@ onBackends(() => {
     tf.dispose(inputs);
   });
 
-  test('probabilities are kept for backward where they fit keepBytes, and not where they do not', async () => {
-    const inputs = inputsOf({ B: 2, G: 1, R: 3, T: 11, K: 2 });
-    const all = 4 * 2 * 3 * 11 * 11;
-    const held = async (keepBytes: number) => {
-      const before = memory();
-      const [o, pull] = await causalAttention({ keepBytes })(inputs);
-      const { bytes, tensors } = memory();
-      pull.drop();
-      o.dispose();
-      return { bytes: bytes - before.bytes, tensors: tensors - before.tensors };
-    };
-    const [fits, tooMuch] = [await held(all), await held(all - 1)];
-    expect(fits.tensors - tooMuch.tensors).toBe(1); // the one tile
-    expect(fits.bytes - tooMuch.bytes).toBe(all);
-    tf.dispose(inputs);
-  });
-
   test('every length from 1 to 70 is covered by its tiles', async () => {
     for (let T = 1; T <= 70; T++) {
       const inputs = inputsOf({ B: 1, G: 1, R: 2, T, K: 2 });
@@ -155,22 +138,67 @@ async function valuesOf(inputs: tf.Tensor[], options: AttentionOptions): Promise
   return values;
 }
 
-test('4,096 tokens need some tiles of 16 MiB, where all scores would take 512 MiB', async () => {
+test('probabilities are kept for backward where they fit keepBytes, and not where they do not', async () => {
+  await useBackend('wasm');
+  const inputs = inputsOf({ B: 2, G: 1, R: 3, T: 11, K: 2 });
+  const all = 4 * 2 * 3 * 11 * 11;
+  const held = async (keepBytes: number) => {
+    const before = memory();
+    const [o, pull] = await causalAttention({ keepBytes })(inputs);
+    const { bytes, tensors } = memory();
+    pull.drop();
+    o.dispose();
+    return { bytes: bytes - before.bytes, tensors: tensors - before.tensors };
+  };
+  const [fits, tooMuch] = [await held(all), await held(all - 1)];
+  expect(fits.tensors - tooMuch.tensors).toBe(1); // the one tile
+  expect(fits.bytes - tooMuch.bytes).toBe(all);
+  tf.dispose(inputs);
+});
+
+test('the fused op keeps no probabilities: q, k, v and o, and one number a query', async () => {
   await useBackend('cpu');
-  const tileBytes = 16 * 2 ** 20;
+  const [B, H, T, K] = [2, 3, 80, 8];
+  const inputs = inputsOf({ B, G: 1, R: H, T, K });
+  const before = memory().bytes;
+  const [o, pull] = await causalAttention()(inputs);
+  expect(memory().bytes - before).toBe(4 * B * H * T * (2 * K + 1)); // k and v are the caller's, shared
+  pull.drop();
+  tf.dispose([o, ...inputs]);
+});
+
+test('4,096 tokens need no more than their results, where all scores would take 512 MiB', async () => {
+  await useBackend('cpu');
   const inputs = inputsOf({ B: 1, G: 2, R: 4, T: 4096, K: 32 });
   await expectNoLeak(async () => {
     resetPeak();
     const before = memory().peakBytes;
-    const [o, pull] = await causalAttention({ tileBytes })(inputs);
-    // Scores and probabilities before and after each step, as `memory` counts them: reshaped ones twice.
-    expect(memory().peakBytes - before).toBeLessThan(6 * tileBytes);
+    const [o, pull] = await causalAttention()(inputs);
     const gradients = await pull(o);
-    expect(memory().peakBytes - before).toBeLessThan(8 * tileBytes);
+    // q scaled, o, do · o, dq and dq scaled are 4 MiB each, dk and dv 1 MiB.
+    expect(memory().peakBytes - before).toBeLessThan(20 * 2 ** 20);
     expect(gradients.map((d) => d.shape)).toEqual(inputs.map((x) => x.shape));
     tf.dispose([o, ...gradients]);
   });
   tf.dispose(inputs);
+});
+
+test('with the stock kernels 2,048 tokens need some tiles of 4 MiB, where all scores would take 64 MiB', async () => {
+  await useBackend('cpu');
+  const tileBytes = 4 * 2 ** 20;
+  const wide = inputsOf({ B: 1, G: 1, R: 4, T: 2048, K: 8 });
+  const inputs = wide.map((x) => cast(x, 'bfloat16'));
+  await expectNoLeak(async () => {
+    resetPeak();
+    const before = memory().peakBytes;
+    const [o, pull] = await causalAttention({ tileBytes, keepBytes: 0 })(inputs);
+    // Scores and probabilities before and after each step, as `memory` counts them: reshaped ones twice.
+    expect(memory().peakBytes - before).toBeLessThan(6 * tileBytes);
+    tf.dispose([...(await pull(o))]);
+    expect(memory().peakBytes - before).toBeLessThan(8 * tileBytes);
+    o.dispose();
+  });
+  tf.dispose([...wide, ...inputs]);
 });
 
 test('in bfloat16, with the softmax in float32', async () => {

@@ -25,13 +25,15 @@ function outputs(): tf.Tensor[] {
   const [y, r] = fused.rmsNorm(x, w, 1e-5);
   const gate = random('gate', [1000, 129], 40);
   const [heads, cos, sin] = [random('heads', [7, 150, 66]), random('cos', [150, 66]), random('sin', [150, 66])];
-  const [scores, dp] = [random('scores', [8, 90, 131], 5), random('dp', [8, 90, 131])];
-  const p = fused.causalSoftmax(scores, 41);
+  const [q, do_] = [random('q', [2, 6, 150, 20]), random('do', [2, 6, 150, 20])];
+  const [k, v] = [random('k', [2, 2, 150, 20]), random('v', [2, 2, 150, 20])];
+  const [o, lse] = fused.attention(q, k, v, true);
+  const saved = { q_BHTK: q, k_BGSK: k, v_BGSK: v, do_BHTK: do_, lse_BHT1: lse, D_BHT1: random('D', [2, 6, 150, 1]) };
   return [
     ...[y, r, ...fused.rmsNormGrad(dy, x, w, r)],
     ...[fused.swiglu(gate, x), ...fused.swigluGrad(dy, gate, x)],
     ...[fused.rope(heads, cos, sin, false), fused.rope(heads, cos, sin, true)],
-    ...[p, fused.causalSoftmaxGrad(p, dp, 41)],
+    ...[o, lse, ...fused.attentionGrad(saved, true)],
   ];
 }
 

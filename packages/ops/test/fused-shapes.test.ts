@@ -11,23 +11,31 @@ import * as fused from '../src/fused.ts';
 
 beforeAll(() => useBackend('cpu'));
 
-type Op = (...inputs: [Tensor, Tensor, Tensor, Tensor]) => unknown;
+type Op = (...inputs: [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]) => unknown;
 const OPS = {
   rmsNorm: (x, w) => fused.rmsNorm(x, w, 1e-5),
   rmsNormGrad: fused.rmsNormGrad,
   swiglu: fused.swiglu,
   swigluGrad: fused.swigluGrad,
   rope: (x, cos, sin) => fused.rope(x, cos, sin, false),
-  causalSoftmax: (scores) => fused.causalSoftmax(scores, 4),
-  causalSoftmaxBefore: (scores) => fused.causalSoftmax(scores, -1),
-  causalSoftmaxGrad: (p, dp) => fused.causalSoftmaxGrad(p, dp, 0),
+  attention: (q, k, v) => fused.attention(q, k, v, false),
+  causalAttention: (q, k, v) => fused.attention(q, k, v, true),
+  attentionGrad: (q_BHTK, k_BGSK, v_BGSK, do_BHTK, lse_BHT1, D_BHT1) =>
+    fused.attentionGrad({ q_BHTK, k_BGSK, v_BGSK, do_BHTK, lse_BHT1, D_BHT1 }, false),
 } satisfies Record<string, Op>;
 
 const [NORM, NORM_GRAD] = ['needs x [N, D] and w [D], but got', 'needs dy and x [N, D], w [D] and r [N], but got'];
 const [GATE, GATE_GRAD] = ['needs gate and up of one shape, but got', 'needs dy, gate and up of one shape, but got'];
 const ROPE = 'needs x [..., T, K], cos and sin [T, K], with K even and above 0, but got';
-const SOFTMAX = 'needs scores [M, t, s] and 0 <= start < s, but got';
-const SOFTMAX_GRAD = 'needs p and dp [M, t, s] and 0 <= start < s, but got';
+const ATTENTION = 'needs q [B, H, T, K], k and v [B, G, S, K], G dividing H, S above 0, and T = S if causal, but got';
+const ATTENTION_GRAD =
+  'needs q and do [B, H, T, K], k and v [B, G, S, K], lse and D [B, H, T, 1], G dividing H, S above 0, ' +
+  'and T = S if causal, but got';
+const [Q, KEYS, PER_QUERY] = [
+  [2, 4, 3, 6],
+  [2, 2, 5, 6],
+  [2, 4, 3, 1],
+]; // shapes that fit
 
 /** Shapes of which one does not fit. */
 // biome-ignore format: a table
@@ -49,12 +57,19 @@ const REFUSED: [op: keyof typeof OPS, sentence: string, ...shapes: number[][]][]
   ['rope', ROPE, [2, 5, 0], [5, 0], [5, 0]],
   ['rope', ROPE, [20], [5, 4], [5, 4]],
   ['rope', ROPE, [5, 4], [20], [20]],
-  ['causalSoftmax', SOFTMAX, [5, 5]],
-  ['causalSoftmax', SOFTMAX, [1, 4, 4]],
-  ['causalSoftmaxBefore', SOFTMAX, [1, 4, 4]],
-  ['causalSoftmaxGrad', SOFTMAX_GRAD, [1, 4, 4], [1, 4, 3]],
-  ['causalSoftmaxGrad', SOFTMAX_GRAD, [4, 4], [4, 4]],
-  ['causalSoftmaxGrad', SOFTMAX_GRAD, [1, 4, 0], [1, 4, 0]],
+  ['attention', ATTENTION, Q, KEYS, [2, 2, 5, 7]],
+  ['attention', ATTENTION, Q, [1, 2, 5, 6], [1, 2, 5, 6]],
+  ['attention', ATTENTION, Q, [2, 2, 5, 4], [2, 2, 5, 4]],
+  ['attention', ATTENTION, Q, [2, 3, 5, 6], [2, 3, 5, 6]],
+  ['attention', ATTENTION, Q, [2, 0, 5, 6], [2, 0, 5, 6]],
+  ['attention', ATTENTION, Q, [2, 2, 0, 6], [2, 2, 0, 6]],
+  ['attention', ATTENTION, [4, 3, 6], KEYS, KEYS],
+  ['attention', ATTENTION, Q, [2, 5, 6], [2, 5, 6]],
+  ['causalAttention', ATTENTION, Q, KEYS, KEYS],
+  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, [2, 2, 4, 6], Q, PER_QUERY, PER_QUERY],
+  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, KEYS, [2, 4, 4, 6], PER_QUERY, PER_QUERY],
+  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, KEYS, Q, [2, 4, 3], PER_QUERY],
+  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, KEYS, Q, PER_QUERY, Q],
 ];
 
 test.each(REFUSED)('%s %s other shapes (%#)', async (name, sentence, ...shapes) => {

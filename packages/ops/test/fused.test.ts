@@ -1,68 +1,21 @@
 /**
- * The fused ops against the same equations in float64, in plain TypeScript: over odd shapes, so that every loop ends in
- * the middle of a vector of 8; at the ends of the exponential's range; with NaN; and with 1, 2 and 4 threads.
+ * The fused ops but attention's (fused-attention.test.ts) against the same equations in float64, in plain TypeScript:
+ * over odd shapes, so that every loop ends in the middle of a vector of 8; at the ends of the exponential's range; with
+ * NaN; and all of them with 1, 2 and 4 threads.
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { keyOf, normals, read } from '@fourfold/runtime';
-import { expectNoLeak, useBackend } from '@fourfold/runtime/testing';
+import { useBackend } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import * as fused from '../src/fused.ts';
 import { ropeFrequencies, ropeTables } from '../src/index.ts';
+import { at, expectValues, fill, type Input, placesOfNaN, random, range, run, sumOf, type Values } from './float64.ts';
 
 beforeAll(() => useBackend('cpu'));
-
-/**
- * In 400 shapes of each test the worst was 7e-7, for a dw: 64 rows summed one after the other in float32; all else is
- * within 2.3e-7, about four roundings.
- */
-const TOLERANCE = 1e-6;
-
-/** An input: its values in float32, and its shape. */
-interface Input {
-  readonly values: Float32Array;
-  readonly shape: number[];
-}
-type Values = ArrayLike<number>;
-
-const size = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
-const random = (name: string, shape: number[], std = 1): Input => ({
-  values: normals(keyOf(1, `${name} ${shape}`), 0, size(shape), std),
-  shape,
-});
-const at = (values: Values, i: number): number => values[i] as number;
-/** A float64 array of this length whose element i is f(i). */
-const fill = (length: number, f: (i: number) => number): Float64Array => Float64Array.from({ length }, (_, i) => f(i));
-const sumOf = (length: number, f: (i: number) => number): number => fill(length, f).reduce((sum, x) => sum + x, 0);
-
-/** Runs `op` on tensors of these inputs and reads what it gives; frees all, and finds anything left over. */
-async function run(op: (...inputs: Tensor[]) => Tensor | Tensor[], ...inputs: Input[]): Promise<Values[]> {
-  return expectNoLeak(async () => {
-    const tensors = inputs.map(({ values, shape }) => tf.tensor(values, shape, 'float32'));
-    const results = [op(...(tensors as [Tensor]))].flat();
-    const values = await Promise.all(results.map(read));
-    tf.dispose([...tensors, ...results]);
-    return values;
-  });
-}
-
-/**
- * Fails unless no element is further off than TOLERANCE of the largest of `sizes`. Those are the expected values, save
- * where numbers that are added up may nearly cancel: then `sizes` tells how large such numbers are.
- */
-function expectValues(actual: Values[], expected: Values[], sizes = expected): void {
-  const errors = expected.map((values, i) => {
-    const scale = largest(sizes[i] as Values);
-    return largest(fill(values.length, (j) => at(actual[i] as Values, j) - at(values, j))) / (scale || 1);
-  });
-  expect(actual.map((values) => values.length)).toEqual(expected.map((values) => values.length));
-  for (const error of errors) expect(error, `errors ${errors}`).toBeLessThanOrEqual(TOLERANCE); // NaN fails too
-}
-const largest = (values: Values): number => Math.max(...Array.from(values, Math.abs));
 
 const side = fc.integer({ min: 1, max: 70 });
 const RUNS = { numRuns: 30 };
@@ -181,80 +134,14 @@ test('turning back undoes turning', async () => {
   await fc.assert(fc.asyncProperty(side, fc.integer({ min: 1, max: 35 }), check), RUNS);
 });
 
-// ## Causal softmax
-
-/** [p, ds], where row i of the t sees the first start + i + 1 of the s keys, and their sizes: ds is a difference. */
-function causalSoftmaxInFloat64({ values, shape }: Input, dp: Values, start: number): [Values[], Values[]] {
-  const [M, t, s] = shape as [number, number, number];
-  const [p, ds] = [new Float64Array(values.length), new Float64Array(values.length)];
-  for (let row = 0; row < M * t; row++) {
-    const seen = Math.min(s, start + (row % t) + 1);
-    const scores = values.subarray(row * s, row * s + seen);
-    const most = Math.max(...scores);
-    const sum = sumOf(seen, (j) => Math.exp(at(scores, j) - most));
-    p.set(
-      fill(seen, (j) => Math.exp(at(scores, j) - most) / sum),
-      row * s,
-    );
-    const along = sumOf(seen, (j) => at(p, row * s + j) * at(dp, row * s + j));
-    ds.set(
-      fill(seen, (j) => at(p, row * s + j) * (at(dp, row * s + j) - along)),
-      row * s,
-    );
-  }
-  return [
-    [p, ds],
-    [p, fill(p.length, (i) => at(p, i) * at(dp, i))],
-  ];
-}
-
-const softmaxAndGrad =
-  (start: number) =>
-  (scores: Tensor, dp: Tensor): Tensor[] => {
-    const p = fused.causalSoftmax(scores, start);
-    return [p, fused.causalSoftmaxGrad(p, dp, start)];
-  };
-
-test('causalSoftmax and its gradient are those of float64 for any tile, also for scores of 80', async () => {
-  const check = async (M: number, t: number, start: number, beyond: number, std: number) => {
-    const scores = random('scores', [M, t, Math.max(start + 1, start + t - beyond)], std);
-    const dp = random('dp', scores.shape);
-    expectValues(await run(softmaxAndGrad(start), scores, dp), ...causalSoftmaxInFloat64(scores, dp.values, start));
-  };
-  const [heads, start] = [fc.integer({ min: 1, max: 4 }), fc.integer({ min: 0, max: 40 })];
-  // `beyond` takes keys away, so that the last rows would see more than there are
-  const beyond = fc.integer({ min: -3, max: 3 });
-  await fc.assert(fc.asyncProperty(heads, side, start, beyond, fc.constantFrom(1, 80), check), RUNS);
-});
-
-test('a row that sees one key gives it all, and what no row sees is 0 whatever stands there', async () => {
-  const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
-  const scores = { values: Float32Array.of(-80, nan, inf, 80, 80, nan), shape: [1, 2, 3] };
-  const dp = { values: Float32Array.of(3, nan, inf, 1, 2, nan), shape: [1, 2, 3] };
-  const [p, ds] = await run(softmaxAndGrad(0), scores, dp);
-  expect(Array.from(p as Values)).toEqual([1, 0, 0, 0.5, 0.5, 0]);
-  expect(Array.from(ds as Values)).toEqual([0, 0, 0, -0.25, 0.25, 0]);
-});
-
-test('a key with a score of -∞ gets next to nothing', async () => {
-  const scores = { values: Float32Array.of(Number.NEGATIVE_INFINITY, 1, 1), shape: [1, 1, 3] };
-  const [p] = await run((x) => fused.causalSoftmax(x, 2), scores);
-  expect(at(p as Values, 0)).toBeLessThan(1e-37);
-  expect(Array.from(p as Values).slice(1)).toEqual([0.5, 0.5]);
-});
-
 // ## What is not a number
 
-/** The places of NaN among 4 rows of 11, of which 2 belong to a head. */
-const SHAPE = [2, 2, 11];
+/** 4 rows of 11, with NaN at one place. */
 const withNaN = (name: string, place: number): Input => {
   const input = random(name, [4, 11]);
   input.values[place] = Number.NaN;
   return input;
 };
-const placesOfNaN = (values?: Values): number[] =>
-  Array.from(values ?? []).flatMap((x, i) => (Number.isNaN(x) ? [i] : []));
-const range = (first: number, last: number) => Array.from({ length: last - first }, (_, i) => first + i);
 
 test('NaN stays NaN, in its own row only', async () => {
   const ones = { values: new Float32Array(11).fill(1), shape: [11] };
@@ -264,9 +151,6 @@ test('NaN stays NaN, in its own row only', async () => {
     const normed = await run(rmsNormAndGrad, x, ones, dy);
     expect(normed.map(placesOfNaN)).toEqual([row, [1], row, range(0, 11)]);
     expect((await run(swigluAndGrad, x, dy, dy)).map(placesOfNaN)).toEqual([[place], [place], [place]]);
-    const scores = { ...x, shape: SHAPE };
-    const p = await run(softmaxAndGrad(9), scores, { ...dy, shape: SHAPE });
-    expect(p.map(placesOfNaN)).toEqual([row, row]);
   }
 });
 
@@ -281,6 +165,6 @@ async function hashesWith(threads: number): Promise<string[]> {
 
 test('1, 2 and 4 threads give the same bits', async () => {
   const [one, ...more] = await Promise.all([1, 2, 4].map(hashesWith));
-  expect(one).toHaveLength(11);
+  expect(one).toHaveLength(14);
   for (const hashes of more) expect(hashes).toEqual(one);
 });

@@ -76,9 +76,10 @@ export const single =
 /**
  * float32 rounds each result by up to 2^-24 = 6e-8 of itself. Layer and reference add up the same numbers in another
  * order, so they differ by some such roundings: in 500 of the shapes that each test draws from by up to 7e-7, and in
- * attention, where dP and D nearly cancel, by up to 1.5e-6.
+ * attention, where dP and D nearly cancel, by up to 3e-6 (of 1,500 shapes in the worst, with K = 2, layer and reference
+ * are 1.8e-6 and 1.3e-6 from float64; in nearly all below 1e-6).
  */
-export const FLOAT32 = 2e-6;
+export const FLOAT32 = 4e-6;
 
 /** Checks all that the head of this file lists. */
 export async function checkLayer(check: Check): Promise<void> {

@@ -133,7 +133,7 @@ export function checkSettings(config: Settings, shape: LlamaConfig): void {
 
 /** The model and a step's activations, of all ranks where they are coroutines of one process, else of one. */
 function checkMemory(config: Settings, shape: LlamaConfig): void {
-  const { dp, pp, cp, tp, microBatchSize, seqLength, gradAccSteps, launcher, precision, recompute } = config;
+  const { dp, pp, cp, tp, microBatchSize, seqLength, gradAccSteps, launcher, precision, recompute, device } = config;
   const parameters = Math.ceil(parameterCount(shape) / (pp * tp));
   const { layers, heads, kvHeads, ffn, vocabulary } = shape;
   const split = { heads: heads / tp, kvHeads: Math.max(1, kvHeads / tp), ffn: ffn / tp, vocabulary: vocabulary / tp };
@@ -142,10 +142,11 @@ function checkMemory(config: Settings, shape: LlamaConfig): void {
   // The first rank holds the most: what it warms up with and one more, each in a chunk of its layers.
   const inFlight = Math.min(gradAccSteps * chunks, warmUp(pipelineShape(config), 0) + 1);
   const batch = (microBatchSize * inFlight) / chunks;
-  const needed =
-    (launcher === 'local' ? dp * pp * cp * tp : 1) * trainingBytes({ ...part, batch, precision, recompute });
+  const fused = precision === 'float32' && device !== 'wasm';
+  const ranks = launcher === 'local' ? dp * pp * cp * tp : 1;
+  const needed = ranks * trainingBytes({ ...part, batch, precision, recompute, fused });
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  if (needed <= machineMemory() || config.device === 'cuda') return;
+  if (needed <= machineMemory() || device === 'cuda') return;
   throw new UserError(
     `model=${config.model} with microBatchSize=${microBatchSize} and seqLength=${seqLength} needs ${gib(needed)} ` +
       `and this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute`,

@@ -160,6 +160,7 @@ const rankOfNano = (part: Partial<TrainingSize> = {}): TrainingSize => ({
   seqLength: 128,
   precision: 'float32',
   recompute: false,
+  fused: part.precision !== 'bfloat16',
   ...part,
 });
 const whole = rankOfNano().parameters;

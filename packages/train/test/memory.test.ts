@@ -30,7 +30,15 @@ async function estimateOverPeak(change: Record<string, unknown>): Promise<number
   const peak = memory().peakBytes - before;
   const { shape } = setup;
   const { microBatchSize: batch, seqLength, precision, recompute } = config;
-  const size = { ...shape, parameters: parameterCount(shape), batch, seqLength, precision, recompute };
+  const size = {
+    ...shape,
+    parameters: parameterCount(shape),
+    batch,
+    seqLength,
+    precision,
+    recompute,
+    fused: precision === 'float32',
+  };
   return trainingBytes(size) / peak;
 }
 

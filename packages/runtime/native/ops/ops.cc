@@ -2,8 +2,9 @@
  * The fused CPU ops as one library, which registers them with TensorFlow when it is loaded, and which is a Node module
  * for the functions of bytes.h.
  */
+#include "attention-grad.h"
+#include "attention.h"
 #include "bytes.h"
 #include "rms-norm.h"
 #include "rope.h"
-#include "softmax.h"
 #include "swiglu.h"
