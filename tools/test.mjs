@@ -1,11 +1,11 @@
 /**
  * `npm test`: sets everything up, then lints, type-checks and tests every project of the workspace.
  *
- * `npm test -- --proofs` also runs what takes minutes: the targets called proof.
- * What else follows `--` goes to nx: `npm test -- --projects=ops`, `npm test -- --skip-nx-cache`. Linting and
- * type-checking run two at a time; tests run one project after another, because some measure time. The last line counts: each test
- * that vitest ran, and one check for each project linted and each type-checked. Results are nx outputs, so a project
- * replayed from the cache counts like one that ran.
+ * `npm test -- --proofs` also runs what takes minutes: the targets called proof. What else follows `--` goes to nx:
+ * `npm test -- --projects=ops`, `npm test -- --skip-nx-cache`. Linting and type-checking run two at a time; tests run
+ * one project after another, because some measure time. The last line counts: each test that vitest ran, and one check
+ * for each project linted and each type-checked. Results are nx outputs, so a project replayed from the cache counts
+ * like one that ran.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';

@@ -12,8 +12,8 @@
  * matrices as large as its scores), in the backward of the last block's SwiGLU, or at the head among the logits. With
  * recomputation every block keeps its input alone, D, and one block at a time has the rest.
  *
- * With the CPU's fused kernels (float32) attention has no scores in memory at all: for each query and head one number is
- * kept, from which backward computes its probabilities again, a tile at a time. And SwiGLU keeps gate and up alone.
+ * With the CPU's fused kernels (float32) attention has no scores in memory at all: for each query and head one number
+ * is kept, from which backward computes its probabilities again, a tile at a time. And SwiGLU keeps gate and up alone.
  *
  * Probabilities over 64 MiB a block are not kept, and scores and logits over 64 MiB go in equal parts below it: so a
  * longer sequence can take less than a shorter one.
@@ -92,7 +92,7 @@ function attentionBytes(size: TrainingSize): number {
   return (size.fused ? 0 : matrices * partOf(scoreBytes(size))) + 8 * queries;
 }
 
-/** SwiGLU's backward: the gradient that arrives, five steps to the gate's (fused: none), that one, and the one of `up`. */
+/** SwiGLU's backward: the gradient that arrives, five steps to the gate's (fused: none), that one, and that of `up`. */
 const swigluBytes = (size: TrainingSize): number =>
   (size.fused ? 3 : 7) * size.batch * size.seqLength * size.ffn * elementBytes(size);
 

@@ -12,8 +12,8 @@
  *
  * Queries go in tiles, and a tile reads only the keys up to its end: half of the work is never done, and the scores of
  * one tile are all that is in memory at a time. Backward needs P again: tiles that are small in sum are kept, else each
- * is recomputed from q and k. Dao et al., "FlashAttention" (2022), is this idea inside one kernel, of which there is one
- * for float32 on the CPU (runtime/native/ops/attention.h).
+ * is recomputed from q and k. Dao et al., "FlashAttention" (2022), is this idea inside one kernel, of which there is
+ * one for float32 on the CPU (runtime/native/ops/attention.h).
  *
  * B batch, H query heads, G key and value heads, R = H / G query heads share one of those, T time, K head dimension.
  * Sharing costs nothing: the R heads' queries are stacked as R·T rows against the same keys, which are never repeated.

@@ -117,7 +117,7 @@ function addChunk(total: Sums, w_VD: Tensor, x_CD: Tensor, chunk: Awaited<Return
 export const placesOf = (targets_C: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), targets_C], 1));
 
-/** [start, length] of chunks of N tokens, whose logits, V each, stay within the bytes; all but the last equally long. */
+/** [start, length] of chunks of N tokens, whose logits, V each, fit into the bytes; all but the last equally long. */
 export function lossChunks(N: number, V: number, chunkBytes = CHUNK_BYTES): [start: number, length: number][] {
   const most = Math.max(1, Math.floor(chunkBytes / (4 * V)));
   const length = Math.ceil(N / Math.ceil(N / most));

@@ -199,7 +199,7 @@ test('2,048 queries over 2,048 keys need some tiles of 4 MiB, where all scores w
     return memory().peakBytes - before;
   };
   for (const causal of [true, false]) {
-    // Scores, masked scores, P, dP and dS before and after each step, and half as large in bfloat16, as `memory` counts.
+    // Scores, masked scores, P, dP and dS before and after each step, half as large in bfloat16, as `memory` counts.
     expect(peakOf(narrow, causal)).toBeLessThan(12 * tileBytes);
     expect(peakOf(wide, causal)).toBeLessThan(tileBytes); // the results: o, dq and do · o are 0.25 MiB each
   }

@@ -8,10 +8,11 @@
  *                 1 2 3 4 . . a b c d                        1 2 . a 3 b 4 c . d
  *                   1 2 3 4 a b c d                            1 a 2 b 3 c 4 d
  *
- * All-forward-all-backward holds every micro-batch's activations at once. One-forward-one-backward goes backward when it
- * can: stage s of pp holds at most pp - s micro-batches, and takes as long. In both a rank is idle for pp - 1 of m + pp - 1
- * slots: the bubble, (pp-1)/(m+pp-1) for m micro-batches. Interleaved 1F1B gives each rank v short runs of layers instead
- * of a long one, so filling and draining take 1/v of the time, (pp-1)/(v·m+pp-1), for v times the messages.
+ * All-forward-all-backward holds every micro-batch's activations at once. One-forward-one-backward goes backward when
+ * it can: stage s of pp holds at most pp - s micro-batches, and takes as long. In both a rank is idle for pp-1 of
+ * m+pp-1 slots: the bubble, (pp-1)/(m+pp-1) for m micro-batches. Interleaved 1F1B gives each rank v short runs of
+ * layers instead of a long one, so filling and draining take 1/v of the time, (pp-1)/(v·m+pp-1), for v times the
+ * messages.
  *
  * A message is the activation at one boundary for one micro-batch, N·D elements, or its gradient on the way back. A
  * stage frees what it has sent: its pullbacks, one for each micro-batch in flight, keep what backward needs.
@@ -182,8 +183,8 @@ export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chu
 
 // ## Running
 //
-// All ranks go through the same timetable. What one sends in a tick its neighbour receives in that tick, in one batch with
-// what it sends itself: every message is expected, in any engine, and no order of them can deadlock. A rank doesn't wait
+// All ranks go through the same timetable. What one sends in a tick its neighbour receives in that tick, in one batch
+// with what it sends itself: every message is expected, in any engine, and no order can deadlock. A rank doesn't wait
 // for a batch until it needs what the batch brings.
 
 /** What a rank did, and when: milliseconds since 1970. */
