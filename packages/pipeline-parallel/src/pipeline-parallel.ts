@@ -11,8 +11,7 @@
  * All-forward-all-backward holds every micro-batch's activations at once. One-forward-one-backward goes backward when
  * it can: stage s of pp holds at most pp - s micro-batches, and takes as long. In both a rank is idle for pp-1 of
  * m+pp-1 slots: the bubble, (pp-1)/(m+pp-1) for m micro-batches. Interleaved 1F1B gives each rank v short runs of
- * layers instead of a long one, so filling and draining take 1/v of the time, (pp-1)/(v·m+pp-1), for v times the
- * messages.
+ * layers instead of a long one, so filling and draining take 1/v as long, (pp-1)/(v·m+pp-1), for v times the messages.
  *
  * A message is the activation at one boundary for one micro-batch, N·D elements, or its gradient on the way back. A
  * stage frees what it has sent: its pullbacks, one for each micro-batch in flight, keep what backward needs.
