@@ -81,15 +81,7 @@ export const spanOf = ({ kind, micro, chunk, start, end }: ScheduleCell): Span =
 /** The first pipeline's schedule. */
 function schedule(runs: readonly RankRun[], { title }: RunReportOptions, unit: 'ticks' | 'milliseconds'): string {
   const stages = runs.filter(({ pipeline }) => pipeline === runs[0]?.pipeline);
-  const first = Math.min(...stages.flatMap((run) => cellsOf(run, unit === 'ticks').map(({ start }) => start)));
-  const ranks = stages.map((run, i) => {
-    const cells = cellsOf(run, unit === 'ticks').map((cell) => ({
-      ...cell,
-      start: cell.start - first,
-      end: cell.end - first,
-    }));
-    return { label: `pp${i}`, cells };
-  });
+  const ranks = stages.map((run, i) => ({ label: `pp${i}`, cells: cellsOf(run, unit === 'ticks') }));
   return schedulePicture({ title, unit, ranks });
 }
 
