@@ -38,13 +38,20 @@
  * backward 2(cp - 1) again and 2·cp of float32 gradients.
  */
 import type { Llama } from '@fourfold/model';
-import { attentionBlock, attentionBlockGradients, kernels, type Layer, pullback } from '@fourfold/ops';
+import {
+  type AttentionSaved,
+  attentionBlock,
+  attentionBlockGradients,
+  kernels,
+  type Layer,
+  pullback,
+} from '@fourfold/ops';
 import { type ProcessGroup, specOf } from '@fourfold/process-group';
 import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-const { add, mul, scale, share, sigmoid, slice, softplus, sub, sum } = kernels;
+const { add, mul, reshape, share, sigmoid, slice, softplus, sub, transpose } = kernels;
 
 // ## Who has which tokens
 
@@ -134,32 +141,43 @@ async function* comingBy(cp: ProcessGroup, own: readonly [k: Tensor, v: Tensor])
 
 // ## Forward
 
-/** [q_BHtK, k_BGtK, v_BGtK] of this rank's tokens, whose positions `positionsOf` gives, to o_BHtK. */
+/** [q_BtHK, k_BtGK, v_BtGK] of this rank's tokens, whose positions `positionsOf` gives, to o_BtHK. */
 export const ringAttention =
   (cp: ProcessGroup, order: Order): Layer<readonly Tensor[]> =>
   async (inputs) => {
-    const [q_BHtK, k_BGtK, v_BGtK] = inputs as [Tensor, Tensor, Tensor];
-    const [t, K] = q_BHtK.shape.slice(2) as [number, number];
-    const q = scale(q_BHtK, 1 / Math.sqrt(K));
+    const [q, k, v] = inputs.map(share) as [Tensor, Tensor, Tensor];
     let whole: Part | undefined;
-    for await (const { source, k, v } of comingBy(cp, [k_BGtK, v_BGtK])) {
-      const seen = visible(order, cp.rank, source, t);
+    for await (const block of comingBy(cp, [k, v])) {
+      const seen = visible(order, cp.rank, block.source, q.shape[1] as number);
       if (!seen) continue;
-      const { queries, keys } = seen;
-      const block = tf.tidy(() => attentionBlock(cut(q, queries), cut(k, keys), cut(v, keys), seen));
-      whole = merged(whole, block, queries);
+      const part = tf.tidy(() => blockOutput(q, block, seen));
+      whole = merged(whole, part, seen.queries);
     }
-    const [o, lse] = whole as Part;
-    const o_BHtK = cast(o, dtypeOf(q_BHtK));
-    o.dispose();
-    const saved = { q, k: share(k_BGtK), v: share(v_BGtK), o: share(o_BHtK), lse };
-    const backward = (do_BHtK: Tensor) => gradients(cp, order, saved, do_BHtK);
-    return [o_BHtK, pullback(Object.values(saved), backward)];
+    const [wide_BtHK, lse_BtH1] = whole as Part;
+    const [o_BtHK, lse] = tf.tidy(() => [cast(wide_BtHK, dtypeOf(q)), queriesLast(lse_BtH1)] as const);
+    tf.dispose([wide_BtHK, lse_BtH1]);
+    const saved = { q, k, v, o: share(o_BtHK), lse };
+    const backward = (do_BtHK: Tensor) => gradients(cp, order, { ...saved, dO: do_BtHK });
+    return [o_BtHK, pullback(Object.values(saved), backward)];
   };
 
-const cut = (x: Tensor, [start, length]: Span): Tensor => slice(x, 2, start, length);
+/** Attention of some queries; float32, since more will be added. */
+type Part = [o_BtHK: Tensor, lse_BtH1: Tensor];
 
-type Part = [o_BHtK: Tensor, lse_BHt1: Tensor];
+/** This rank's queries over the keys and values of one block, as far as they see them. */
+function blockOutput(q: Tensor, { k, v }: { k: Tensor; v: Tensor }, { queries, keys, causal }: Visible): Part {
+  const [o, lse_BHt] = attentionBlock(cut(q, queries), cut(k, keys), cut(v, keys), { causal });
+  const [B, H, t] = lse_BHt.shape as [number, number, number];
+  return [cast(o, 'float32'), reshape(transpose(lse_BHt, [0, 2, 1]), [B, t, H, 1])];
+}
+
+/** lse as attention takes it: [B, H, t]. */
+function queriesLast(lse_BtH1: Tensor): Tensor {
+  const [B, t, H] = lse_BtH1.shape as [number, number, number];
+  return transpose(reshape(lse_BtH1, [B, t, H]), [0, 2, 1]);
+}
+
+const cut = (x: Tensor, [start, length]: Span, time = 1): Tensor => slice(x, time, start, length);
 
 /** The attention of `queries` over the keys seen so far and one block more. Takes both over. */
 function merged(whole: Part | undefined, block: Part, queries: Span): Part {
@@ -173,11 +191,11 @@ function merged(whole: Part | undefined, block: Part, queries: Span): Part {
   return [addAt(whole[0], more, queries), addAt(whole[1], moreLse, queries)];
 }
 
-/** x_BHtK with `part` added at some places along time; `part` itself where there is no x yet. Takes both over. */
+/** x_BtHK with `part` added at some places along time; `part` itself where there is no x yet. Takes both over. */
 function addAt(x: Tensor | undefined, part: Tensor, [start, length]: Span): Tensor {
   if (!x) return part;
-  const around = x.shape.map((side, axis): [number, number] => (axis === 2 ? [start, side - start - length] : [0, 0]));
-  const y = tf.tidy(() => add(x, length === x.shape[2] ? part : tf.pad(part, around)));
+  const around = x.shape.map((side, axis): [number, number] => (axis === 1 ? [start, side - start - length] : [0, 0]));
+  const y = tf.tidy(() => add(x, length === x.shape[1] ? part : tf.pad(part, around)));
   tf.dispose([x, part]);
   return y;
 }
@@ -188,24 +206,13 @@ function addAt(x: Tensor | undefined, part: Tensor, [start, length]: Span): Tens
 // for it. A rank sends k and v on before it computes, and dk and dv after, with its own part added: these are on their
 // way while the next rank computes its part. They make one hop more, the cp-th, which brings them home.
 
-interface Saved {
-  /** Scaled by 1 / √K. */
-  readonly q: Tensor;
-  readonly k: Tensor;
-  readonly v: Tensor;
-  readonly o: Tensor;
-  readonly lse: Tensor;
-}
-
-/** [dq_BHtK, dk_BGtK, dv_BGtK], summed in float32. */
-async function gradients(cp: ProcessGroup, order: Order, saved: Saved, do_BHtK: Tensor): Promise<readonly Tensor[]> {
-  const [t, K] = saved.q.shape.slice(2) as [number, number];
-  const D_BHt1 = tf.tidy(() => sum(mul(cast(do_BHtK, 'float32'), cast(saved.o, 'float32')), 3, true));
+/** [dq_BtHK, dk_BtGK, dv_BtGK], summed in float32. */
+async function gradients(cp: ProcessGroup, order: Order, saved: AttentionSaved): Promise<readonly Tensor[]> {
   let dq: Tensor | undefined;
   let arriving: Promise<Tensor[]> | undefined;
   for await (const { source, k, v } of comingBy(cp, [saved.k, saved.v])) {
-    const seen = visible(order, cp.rank, source, t);
-    const own = seen && blockGradients({ ...saved, k, v }, do_BHtK, D_BHt1, seen);
+    const seen = visible(order, cp.rank, source, saved.q.shape[1] as number);
+    const own = seen && blockGradients({ ...saved, k, v }, seen);
     let sums = (await arriving) ?? []; // dk and dv so far; they came while this block was computed
     if (own) {
       dq = addAt(dq, own.dq, seen.queries);
@@ -214,28 +221,19 @@ async function gradients(cp: ProcessGroup, order: Order, saved: Saved, do_BHtK: 
     arriving = pass(cp, sums);
     tf.dispose(sums);
   }
-  const scaled = scale(dq as Tensor, 1 / Math.sqrt(K));
-  const all = [scaled, ...((await arriving) as Tensor[])];
-  const results = all.map((x) => cast(x, dtypeOf(do_BHtK)));
-  tf.dispose([D_BHt1, dq as Tensor, ...all]);
+  const all = [dq as Tensor, ...((await arriving) as Tensor[])];
+  const results = all.map((x) => cast(x, dtypeOf(saved.q)));
+  tf.dispose(all);
   return results;
 }
 
-/** This rank's part of the gradients of one block. */
-function blockGradients({ q, k, v, lse }: Saved, do_BHtK: Tensor, D_BHt1: Tensor, { queries, keys, causal }: Visible) {
-  const [dq, ...dkdv] = tf.tidy(() =>
-    attentionBlockGradients(
-      {
-        q_BHTK: cut(q, queries),
-        k_BGSK: cut(k, keys),
-        v_BGSK: cut(v, keys),
-        lse_BHT1: cut(lse, queries),
-        do_BHTK: cut(do_BHtK, queries),
-        D_BHT1: cut(D_BHt1, queries),
-      },
-      { causal },
-    ),
-  );
+/** This rank's part of the gradients of one block, float32. */
+function blockGradients({ q, k, v, o, lse, dO }: AttentionSaved, { queries, keys, causal }: Visible) {
+  const [dq, ...dkdv] = tf.tidy(() => {
+    const perQuery = { q: cut(q, queries), o: cut(o, queries), lse: cut(lse, queries, 2), dO: cut(dO, queries) };
+    const saved = { ...perQuery, k: cut(k, keys), v: cut(v, keys) };
+    return attentionBlockGradients(saved, { causal }).map((x) => cast(x, 'float32')) as [Tensor, Tensor, Tensor];
+  });
   return { dq, dkdv };
 }
 

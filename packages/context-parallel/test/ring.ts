@@ -30,10 +30,10 @@ export const randn = (name: string, shape: number[]): Tensor =>
   tf.tensor(normals(keyOf(1, name), 0, tf.util.sizeFromShape(shape), 1), shape);
 
 export const inputsOf = ({ B, G, R, cp, chunk, K }: Shape): Inputs => [
-  randn('q', [B, G * R, 2 * cp * chunk, K]),
-  randn('k', [B, G, 2 * cp * chunk, K]),
-  randn('v', [B, G, 2 * cp * chunk, K]),
-  randn('dO', [B, G * R, 2 * cp * chunk, K]),
+  randn('q', [B, 2 * cp * chunk, G * R, K]),
+  randn('k', [B, 2 * cp * chunk, G, K]),
+  randn('v', [B, 2 * cp * chunk, G, K]),
+  randn('dO', [B, 2 * cp * chunk, G * R, K]),
 ];
 
 /** The given places of x along `axis`. */
@@ -48,8 +48,8 @@ export async function onOneRank([q, k, v, dO]: Inputs): Promise<Tensor[]> {
 
 /** [o, dq, dk, dv] of this rank's tokens, computed in `dtype`, widened. */
 export async function onThisRank(cp: ProcessGroup, order: Order, inputs: Inputs, dtype: DType): Promise<Tensor[]> {
-  const positions = positionsOf(inputs[0].shape[2] as number, cp.size, cp.rank, order);
-  const mine = inputs.map((x) => tf.tidy(() => cast(at(x, positions, 2), dtype))) as Inputs;
+  const positions = positionsOf(inputs[0].shape[1] as number, cp.size, cp.rank, order);
+  const mine = inputs.map((x) => tf.tidy(() => cast(at(x, positions, 1), dtype))) as Inputs;
   const [o, pull] = await ringAttention(cp, order)(mine.slice(0, 3));
   const results = [o, ...(await pull(mine[3]))];
   expect(results.map(dtypeOf)).toEqual(results.map(() => dtype));
@@ -60,12 +60,12 @@ export async function onThisRank(cp: ProcessGroup, order: Order, inputs: Inputs,
 
 /** [o, dq, dk, dv] of `cp` ranks, put together in the order of their positions. */
 export async function onRing(cp: number, order: Order, inputs: Inputs, dtype: DType = 'float32'): Promise<Tensor[]> {
-  const T = inputs[0].shape[2] as number;
+  const T = inputs[0].shape[1] as number;
   const results = await spmd(cp, (group) => onThisRank(group, order, inputs, dtype));
   const held = results.flatMap((_, rank) => [...positionsOf(T, cp, rank, order)]);
   const places = held.map((_, position) => held.indexOf(position));
   const joined = inputs.map((_, i) =>
-    tf.tidy(() => at(tf.concat(results.map((of) => of[i]) as tf.Tensor4D[], 2), places, 2)),
+    tf.tidy(() => at(tf.concat(results.map((of) => of[i]) as tf.Tensor4D[], 1), places, 1)),
   );
   tf.dispose(results);
   return joined;

@@ -226,10 +226,10 @@ class Bucket {
     return [{ group: this.#group.name, bytes }, ...sentBy([this.#partial], [part])];
   }
 
-  #makeShard({ decays, partial, replicas }: Parameter): Parameter {
+  #makeShard({ name, decays, partial, replicas }: Parameter): Parameter {
     const [length, { rank }] = [this.#size / this.#group.size, this.#group];
     const flat = this.#flatten(({ value }) => value);
-    const shard = Parameter.of(`part ${rank} of a bucket`, kernels.slice(flat, 0, rank * length, length));
+    const shard = Parameter.of(`part ${rank} from ${name}`, kernels.slice(flat, 0, rank * length, length));
     flat.dispose();
     return Object.assign(shard, { decays, partial, replicas });
   }

@@ -148,11 +148,12 @@ async function steps(
     result.losses.push(await gradients(step));
     await reduced();
     const square = squaredNorm(updated);
-    const norm = Math.sqrt(await numberOf(await sum(square)));
-    square.dispose();
+    const squares = await sum(square);
+    const norm = Math.sqrt(await numberOf(squares.clone()));
     result.norms.push(norm);
     result.factors.push(clipFactor(norm, limit));
-    optimizer.update(RATE, clipFactor(norm, limit));
+    optimizer.update(RATE, { squares, clip: limit });
+    tf.dispose([square, squares]);
     await gathered();
   }
   result.weights.push(...(await valuesOf(model.parameters.map(({ value }) => value))));

@@ -9,6 +9,7 @@ export * from './flops.ts';
 export * from './log.ts';
 export * from './memory-estimate.ts';
 export * from './overlay.ts';
+export * from './profile-report.ts';
 export * from './run-log.ts';
 export * from './run-report.ts';
 export * from './schedule-picture.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { flopsPerToken, mfuOf, peakFlops } from '../src/flops.ts';
+import { flopsPerToken, mfuOf, peakBandwidth, peakFlops } from '../src/flops.ts';
 
 // SmolLM-1.7B by its published configuration.
 const smolLM = { parameters: 1_711_376_384, layers: 24, dim: 2048, seqLength: 2048 };
@@ -41,4 +41,15 @@ test.each([
   'Tesla V100-SXM2-16GB',
 ])('%s has no bfloat16 figure: another device, or none in its data sheet', (name) => {
   expect(peakFlops(name, 'bfloat16')).toBeUndefined();
+});
+
+test.each([
+  ['NVIDIA H100 80GB HBM3', 3.35e12],
+  ['NVIDIA H200', 4.8e12],
+  ['NVIDIA A100-SXM4-80GB', 2.039e12],
+  ['NVIDIA A100 80GB PCIe', 1.935e12],
+  ['NVIDIA A100-SXM4-40GB', 1.555e12],
+  ['Intel(R) Xeon(R)', undefined],
+])('%s moves %s bytes a second', (name, bandwidth) => {
+  expect(peakBandwidth(name)).toBe(bandwidth);
 });

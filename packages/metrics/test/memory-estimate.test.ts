@@ -7,52 +7,58 @@ const tiny: TrainingSize = {
   ...{ batch: 1, seqLength: 4, precision: 'float32', recompute: false },
 };
 
-// 4 tokens. Attention keeps, a token, a normalized vector, its length, the scaled one and (3·2 + 2·1) heads of 4; and
-// 2 x 4 x 4 probabilities. SwiGLU keeps a norm too and five vectors of 16.
-const attention = 4 * (4 * 8 + 4 + 4 * 8 + 4 * 8 * 4);
-const probabilities = 4 * 2 * 4 * 4;
+// 4 tokens. Attention keeps, a token, a normalized vector, its length, the scaled one, 2 (2 + 1) heads of 4, and two
+// lengths of softmaxes. SwiGLU keeps a norm too and five vectors of 16.
+const attention = 4 * (4 * 8 + 4 + 4 * 8 + 4 * 6 * 4 + 4 * 2);
 const mlp = 4 * (4 * 8 + 4 + 4 * 8 + 4 * 5 * 16);
-const block = attention + probabilities + mlp;
+const block = attention + mlp;
 const stream = 4 * (4 * 8 * 4);
 
-test('a float32 step, by hand: 20 bytes a parameter, two blocks, and seven vectors in SwiGLU', () => {
-  expect(block).toBe(784 + 128 + 1552);
-  expect(trainingBytes(tiny)).toBe(20 * 1000 + 2 * block + 7 * (4 * 16 * 4) + stream);
+test('a float32 step, by hand: 16 bytes a parameter, two blocks, and seven vectors in SwiGLU', () => {
+  expect(block).toBe(688 + 1552);
+  expect(trainingBytes(tiny)).toBe(16 * 1000 + 2 * block + 7 * (4 * 16 * 4) + stream);
 });
 
 test('with recomputation the inputs of two blocks, and one block', () => {
   expect(trainingBytes({ ...tiny, recompute: true })).toBe(
-    20 * 1000 + 2 * (4 * 8 * 4) + block + 7 * (4 * 16 * 4) + stream,
+    16 * 1000 + 2 * (4 * 8 * 4) + block + 7 * (4 * 16 * 4) + stream,
   );
 });
 
 test('a bfloat16 step: 18 bytes a parameter, half of each vector but the normalized ones; the peak at the head', () => {
-  const narrow = 4 * (4 * 8 + 4 + 2 * 8 + 2 * 8 * 4) + probabilities / 2 + 4 * (4 * 8 + 4 + 2 * 8 + 2 * 5 * 16);
-  const logits = 4 * 10 * (4 + 2);
-  const gradient = 4 * 10 * 8;
-  expect(trainingBytes({ ...tiny, precision: 'bfloat16' })).toBe(
-    18 * 1000 + 2 * narrow + logits + 3 * gradient + stream / 2,
-  );
+  const narrow = 4 * (4 * 8 + 4 + 2 * 8 + 2 * 6 * 4 + 4 * 2) + 4 * (4 * 8 + 4 + 2 * 8 + 2 * 5 * 16);
+  const gradient = 4 * 10 * 8; // three of these are more than one and 2.5 chunks of 4 x 10 logits
+  expect(trainingBytes({ ...tiny, precision: 'bfloat16' })).toBe(18 * 1000 + 2 * narrow + 3 * gradient + stream / 2);
 });
 
-test('with a long sequence attention has the peak: four times its scores, the mask, eight vectors', () => {
+test('what AdamW keeps: bfloat16 moments take half, and bfloat16 weights need no masters', () => {
+  const saved = (size: TrainingSize, change: Partial<TrainingSize>) =>
+    trainingBytes(size) - trainingBytes({ ...size, ...change });
+  const narrow: TrainingSize = { ...tiny, precision: 'bfloat16' };
+  expect(saved(tiny, { moments: 'bfloat16' })).toBe(4 * 1000);
+  expect(saved(tiny, { masterWeights: false })).toBe(0);
+  expect(saved(narrow, { moments: 'bfloat16' })).toBe(4 * 1000);
+  expect(saved(narrow, { masterWeights: false })).toBe(4 * 1000);
+});
+
+test('with a long sequence attention has the peak: four times its scores, the mask, eleven vectors', () => {
   const tokens = 1000;
   const scores = 4 * 2 * tokens * tokens;
-  const longBlock = (tokens / 4) * (attention + mlp) + scores;
-  const moment = (tokens / 4) * attention + 4 * scores + scores / 2 + 8 * (tokens * 2 * 4 * 4);
-  expect(trainingBytes({ ...tiny, seqLength: tokens })).toBe(20 * 1000 + longBlock + moment + 250 * stream);
+  const longBlock = (tokens / 4) * block;
+  const moment = (tokens / 4) * attention + 4 * scores + scores / 2 + 11 * (tokens * 2 * 4 * 4);
+  expect(trainingBytes({ ...tiny, seqLength: tokens })).toBe(16 * 1000 + longBlock + moment + 250 * stream);
 });
 
-test('probabilities are kept up to 64 MiB a block: one token more, and the step takes less', () => {
-  const deep = { ...tiny, layers: 30, heads: 4, seqLength: 2048 };
+test('scores over 64 MiB go in parts: one token more, and the step takes less', () => {
+  const deep = { ...tiny, heads: 4, seqLength: 2048 };
   const saved = trainingBytes(deep) - trainingBytes({ ...deep, seqLength: 2049 });
-  expect(saved / (29 * 64 * 2 ** 20)).toBeGreaterThan(0.9);
+  expect(saved / (2 * 64 * 2 ** 20)).toBeGreaterThan(0.9); // half of four matrices
 });
 
 test('logits go in chunks of at most 64 MiB: ten times the tokens, and the head takes no more', () => {
   const wide = { ...tiny, vocabulary: 1000, seqLength: 1, batch: 16384 }; // 62.5 MiB of logits
   const more = { ...wide, batch: 163840 };
-  const perToken = (2 * (block - probabilities + 4 * 2 * 4)) / 4 + stream / 4;
+  const perToken = (2 * block + stream) / 4;
   const logits = trainingBytes(more) - trainingBytes(wide) - (163840 - 16384) * perToken;
   expect(logits).toBe(0);
 });
@@ -89,7 +95,7 @@ test('more of anything never takes less', () => {
   fc.assert(
     fc.property(
       sizes,
-      fc.constantFrom(...(keys as Exclude<keyof TrainingSize, 'fused'>[])),
+      fc.constantFrom(...(keys as Exclude<keyof TrainingSize, 'fused' | 'moments' | 'masterWeights'>[])),
       fc.double({ min: 1, max: 2, noNaN: true }),
       (size, key, by) => {
         const larger = { ...size, [key]: Math.ceil(Number(size[key]) * by) };
@@ -107,10 +113,10 @@ test('recomputation takes less', () => {
   );
 });
 
-test('bfloat16 takes less where blocks keep their activations', () => {
+test('bfloat16 without masters takes less where blocks keep their activations', () => {
   fc.assert(
     fc.property(sizes, (size) => {
-      const kept = { ...size, recompute: false, layers: 12, vocabulary: 256 };
+      const kept = { ...size, recompute: false, layers: 12, vocabulary: 256, masterWeights: false };
       const bytes = (precision: TrainingSize['precision']) => trainingBytes({ ...kept, precision });
       expect(bytes('bfloat16')).toBeLessThan(bytes('float32'));
     }),

@@ -16,9 +16,9 @@
  */
 // biome-ignore format: a list
 import {
-  causalAttention, chain, crossEntropy, type Embedding, each, embedding, fanOut, identity, type Layer,
-  type Llama3Scaling, type Loss, linear, mergeHeads, Parameter, type Pullback, partOf, pullbackThrough,
-  type RopeTables, recomputed, residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
+  causalAttention, chain, crossEntropy, type Embedding, each, embedding, fanOut, type Layer, type Llama3Scaling,
+  type Loss, type LossOptions, linear, mergeHeads, Parameter, type Pullback, partOf, pullbackThrough, type RopeTables,
+  recomputed, residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
 } from '@fourfold/ops';
 import { cast, type DType, keyOf, normals, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -140,7 +140,7 @@ export interface Block {
   inputNorm: Layer;
   /** x_ND to q_ND, k and v. */
   qkv: Layer<Tensor, readonly Tensor[]>;
-  /** [q_BHTK, k_BGTK, v_BGTK] to o_BHTK. */
+  /** [q_BTHK, k_BTGK, v_BTGK] to o_BTHK. */
   attend: Layer<readonly Tensor[]>;
   output: Layer;
   postNorm: Layer;
@@ -206,9 +206,9 @@ export function createLlama(config: LlamaConfig, options: { dtype?: DType; recom
 }
 
 /** The place of B sequences, T tokens of each; free it with `freePlace`. */
-export function placeOf({ config, dtype, positions }: Llama, B: number, T: number): Place {
+export function placeOf({ config, positions }: Llama, B: number, T: number): Place {
   const frequencies = ropeFrequencies(config.headDim, config.theta, config.ropeScaling);
-  return { B, T, rope: ropeTables(positions(T), frequencies, dtype) };
+  return { B, T, rope: ropeTables(positions(T), frequencies) };
 }
 
 export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispose([cos_TK, sin_TK]);
@@ -218,7 +218,7 @@ export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: P
   const split = splitHeads(B, T, model.config.headDim);
   const attention = chain(
     chain(block.inputNorm, block.qkv),
-    chain(each(split, split, split), each(rope(tables), rope(tables), identity)),
+    chain(each(split, split, split), rope(tables)),
     chain(block.attend, mergeHeads),
     block.output,
   );
@@ -251,20 +251,20 @@ export async function forward(
   return [y_ND, pullbackThrough([pullEmbed, pullBody], backward)];
 }
 
-/** The last part's pass, which ends with the mean loss. The pullback takes the loss's weight in the step's. */
+/** The last part's pass, which ends with the mean loss. */
 export async function forwardToLoss(
   part: Llama,
   input: Tensor,
   targets_BT: Tensor,
   place: Place,
-  options: { readonly gradients?: boolean } = {},
-): Promise<[loss: Tensor, pull: Pullback<Tensor | undefined, number>]> {
+  options: LossOptions = {},
+): Promise<[loss: Tensor, pull: Pullback<Tensor | undefined, void>]> {
   if (!part.loss) throw new Error('this part of the model has no loss: it is not the last');
   const [x_ND, pullBody] = await forward(part, input, place);
   const [loss, pullLoss] = await part.loss(x_ND, targets_BT, options);
   x_ND.dispose();
-  const backward = async (weight: number) => {
-    const dx_ND = await pullLoss(weight);
+  const backward = async () => {
+    const dx_ND = await pullLoss();
     const dinput = await pullBody(dx_ND);
     dx_ND.dispose();
     return dinput;
@@ -284,8 +284,8 @@ export async function lossAndGradients(
   weight = 1,
 ): Promise<Tensor> {
   const place = placeOf(model, ...(tokens_BT.shape as [number, number]));
-  const [loss, pull] = await forwardToLoss(model, tokens_BT, targets_BT, place);
-  await pull(weight);
+  const [loss, pull] = await forwardToLoss(model, tokens_BT, targets_BT, place, { weight });
+  await pull();
   freePlace(place);
   return loss;
 }

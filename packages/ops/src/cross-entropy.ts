@@ -8,38 +8,48 @@
  * tokens are 1.6 GB, so they never exist at once: tokens go in chunks, and each chunk's logits give its part of the
  * loss, of dx and of dw before the next chunk's are computed. That is why forward does backward's work here, and the
  * pullback has nothing left to do but hand it over. Targets are integers; there is no one-hot matrix.
+ *
+ * So forward must know what the loss counts for in the whole: the gradients come out of the products as they are
+ * wanted, and nothing as large as w is multiplied by a number afterwards. The fused op writes the logits' gradient over
+ * them.
  */
-import { cast, dtypeOf } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps, onTensorflow, onTensorflowCpu } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { add, concat, exp, logSoftmax, matmul, neg, pick, put, reshape, scale, slice, sub, sum } from './kernels.ts';
+import * as fused from './fused.ts';
+// biome-ignore format: a list
+import {
+  concat, exp, logSoftmax, matmul, matmulInto, mean, neg, pick, put, reshape, scale, share, slice, sub,
+} from './kernels.ts';
 import { type Pullback, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
-/** Bytes that one chunk's logits may take by default. */
-const CHUNK_BYTES = 64 * 2 ** 20;
+export interface LossOptions {
+  /** Whether there will be a backward (default true): validation wants none, and says so before the work is done. */
+  readonly gradients?: boolean;
+  /** What the gradients are multiplied by (default 1): this loss's weight in the whole, 1 / gradAccSteps say. */
+  readonly weight?: number;
+}
 
 /**
- * The mean loss (a 0-d tensor) of x_ND against N targets (int32 of any shape, below V), and its pullback.
- *
- * The pullback takes the weight of this loss in the whole (1 / gradAccSteps, say) and returns dx_ND. Whoever wants none
- * (validation) says `gradients: false` before the work is done.
+ * The mean loss (a 0-d tensor, whatever its weight) of x_ND against N targets (int32 of any shape, below V), and its
+ * pullback, which returns dx_ND.
  */
 export type Loss = (
   x_ND: Tensor,
   targets: Tensor,
-  options?: { readonly gradients?: boolean },
-) => Promise<[loss: Tensor, pull: Pullback<Tensor, number>]>;
+  options?: LossOptions,
+) => Promise<[loss: Tensor, pull: Pullback<Tensor, void>]>;
 
 /**
- * The summed loss of C tokens and its gradient by their logits (softmax, less 1 at the target). Takes logits_CV over,
- * which are float32; where no gradients are wanted, returns none.
+ * The losses of C tokens (float32) and, where gradients are wanted, that of their weighted sum by their logits: weight
+ * times the softmax less 1 at the target, in any dtype. Takes logits_CV over, which have the dtype of the weights.
  */
 export type SoftmaxLoss = (
   logits_CV: Tensor,
   targets_C: Tensor,
-  gradients: boolean,
-) => Promise<{ readonly loss: Tensor; readonly dlogits_CV?: Tensor }>;
+  options: Required<LossOptions>,
+) => Promise<{ readonly losses_C: Tensor; readonly dlogits_CV?: Tensor }>;
 
 export interface CrossEntropyOptions {
   readonly chunkBytes?: number | undefined;
@@ -48,78 +58,97 @@ export interface CrossEntropyOptions {
 }
 
 export const crossEntropy =
-  (w_VD: Parameter, { chunkBytes = CHUNK_BYTES, softmaxLoss = wholeSoftmaxLoss }: CrossEntropyOptions = {}): Loss =>
-  async (x_ND, targets, { gradients = true } = {}) => {
+  (w_VD: Parameter, { chunkBytes, softmaxLoss = wholeSoftmaxLoss }: CrossEntropyOptions = {}): Loss =>
+  async (x_ND, targets, { gradients = true, weight = 1 } = {}) => {
     const N = targets.size;
     const targets_N = reshape(targets, [N]);
-    const total: Sums = { loss: tf.scalar(0), dxs: [], dw: undefined };
+    const all: Results = { losses: [], dxs: [], dw: undefined };
     for (const [start, length] of lossChunks(N, w_VD.shape[0] as number, chunkBytes)) {
       const [x_CD, targets_C] = [slice(x_ND, 0, start, length), slice(targets_N, 0, start, length)];
-      const logits_CV = tf.tidy(() => cast(matmul(x_CD, w_VD.value, 'nt'), 'float32'));
-      addChunk(total, w_VD.value, x_CD, await softmaxLoss(logits_CV, targets_C, gradients), N);
+      const logits_CV = matmul(x_CD, w_VD.value, 'nt');
+      const chunk = await softmaxLoss(logits_CV, targets_C, { gradients, weight: weight / N });
+      all.losses.push(chunk.losses_C);
+      if (chunk.dlogits_CV) addProducts(all, chunk.dlogits_CV, w_VD.value, x_CD);
       tf.dispose([x_CD, targets_C]);
     }
     targets_N.dispose();
-    if (!gradients) return [total.loss, noGradients];
-    const dx_ND = concat(total.dxs, 0);
-    tf.dispose(total.dxs);
-    const dw_VD = total.dw as Tensor;
-    const backward = (weight: number) => {
-      w_VD.accumulate(scale(dw_VD, weight));
-      return scale(dx_ND, weight);
+    const loss = tf.tidy(() => mean(concat(all.losses, 0), 0));
+    tf.dispose(all.losses);
+    if (!gradients) return [loss, noGradients];
+    const [dx_ND, dw_VD] = [concat(all.dxs, 0), all.dw as Tensor];
+    tf.dispose(all.dxs);
+    const backward = () => {
+      w_VD.accumulate(share(dw_VD));
+      return share(dx_ND);
     };
-    return [total.loss, pullback([dx_ND, dw_VD], backward)];
+    return [loss, pullback([dx_ND, dw_VD], backward)];
   };
 
 /** What a loss without gradients has for a pullback. */
-const noGradients: Pullback<Tensor, number> = pullback([], () => {
+const noGradients: Pullback<Tensor, void> = pullback([], () => {
   throw new Error('this loss was computed without gradients');
 });
 
-const wholeSoftmaxLoss: SoftmaxLoss = async (logits_CV, targets_C, gradients) =>
-  tf.tidy(() => {
+const wholeSoftmaxLoss: SoftmaxLoss = async (logits_CV, targets_C, { gradients, weight }) => {
+  if (!hasFusedOps(logits_CV)) return stockSoftmaxLoss(logits_CV, targets_C, gradients, weight);
+  const [losses_C, dlogits_CV] = fused.crossEntropy(logits_CV, targets_C, gradients, weight);
+  logits_CV.dispose();
+  if (gradients) return { losses_C, dlogits_CV };
+  dlogits_CV.dispose();
+  return { losses_C };
+};
+
+/** In float32, and what is large is freed before the next large one is made. */
+function stockSoftmaxLoss(logits_CV: Tensor, targets_C: Tensor, gradients: boolean, weight: number) {
+  const wide_CV = cast(logits_CV, 'float32');
+  logits_CV.dispose();
+  return tf.tidy(() => {
     const places_C2 = placesOf(targets_C);
-    const logP_CV = logSoftmax(logits_CV);
-    logits_CV.dispose(); // large: freed before the next large one is made
+    const logP_CV = logSoftmax(wide_CV);
+    wide_CV.dispose();
     const logPTarget_C = pick(logP_CV, places_C2);
-    const loss = sum(neg(logPTarget_C), 0);
-    if (!gradients) return { loss };
+    const losses_C = neg(logPTarget_C);
+    if (!gradients) return { losses_C };
     const p_CV = exp(logP_CV);
     logP_CV.dispose();
-    return { loss, dlogits_CV: put(p_CV, places_C2, sub(exp(logPTarget_C), tf.scalar(1))) };
+    const weighted_CV = scale(p_CV, weight);
+    p_CV.dispose();
+    const atTarget_C = scale(sub(exp(logPTarget_C), tf.scalar(1)), weight);
+    return { losses_C, dlogits_CV: put(weighted_CV, places_C2, atTarget_C) };
   });
+}
 
-/** What has been added up over the chunks so far. */
-interface Sums {
-  loss: Tensor;
-  dxs: Tensor[];
+/** What the chunks so far have given: their losses_C and dx_CD, and the sum of their dw_VD, float32. */
+interface Results {
+  readonly losses: Tensor[];
+  readonly dxs: Tensor[];
   dw: Tensor | undefined;
 }
 
-/** Adds the mean's share of one chunk of C tokens, whose summed loss and dlogits it frees. */
-function addChunk(total: Sums, w_VD: Tensor, x_CD: Tensor, chunk: Awaited<ReturnType<SoftmaxLoss>>, N: number): void {
-  const before = [total.loss, chunk.loss];
-  total.loss = tf.tidy(() => add(total.loss, scale(chunk.loss, 1 / N)));
-  tf.dispose(before);
-  if (!chunk.dlogits_CV) return;
-  const dlogits_CV = cast(chunk.dlogits_CV, dtypeOf(w_VD));
-  chunk.dlogits_CV.dispose();
-  total.dxs.push(tf.tidy(() => scale(matmul(dlogits_CV, w_VD), 1 / N)));
-  const dw_VD = tf.tidy(() => {
-    const dw = cast(matmul(dlogits_CV, scale(x_CD, 1 / N), 'tn'), 'float32');
-    return total.dw ? add(total.dw, dw) : dw;
-  });
-  tf.dispose([dlogits_CV, ...(total.dw ? [total.dw] : [])]);
-  total.dw = dw_VD;
+/** Adds the two products of a chunk's dlogits_CV, which it frees. */
+function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tensor): void {
+  const d_CV = cast(dlogits_CV, dtypeOf(w_VD));
+  dlogits_CV.dispose();
+  all.dxs.push(matmul(d_CV, w_VD));
+  const before = all.dw;
+  all.dw = matmulInto(before, d_CV, x_CD, 'tn');
+  before?.dispose();
+  d_CV.dispose();
 }
 
 /** The pairs (n, target_n), to address one element in each row. */
 export const placesOf = (targets_C: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), targets_C], 1));
 
+// Of logits that are float32; those in bfloat16 take half. A GPU does a product at full speed only if it is large.
+const CHUNK_BYTES = 64 * 2 ** 20;
+const CHUNK_BYTES_ON_GPU = 512 * 2 ** 20;
+
 /** [start, length] of chunks of N tokens, whose logits, V each, fit into the bytes; all but the last equally long. */
-export function lossChunks(N: number, V: number, chunkBytes = CHUNK_BYTES): [start: number, length: number][] {
+export function lossChunks(N: number, V: number, chunkBytes = defaultChunkBytes()): [start: number, length: number][] {
   const most = Math.max(1, Math.floor(chunkBytes / (4 * V)));
   const length = Math.ceil(N / Math.ceil(N / most));
   return Array.from({ length: Math.ceil(N / length) }, (_, i) => [i * length, Math.min(length, N - i * length)]);
 }
+
+const defaultChunkBytes = (): number => (onTensorflow() && !onTensorflowCpu() ? CHUNK_BYTES_ON_GPU : CHUNK_BYTES);

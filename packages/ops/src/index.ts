@@ -3,11 +3,11 @@ export { add, sum } from './add-sum.ts';
 export { type AttentionOptions, causalAttention } from './attention.ts';
 export {
   type AttentionBlockOptions,
-  type AttentionBlockSaved,
+  type AttentionSaved,
   attentionBlock,
   attentionBlockGradients,
 } from './attention-block.ts';
-export { crossEntropy, type Loss, lossChunks, placesOf, type SoftmaxLoss } from './cross-entropy.ts';
+export { crossEntropy, type Loss, type LossOptions, lossChunks, placesOf, type SoftmaxLoss } from './cross-entropy.ts';
 export { type Embedding, embedding } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
@@ -25,6 +25,6 @@ export {
 } from './layer.ts';
 export { linear } from './linear.ts';
 export { Parameter, partOf, type Shard } from './parameter.ts';
-export { rmsNorm } from './rms-norm.ts';
+export { type LayerOnto, type PullbackOnto, rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables } from './rope.ts';
 export { swiglu } from './swiglu.ts';

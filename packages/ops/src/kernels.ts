@@ -6,7 +6,10 @@
  *
  * Results are new tensors that the caller owns, or that the enclosing tf.tidy frees.
  */
-import { type Attribute, attr, cast, type DType, dtypeOf, execute, onTensorflow, share } from '@fourfold/runtime';
+// biome-ignore format: a list
+import {
+  type Attribute, attr, cast, type DType, dtypeOf, execute, executeView, hasFusedProducts, onTensorflow, share,
+} from '@fourfold/runtime';
 import { concat, ints, ofDType, reshape, slice, transpose } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -95,11 +98,51 @@ function product(a: boolean, b: boolean) {
  * Two dimensions, or more with equal leading ones.
  */
 export function matmul(a: Tensor, b: Tensor, form: Form = 'nn'): Tensor {
+  if (hasFusedProducts() && a.rank === 2) return execute('FourfoldProduct', [a, b], fusedProduct(form, a));
   if (!onTensorflow()) return tf.tidy(() => tf.matMul(turnedIf(form === 'tn', a), turnedIf(form === 'nt', b)));
   return a.rank === 2
     ? execute('MatMul', [a, b], PRODUCT[form].plain[dtypeOf(a)])
     : execute('BatchMatMulV2', [a, b], PRODUCT[form].batched[dtypeOf(a)]);
 }
+
+/** base + a · b, for matrices of one dtype. On a GPU the product adds base itself, where add would read both again. */
+export function matmulOnto(base: Tensor, a: Tensor, b: Tensor, form: Form = 'nn'): Tensor {
+  if (hasFusedProducts())
+    return execute('FourfoldProduct', [a, b, base], fusedProduct(form, a, { added: 1, result: dtypeOf(base) }));
+  return tf.tidy(() => add(base, matmul(a, b, form)));
+}
+
+/** sum + a · b in float32, for matrices of any dtype, or a · b where there is no sum yet; a GPU writes over the sum. */
+export function matmulInto(sum: Tensor | undefined, a: Tensor, b: Tensor, form: Form = 'nn'): Tensor {
+  if (!hasFusedProducts())
+    return tf.tidy(() => {
+      const product = cast(matmul(a, b, form), 'float32');
+      return sum ? add(sum, product) : product;
+    });
+  if (!sum) return execute('FourfoldProduct', [a, b], fusedProduct(form, a, { result: 'float32' }));
+  return executeView('FourfoldProduct', [a, b, sum], fusedProduct(form, a, IN_PLACE), sum);
+}
+
+interface FusedProduct {
+  /** How many tensors are added: 0 or 1. */
+  readonly added?: number;
+  readonly inPlace?: boolean;
+  readonly result?: DType;
+}
+const IN_PLACE: FusedProduct = { added: 1, inPlace: true, result: 'float32' };
+
+const fusedProduct = (
+  form: Form,
+  a: Tensor,
+  { added = 0, inPlace = false, result = dtypeOf(a) }: FusedProduct = {},
+) => [
+  attr.type('T', dtypeOf(a)),
+  attr.type('U', result),
+  attr.int('M', added),
+  attr.bool('transpose_a', form === 'tn'),
+  attr.bool('transpose_b', form === 'nt'),
+  attr.bool('in_place', inPlace),
+];
 
 /** x with its last two axes exchanged in memory: wasm's own product of transposed operands is three times slower. */
 function turnedIf(yes: boolean, x: Tensor): Tensor {
@@ -133,6 +176,7 @@ const GATHER = ofDType((t) => [
 /** Rows ids_N of table_VD: [N, D]. */
 export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
   if (!onTensorflow()) return tf.gather(table_VD, ids_N as tf.Tensor1D);
+  if (hasFusedProducts()) return execute('FourfoldEmbedding', [table_VD, ids_N], T[dtypeOf(table_VD)]);
   const axis = tf.scalar(0, 'int32');
   const rows_ND = execute('GatherV2', [table_VD, ids_N, axis], GATHER[dtypeOf(table_VD)]);
   axis.dispose();

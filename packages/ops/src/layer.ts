@@ -20,8 +20,14 @@ export interface Pullback<X = Tensor, Y = Tensor> {
   (dy: Y): Promise<X>;
   /** Frees what was saved, without a gradient. */
   drop(): void;
+  /** base + dx at once, where the pullback can do that for less: instead of the plain call. base stays the caller's. */
+  onto?(dy: Y, base: X): Promise<X>;
 }
-export type Layer<X = Tensor, Y = Tensor> = (x: X) => Promise<[value: Y, pull: Pullback<X, Y>]>;
+export interface Layer<X = Tensor, Y = Tensor> {
+  (x: X): Promise<[value: Y, pull: Pullback<X, Y>]>;
+  /** base + y at once, where the layer can do that for less: what flows past it is added inside its last product. */
+  onto?(x: X, base: Y): Promise<[value: Y, pull: Pullback<X, Y>]>;
+}
 
 /** A pullback that owns the tensors `saved`: `run` uses them, and they are freed after it, or on drop. */
 export function pullback<X, Y>(saved: Tensor[], run: (dy: Y) => X | Promise<X>): Pullback<X, Y> {
@@ -34,12 +40,34 @@ export function pullback<X, Y>(saved: Tensor[], run: (dy: Y) => X | Promise<X>):
   return Object.assign(call, { drop });
 }
 
-/** A pullback made of others, which `run` calls, each once. */
-export function pullbackThrough<X, Y>(parts: { drop(): void }[], run: (dy: Y) => Promise<X>): Pullback<X, Y> {
+/** A pullback made of others, which `run` calls, each once; `onto` if it can add to a base. */
+export function pullbackThrough<X, Y>(
+  parts: { drop(): void }[],
+  run: (dy: Y) => Promise<X>,
+  onto?: (dy: Y, base: X) => Promise<X>,
+): Pullback<X, Y> {
   const drop = () => {
     for (const part of parts) part.drop();
   };
-  return Object.assign(run, { drop });
+  return Object.assign(run, { drop, ...(onto ? { onto } : {}) });
+}
+
+/** base + f(x), whether or not f knows how to add. */
+async function forwardOnto(f: Layer, x: Tensor, base: Tensor): ReturnType<Layer> {
+  if (f.onto) return f.onto(x, base);
+  const [fx, pull] = await f(x);
+  return [sumOf(base, fx), pull];
+}
+
+/** base + pull(dy), whether or not the pullback knows how to add. */
+const backwardOnto = async (pull: Pullback, dy: Tensor, base: Tensor): Promise<Tensor> =>
+  pull.onto ? pull.onto(dy, base) : sumOf(base, await pull(dy));
+
+/** base + x, which it frees. */
+function sumOf(base: Tensor, x: Tensor): Tensor {
+  const sum = add(base, x);
+  x.dispose();
+  return sum;
 }
 
 // ## Layers made of layers
@@ -57,28 +85,41 @@ export interface Chain {
 }
 type AnyLayer = Layer<Value, Value>;
 
-/** One layer after the other; backward in reverse. What lies between two layers is freed as soon as it was read. */
-export const chain = ((...layers: AnyLayer[]): AnyLayer =>
-  async (x) => {
+/**
+ * One layer after the other; backward in reverse. What lies between two layers is freed as soon as it was read.
+ *
+ * The chain can add to a base if its last layer can, and its pullback if that of its first layer can.
+ */
+export const chain = ((...layers: AnyLayer[]): AnyLayer => {
+  const last = layers.at(-1);
+  const forward = async (x: Value, base?: Value): ReturnType<AnyLayer> => {
     const pulls: Pullback<Value, Value>[] = [];
     let y = x;
     for (const layer of layers) {
-      const [next, pull] = await layer(y);
+      const [next, pull] = base && layer === last && layer.onto ? await layer.onto(y, base) : await layer(y);
       if (y !== x) release(y);
       y = next;
       pulls.push(pull);
     }
-    const backward = async (dy: Value) => {
-      let d = dy;
-      for (const pull of pulls.reverse()) {
-        const next = await pull(d);
-        if (d !== dy) release(d);
-        d = next;
-      }
-      return d;
-    };
-    return [y, pullbackThrough(pulls, backward)];
-  }) as unknown as Chain;
+    return [y, inReverse(pulls)];
+  };
+  const run: AnyLayer = (x) => forward(x);
+  return Object.assign(run, last?.onto ? { onto: forward } : {});
+}) as unknown as Chain;
+
+function inReverse(pulls: Pullback<Value, Value>[]): Pullback<Value, Value> {
+  const [first] = pulls;
+  const backward = async (dy: Value, base?: Value) => {
+    let d = dy;
+    for (const pull of pulls.toReversed()) {
+      const next = base && pull === first && pull.onto ? await pull.onto(d, base) : await pull(d);
+      if (d !== dy) release(d);
+      d = next;
+    }
+    return d;
+  };
+  return pullbackThrough(pulls, (dy: Value) => backward(dy), first?.onto && backward);
+}
 
 const release = (value: Value): void => tf.dispose(value as Tensor);
 
@@ -86,16 +127,8 @@ const release = (value: Value): void => tf.dispose(value as Tensor);
 export const residual =
   (f: Layer): Layer =>
   async (x) => {
-    const [fx, pull] = await f(x);
-    const y = add(x, fx);
-    fx.dispose();
-    const backward = async (dy: Tensor) => {
-      const throughF = await pull(dy);
-      const dx = add(dy, throughF);
-      throughF.dispose();
-      return dx;
-    };
-    return [y, pullbackThrough([pull], backward)];
+    const [y, pull] = await forwardOnto(f, x, x);
+    return [y, pullbackThrough([pull], (dy: Tensor) => backwardOnto(pull, dy, dy))];
   };
 
 /** (f(x), g(x), ...) of the same x, so dx is the sum of what each returns. */
@@ -104,12 +137,13 @@ export const fanOut =
   async (x) => {
     const [values, pulls] = await together(layers, () => x);
     const backward = async (dys: readonly Tensor[]) => {
-      const parts = await inTurn(pulls, dys);
-      const dx = parts.reduce((sum, part) => {
-        const next = add(sum, part);
-        tf.dispose([sum, part]);
-        return next;
-      });
+      const [first, ...others] = pulls as [Pullback, ...Pullback[]];
+      let dx = await first(dys[0] as Tensor);
+      for (const [i, pull] of others.entries()) {
+        const before = dx;
+        dx = await backwardOnto(pull, dys[i + 1] as Tensor, before);
+        before.dispose();
+      }
       return dx;
     };
     return [values, pullbackThrough(pulls, backward)];

@@ -8,7 +8,6 @@
 import type { ProcessGroup } from '@fourfold/process-group';
 import { cast, type DType, dtypeOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import * as tf from '@tensorflow/tfjs-core';
 import { add, slice } from './kernels.ts';
 
 /** Which part of the whole tensor this rank holds: part `index` of `of` equal parts along `axis`. */
@@ -76,13 +75,26 @@ export class Parameter {
     return dtypeOf(this.value);
   }
 
-  /** grad += g. Takes g over: the caller no longer owns it. */
+  /** grad += g. Takes g over: the caller no longer owns it, and what it shares with others may be written to later. */
   accumulate(g: Tensor): void {
     const wide = cast(g, 'float32');
     g.dispose();
+    this.accumulateInto((grad) => {
+      if (!grad) return wide;
+      const sum = add(grad, wide);
+      wide.dispose();
+      return sum;
+    });
+  }
+
+  /**
+   * The same for a gradient that is added where the former ones lie: `write` gets their sum (undefined: none yet) and
+   * returns the new one, float32, which may have the same memory. Both belong to the parameter.
+   */
+  accumulateInto(write: (grad: Tensor | undefined) => Tensor): void {
     const before = this.grad;
-    this.grad = before ? add(before, wide) : wide;
-    if (before) tf.dispose([before, wide]);
+    this.grad = write(before);
+    if (this.grad !== before) before?.dispose();
     this.onAccumulate?.();
   }
 

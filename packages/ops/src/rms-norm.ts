@@ -11,65 +11,85 @@
  *   dx = r · (g - x̂ · mean(g · x̂))
  *   dw = Σ_n dy · x̂
  *
+ * The norm begins a branch beside the residual stream (layer.ts), whose gradient dx is added to: `pull.onto(dy, base)`
+ * does both at once.
+ *
  * Zhang and Sennrich, "Root mean square layer normalization" (2019). With bfloat16 weights the norm itself is still
  * computed in float32.
  */
-import { cast, dtypeOf, onTensorflowCpu } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
-import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, square, sub, sum } from './kernels.ts';
-import { type Layer, pullback } from './layer.ts';
+import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, share, square, sub, sum } from './kernels.ts';
+import { type Pullback, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
+/** A pullback that can also add its gradient to another. */
+export interface PullbackOnto extends Pullback {
+  /** base + dx: instead of the plain call, and like it called once. dy and base stay the caller's. */
+  onto(dy: Tensor, base: Tensor): Promise<Tensor>;
+}
+
+/** A layer with such a pullback. */
+export type LayerOnto = (x: Tensor) => Promise<[value: Tensor, pull: PullbackOnto]>;
+
 export const rmsNorm =
-  (w_D: Parameter, epsilon: number): Layer =>
-  (x_ND) =>
-    (onTensorflowCpu() ? fusedRmsNorm : stockRmsNorm)(w_D, epsilon)(x_ND);
-
-const stockRmsNorm =
-  (w_D: Parameter, epsilon: number): Layer =>
+  (w_D: Parameter, epsilon: number): LayerOnto =>
   async (x_ND) => {
     const dtype = dtypeOf(x_ND);
-    const [y_ND, xHat_ND, r_N1] = tf.tidy(() => {
-      const wide_ND = cast(x_ND, 'float32');
-      const r = rsqrt(add(mean(square(wide_ND), 1, true), scalar(epsilon)));
-      const xHat = mul(wide_ND, r);
-      return [cast(mul(xHat, cast(w_D.value, 'float32')), dtype), xHat, r] as const;
+    const inner = hasFusedOps(x_ND) ? dtype : 'float32';
+    const x = cast(x_ND, inner);
+    const { forward, backward } = hasFusedOps(x) ? fusedOps : stockKernels;
+    const [y_ND, ...saved] = tf.tidy(() => {
+      const [y, ...kept] = forward(x, cast(w_D.value, inner), epsilon);
+      return [cast(y, dtype), ...kept] as const;
     });
-    const backward = (dy_ND: Tensor) => {
+    x.dispose();
+    const gradient = (dy_ND: Tensor, base_ND?: Tensor) => {
       const [dx_ND, dw_D] = tf.tidy(() => {
-        const dy = cast(dy_ND, 'float32');
-        const w = cast(w_D.value, 'float32');
-        const dyXHat = mul(dy, xHat_ND);
-        // mean(g · x̂), as a product with w
-        const along_N1 = scale(matmul(dyXHat, reshape(w, [w.size, 1])), 1 / w.size);
-        const dx = mul(r_N1, sub(mul(dy, w), mul(xHat_ND, along_N1)));
-        return [cast(dx, dtype), sum(dyXHat, 0)] as const;
-      });
-      w_D.accumulate(dw_D);
-      return dx_ND;
-    };
-    return [y_ND, pullback([xHat_ND, r_N1], backward)];
-  };
-
-/** The same in one op forward and one backward, which needs x and r alone. */
-const fusedRmsNorm =
-  (w_D: Parameter, epsilon: number): Layer =>
-  async (x_ND) => {
-    const dtype = dtypeOf(x_ND);
-    const wide_ND = cast(x_ND, 'float32');
-    const [y_ND, r_N] = tf.tidy(() => {
-      const [y, r] = fused.rmsNorm(wide_ND, cast(w_D.value, 'float32'), epsilon);
-      return [cast(y, dtype), r] as const;
-    });
-    const backward = (dy_ND: Tensor) => {
-      const [dx_ND, dw_D] = tf.tidy(() => {
-        const [dx, dw] = fused.rmsNormGrad(cast(dy_ND, 'float32'), wide_ND, cast(w_D.value, 'float32'), r_N);
+        const base = base_ND && cast(base_ND, inner);
+        const [dx, dw] = backward(cast(dy_ND, inner), saved, cast(w_D.value, inner), base);
         return [cast(dx, dtype), dw] as const;
       });
       w_D.accumulate(dw_D);
       return dx_ND;
     };
-    return [y_ND, pullback([wide_ND, r_N], backward)];
+    return [y_ND, pullbackOnto(saved, gradient)];
   };
+
+function pullbackOnto(saved: Tensor[], gradient: (dy: Tensor, base?: Tensor) => Tensor): PullbackOnto {
+  const alone = pullback<Tensor, Tensor>(saved, (dy) => gradient(dy));
+  const sum = pullback<Tensor, [Tensor, Tensor]>(saved, ([dy, base]) => gradient(dy, base));
+  return Object.assign(alone, { onto: (dy: Tensor, base: Tensor) => sum([dy, base]) });
+}
+
+/** Two ways to compute it, of which each keeps two tensors for backward. */
+interface Norm {
+  forward(x_ND: Tensor, w_D: Tensor, epsilon: number): [y_ND: Tensor, Tensor, Tensor];
+  backward(dy_ND: Tensor, kept: [Tensor, Tensor], w_D: Tensor, base_ND?: Tensor): [dx_ND: Tensor, dw_D: Tensor];
+}
+
+const stockKernels: Norm = {
+  forward: (x_ND, w_D, epsilon) => {
+    const r_N1 = rsqrt(add(mean(square(x_ND), 1, true), scalar(epsilon)));
+    const xHat_ND = mul(x_ND, r_N1);
+    return [mul(xHat_ND, w_D), xHat_ND, r_N1];
+  },
+  backward: (dy_ND, [xHat_ND, r_N1], w_D, base_ND) => {
+    const dyXHat_ND = mul(dy_ND, xHat_ND);
+    // mean(g · x̂), as a product with w
+    const along_N1 = scale(matmul(dyXHat_ND, reshape(w_D, [w_D.size, 1])), 1 / w_D.size);
+    const dx_ND = mul(r_N1, sub(mul(dy_ND, w_D), mul(xHat_ND, along_N1)));
+    return [base_ND ? add(base_ND, dx_ND) : dx_ND, sum(dyXHat_ND, 0)];
+  },
+};
+
+/** One op forward and one backward, which needs x and r alone; they add up in float32 whatever the dtype. */
+const fusedOps: Norm = {
+  forward: (x_ND, w_D, epsilon) => {
+    const [y_ND, r_N] = fused.rmsNorm(x_ND, w_D, epsilon);
+    return [y_ND, share(x_ND), r_N];
+  },
+  backward: (dy_ND, [x_ND, r_N], w_D, base_ND) => fused.rmsNormGrad(dy_ND, x_ND, w_D, r_N, base_ND),
+};

@@ -12,11 +12,11 @@
  *
  * Su et al., "RoFormer" (2021).
  */
-import { cast, type DType, hasFusedOps } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
-import { add, mul, share, swapHalves } from './kernels.ts';
+import { add, mul, reshape, share, swapHalves } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
 /** Llama 3's stretching of RoPE to contexts longer than it was first trained on. */
@@ -44,18 +44,14 @@ export function ropeFrequencies(K: number, theta: number, scaling?: Llama3Scalin
   });
 }
 
-/** cos and sin± of each position, [T, K] each. */
+/** cos and sin± of each position, [T, K] each, float32. */
 export interface RopeTables {
   readonly cos_TK: Tensor;
   readonly sin_TK: Tensor;
 }
 
 /** The tables of any list of positions: a rank that holds another part of the sequence passes other ones. */
-export function ropeTables(
-  positions_T: ArrayLike<number>,
-  frequencies: Float64Array,
-  dtype: DType = 'float32',
-): RopeTables {
+export function ropeTables(positions_T: ArrayLike<number>, frequencies: Float64Array): RopeTables {
   const [T, half] = [positions_T.length, frequencies.length];
   const cos = new Float32Array(T * 2 * half);
   const sin = new Float32Array(T * 2 * half);
@@ -68,20 +64,33 @@ export function ropeTables(
       sin[first] = -Math.sin(angle);
     }
   }
-  const table = (values: Float32Array) => tf.tidy(() => cast(tf.tensor2d(values, [T, 2 * half]), dtype));
-  return { cos_TK: table(cos), sin_TK: table(sin) };
+  return { cos_TK: tf.tensor2d(cos, [T, 2 * half]), sin_TK: tf.tensor2d(sin, [T, 2 * half]) };
 }
 
-/** Turns x_BHTK; the tables stay the caller's. */
+/** [q_BTHK, k_BTGK, ...] with q and k turned; what follows them (v) passes as it is. The tables stay the caller's. */
 export const rope =
-  ({ cos_TK, sin_TK }: RopeTables): Layer =>
-  async (x_BHTK) => {
-    const [cos, sin] = [share(cos_TK), share(sin_TK)];
-    if (hasFusedOps(x_BHTK)) {
-      const backward = (dy: Tensor) => fused.rope(dy, cos, sin, true);
-      return [fused.rope(x_BHTK, cos, sin, false), pullback([cos, sin], backward)];
-    }
-    const y_BHTK = tf.tidy(() => add(mul(x_BHTK, cos_TK), mul(swapHalves(x_BHTK), sin_TK)));
-    const backward = (dy: Tensor) => tf.tidy(() => add(mul(dy, cos), swapHalves(mul(dy, sin))));
-    return [y_BHTK, pullback([cos, sin], backward)];
+  ({ cos_TK, sin_TK }: RopeTables): Layer<readonly Tensor[], readonly Tensor[]> =>
+  async (inputs) => {
+    const tables = { cos_TK: share(cos_TK), sin_TK: share(sin_TK) };
+    const backward = (dys: readonly Tensor[]) => turned(dys, tables, true);
+    return [turned(inputs, tables, false), pullback(Object.values(tables), backward)];
   };
+
+/** The first two of `heads` turned, or turned back. */
+function turned([q, k, ...others]: readonly Tensor[], tables: RopeTables, back: boolean): readonly Tensor[] {
+  const [q_BTHK, k_BTGK] = [q, k] as [Tensor, Tensor];
+  const turnedPair = hasFusedOps(q_BTHK)
+    ? fused.rope(q_BTHK, k_BTGK, tables.cos_TK, tables.sin_TK, back)
+    : [stockTurned(q_BTHK, tables, back), stockTurned(k_BTGK, tables, back)];
+  return [...turnedPair, ...others.map(share)];
+}
+
+function stockTurned(x_BTHK: Tensor, { cos_TK, sin_TK }: RopeTables, back: boolean): Tensor {
+  return tf.tidy(() => {
+    const [T, K] = cos_TK.shape as [number, number];
+    const overHeads = (table: Tensor) => cast(reshape(table, [T, 1, K]), dtypeOf(x_BTHK));
+    const [cos, sin] = [overHeads(cos_TK), overHeads(sin_TK)];
+    const partner = back ? swapHalves(mul(x_BTHK, sin)) : mul(swapHalves(x_BTHK), sin);
+    return add(mul(x_BTHK, cos), partner);
+  });
+}

@@ -1,18 +1,28 @@
-import { cast, type DType, dtypeOf } from '@fourfold/runtime';
+import { cast, type DType, dtypeOf, memory, resetPeak } from '@fourfold/runtime';
 import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { crossEntropy, type Layer, Parameter } from '../src/index.ts';
+import { crossEntropy, kernels, type Layer, lossChunks, Parameter, pullback } from '../src/index.ts';
 import { BFLOAT16, checkLayer, expectClose, integers, parameter, randn } from './helpers.ts';
 
-/** crossEntropy against fixed targets as a layer: its value is the loss, 0-d, and dy the loss's weight. */
+/**
+ * crossEntropy against fixed targets as a layer: its value is the loss, 0-d, and dy the loss's weight. That is known in
+ * backward alone, and so the loss is computed once more there.
+ */
 const loss =
   (w_VD: Parameter, targets: tf.Tensor, chunkBytes?: number): Layer<readonly tf.Tensor[]> =>
   async ([x]) => {
-    const [value, pull] = await crossEntropy(w_VD, { chunkBytes })(x as tf.Tensor, targets);
-    const backward = async (dy: tf.Tensor) => [await pull((await dy.data())[0] as number)];
-    return [value, Object.assign(backward, { drop: pull.drop })];
+    const saved = kernels.share(x as tf.Tensor);
+    const run = crossEntropy(w_VD, { chunkBytes });
+    const [value, pull] = await run(saved, targets);
+    pull.drop();
+    const backward = async (dy: tf.Tensor) => {
+      const [again, pullAgain] = await run(saved, targets, { weight: (await dy.data())[0] as number });
+      again.dispose();
+      return [await pullAgain()];
+    };
+    return [value, pullback([saved], backward)];
   };
 
 const reference =
@@ -82,9 +92,29 @@ onBackends(() => {
     const [value, pull] = await crossEntropy(w_VD)(x_ND, targets);
     const wanted = (0 + 400 + (400 + Math.log1p(Math.exp(-1))) + (1 + Math.log1p(Math.exp(-1)))) / 4;
     expect((await value.data())[0]).toBeCloseTo(wanted, 4); // some hundreds, with 24 bits
-    const dx_ND = await pull(1);
+    const dx_ND = await pull();
     for (const d of [dx_ND, w_VD.grad as tf.Tensor]) expect((await d.data()).every(Number.isFinite)).toBe(true);
     tf.dispose([x_ND, targets, value, dx_ND]);
+    w_VD.dispose();
+  });
+
+  test('a weight of a quarter makes every gradient a quarter, to the bit, and leaves the loss as it is', async () => {
+    const [x, w, targets] = [randn('x', [7, 4]), randn('w', [11, 4]), tf.tensor1d(integers('t', 7, 11), 'int32')];
+    const w_VD = Parameter.of('w', w);
+    const run = async (weight: number) => {
+      const [value, pull] = await crossEntropy(w_VD, { chunkBytes: twoTokens(11) })(x, targets, { weight });
+      const dx_ND = await pull();
+      const all = [value, dx_ND, w_VD.grad as tf.Tensor];
+      const [[loss], dx, dw] = (await Promise.all(all.map((y) => y.data()))) as [Float32Array, ...Float32Array[]];
+      tf.dispose([value, dx_ND]);
+      w_VD.clearGradient();
+      return { loss, gradients: [...(dx as Float32Array), ...(dw as Float32Array)] };
+    };
+    const [whole, quarter] = [await run(1), await run(1 / 4)];
+    expect(quarter.loss).toBe(whole.loss);
+    expect(quarter.gradients).toEqual(whole.gradients.map((g) => g / 4));
+    expect(whole.gradients.every((g) => g !== 0)).toBe(true);
+    tf.dispose([x, targets]);
     w_VD.dispose();
   });
 
@@ -96,7 +126,7 @@ onBackends(() => {
       pull.drop();
       const alone = await expectNoLeak(async () => {
         const [loss, none] = await crossEntropy(w_VD, { chunkBytes })(x, targets, { gradients: false });
-        await expect((async () => none(1))()).rejects.toThrow('without gradients');
+        await expect((async () => none())()).rejects.toThrow('without gradients');
         const [number] = await loss.data();
         loss.dispose();
         return number;
@@ -117,8 +147,8 @@ test('in bfloat16 the loss and dw are float32, dx is bfloat16, all near those of
   const run = async (dtype: DType) => {
     const [x_ND, w] = rounded.map((x) => cast(x, dtype)) as [tf.Tensor, tf.Tensor];
     const w_VD = Parameter.of('w', w);
-    const [value, pull] = await crossEntropy(w_VD, { chunkBytes: twoTokens(V) })(x_ND, targets);
-    const results = [value, await pull(0.5), (w_VD.grad as tf.Tensor).clone()];
+    const [value, pull] = await crossEntropy(w_VD, { chunkBytes: twoTokens(V) })(x_ND, targets, { weight: 0.5 });
+    const results = [value, await pull(), (w_VD.grad as tf.Tensor).clone()];
     x_ND.dispose();
     w_VD.dispose();
     return results;
@@ -131,4 +161,32 @@ test('in bfloat16 the loss and dw are float32, dx is bfloat16, all near those of
     tf.dispose([...narrow, ...wide]);
   });
   tf.dispose([targets, ...rounded]);
+});
+
+test('on the CPU a chunk of logits is all that a loss takes besides what it returns', async () => {
+  await useBackend('cpu');
+  const [N, V, D] = [256, 2048, 4];
+  const chunkBytes = 4 * 16 * V;
+  const [w_VD, x_ND, targets] = [parameter('w', [V, D]), randn('x', [N, D]), tf.zeros([N], 'int32')];
+  const before = memory().bytes;
+  resetPeak();
+  const [value, pull] = await crossEntropy(w_VD, { chunkBytes })(x_ND, targets);
+  const returned = 4 * (V * D + N * D);
+  expect(memory().peakBytes - before).toBeLessThan(chunkBytes + 3 * returned);
+  pull.drop();
+  tf.dispose([x_ND, targets, value]);
+  w_VD.dispose();
+});
+
+test('chunks are equal, all but the last, and as few as the bytes allow', () => {
+  expect(lossChunks(10, 8, 4 * 8 * 4)).toEqual([
+    [0, 4],
+    [4, 4],
+    [8, 2],
+  ]);
+  expect(lossChunks(3, 1000, 1)).toEqual([
+    [0, 1],
+    [1, 1],
+    [2, 1],
+  ]);
 });

@@ -1,4 +1,4 @@
-import { cast } from '@fourfold/runtime';
+import { cast, memory, resetPeak } from '@fourfold/runtime';
 import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
@@ -69,6 +69,48 @@ onBackends(() => {
     tf.dispose([ids, x_ND, dx_ND]);
     table_VD.dispose();
   });
+});
+
+onBackends(() => {
+  test('the gradients of two batches, and of another use of the table, add up', async () => {
+    const table_VD = parameter('table', [3, 1]);
+    const seen: number[] = [];
+    table_VD.onAccumulate = () => seen.push(table_VD.grad?.dataSync()[1] as number);
+    table_VD.accumulate(tf.tensor2d([[100], [200], [300]]));
+    const dx_ND = tf.tensor2d([[1], [10]]);
+    for (const words of [
+      [0, 1],
+      [1, 1],
+    ]) {
+      const ids = tf.tensor1d(words, 'int32');
+      const [x_ND, pull] = await embedding(table_VD)(ids);
+      await pull(dx_ND);
+      tf.dispose([ids, x_ND]);
+    }
+    expect(await table_VD.grad?.array()).toEqual([[101], [221], [300]]);
+    expect(seen).toEqual([200, 210, 221]);
+    dx_ND.dispose();
+    table_VD.dispose();
+  });
+});
+
+test('in float32 on the CPU a batch adds its rows to the gradient that is there; no other table is made', async () => {
+  await useBackend('cpu');
+  const table_VD = parameter('table', [1000, 8]);
+  const [ids, dx_ND] = [tf.tensor1d([1, 2, 3], 'int32'), tf.ones([3, 8])];
+  const pass = async () => {
+    const [x_ND, pull] = await embedding(table_VD)(ids);
+    await pull(dx_ND);
+    x_ND.dispose();
+  };
+  await pass();
+  const before = memory();
+  resetPeak();
+  await pass();
+  expect(memory().peakBytes - before.bytes).toBeLessThan(4 * 8 * 100);
+  expect(memory().bytes).toBe(before.bytes);
+  tf.dispose([ids, dx_ND]);
+  table_VD.dispose();
 });
 
 test('in bfloat16, rows are exact, and a token that occurs once has its exact gradient', async () => {

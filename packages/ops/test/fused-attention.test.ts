@@ -4,7 +4,6 @@
  */
 import { useBackend } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import * as fused from '../src/fused.ts';
@@ -29,24 +28,24 @@ interface Sums {
   readonly sizes: Float64Array;
 }
 
+const scaleOf = (K: number): number => K ** -0.5;
+
 /** Scores have a standard deviation of about `std`. */
 const inputsOf = ({ B, G, R, T, S, K }: Shape, std = 1): Inputs => [
-  random('q', [B, G * R, T, K], std * K ** -0.5),
-  random('k', [B, G, S, K]),
-  random('v', [B, G, S, K]),
-  random('do', [B, G * R, T, K]),
+  random('q', [B, T, G * R, K], std),
+  random('k', [B, S, G, K]),
+  random('v', [B, S, G, K]),
+  random('do', [B, T, G * R, K]),
 ];
 
 /** [o, lse, dq, dk, dv] of one block that is all there is. */
 const attentionAndGrad =
   (causal: boolean) =>
-  (...[q, k, v, dO]: Tensor[]): Tensor[] => {
-    const [q_BHTK, k_BGSK, v_BGSK, do_BHTK] = [q, k, v, dO] as [Tensor, Tensor, Tensor, Tensor];
-    const [o, lse_BHT1] = fused.attention(q_BHTK, k_BGSK, v_BGSK, causal);
-    const D_BHT1 = tf.tidy(() => tf.sum(tf.mul(do_BHTK, o), 3, true));
-    const gradients = fused.attentionGrad({ q_BHTK, k_BGSK, v_BGSK, do_BHTK, lse_BHT1, D_BHT1 }, causal);
-    D_BHT1.dispose();
-    return [o, lse_BHT1, ...gradients];
+  (...inputs: Tensor[]): Tensor[] => {
+    const [q, k, v, dO] = inputs as [Tensor, Tensor, Tensor, Tensor];
+    const form = { causal, scale: scaleOf(q.shape[3] as number) };
+    const [o, lse] = fused.attention(q, k, v, form);
+    return [o, lse, ...fused.attentionGrad({ q, k, v, o, lse, dO }, form)];
   };
 
 /**
@@ -55,6 +54,7 @@ const attentionAndGrad =
  */
 function attentionInFloat64(shape: Shape, inputs: Inputs, causal: boolean): [Float64Array[], Float64Array[]] {
   const { B, G, R, T, S, K } = shape;
+  const [H, scale] = [G * R, scaleOf(K)];
   const [q, k, v, dO] = inputs.map((x) => x.values) as [Float32Array, Float32Array, Float32Array, Float32Array];
   const sumsOf = (length: number) => ({ values: new Float64Array(length), sizes: new Float64Array(length) });
   const all = [q.length, B * G * R * T, q.length, k.length, k.length].map(sumsOf) as [Sums, Sums, Sums, Sums, Sums];
@@ -68,14 +68,15 @@ function attentionInFloat64(shape: Shape, inputs: Inputs, causal: boolean): [Flo
     for (let d = 0; d < K; d++) sum += at(x, i * K + d) * at(y, j * K + d);
     return sum;
   };
-  for (let n = 0; n < B * G * R * T; n++) {
-    const first = Math.floor(n / (R * T)) * S; // this query's first key
-    const keys = range(first, first + (causal ? Math.min(S, (n % T) + 1) : S));
-    const scores = keys.map((key) => dot(q, n, k, key));
+  for (let n = 0; n < B * T * H; n++) {
+    const [b, t, h] = [Math.floor(n / (T * H)), Math.floor(n / H) % T, n % H];
+    const g = Math.floor(h / R);
+    const keys = range(0, causal ? t + 1 : S).map((s) => (b * S + s) * G + g); // rows of k
+    const scores = keys.map((key) => scale * dot(q, n, k, key));
     const most = Math.max(...scores);
     const logSum = most + Math.log(scores.reduce((sum, s) => sum + Math.exp(s - most), 0));
     const rounding = Math.max(1, ...scores.map(Math.abs));
-    add(lse, n, logSum, rounding);
+    add(lse, (b * H + h) * T + t, logSum, rounding);
     const p = scores.map((s) => Math.exp(s - logSum));
     const dP = keys.map((key) => dot(dO, n, v, key));
     const D = p.reduce((sum, p, j) => sum + p * at(dP, j), 0);
@@ -83,7 +84,7 @@ function attentionInFloat64(shape: Shape, inputs: Inputs, causal: boolean): [Flo
     for (const [j, key] of keys.entries())
       for (let d = 0; d < K; d++) {
         const [i, from, P] = [n * K + d, key * K + d, at(p, j)];
-        const [dS, dSSize] = [P * (at(dP, j) - D), P * (Math.abs(at(dP, j)) + DSize) * rounding];
+        const [dS, dSSize] = [scale * P * (at(dP, j) - D), scale * P * (Math.abs(at(dP, j)) + DSize) * rounding];
         add(o, i, P * at(v, from), P * at(v, from) * rounding);
         add(dq, i, dS * at(k, from), dSSize * at(k, from));
         add(dk, from, dS * at(q, i), dSSize * at(q, i));

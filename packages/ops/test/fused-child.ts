@@ -24,16 +24,22 @@ function outputs(): tf.Tensor[] {
   const [x, dy, w] = [random('x', [1000, 129]), random('dy', [1000, 129]), random('w', [129])];
   const [y, r] = fused.rmsNorm(x, w, 1e-5);
   const gate = random('gate', [1000, 129], 40);
-  const [heads, cos, sin] = [random('heads', [7, 150, 66]), random('cos', [150, 66]), random('sin', [150, 66])];
-  const [q, do_] = [random('q', [2, 6, 150, 20]), random('do', [2, 6, 150, 20])];
-  const [k, v] = [random('k', [2, 2, 150, 20]), random('v', [2, 2, 150, 20])];
-  const [o, lse] = fused.attention(q, k, v, true);
-  const saved = { q_BHTK: q, k_BGSK: k, v_BGSK: v, do_BHTK: do_, lse_BHT1: lse, D_BHT1: random('D', [2, 6, 150, 1]) };
+  const [cos, sin] = [random('cos', [150, 20]), random('sin', [150, 20])];
+  const [q, dO] = [random('q', [2, 150, 6, 20]), random('do', [2, 150, 6, 20])];
+  const [k, v] = [random('k', [2, 150, 2, 20]), random('v', [2, 150, 2, 20])];
+  const form = { causal: true, scale: 0.3 };
+  const [o, lse] = fused.attention(q, k, v, form);
+  const [logits, grad] = [random('logits', [1000, 1501]), random('grad', [50, 129])];
+  const ids = tf.tensor1d(
+    Array.from({ length: 1000 }, (_, n) => (n * n) % 50),
+    'int32',
+  );
   return [
-    ...[y, r, ...fused.rmsNormGrad(dy, x, w, r)],
+    ...[y, r, ...fused.rmsNormGrad(dy, x, w, r), ...fused.rmsNormGrad(dy, x, w, r, x)],
     ...[fused.swiglu(gate, x), ...fused.swigluGrad(dy, gate, x)],
-    ...[fused.rope(heads, cos, sin, false), fused.rope(heads, cos, sin, true)],
-    ...[o, lse, ...fused.attentionGrad(saved, true)],
+    ...[...fused.rope(q, k, cos, sin, false), ...fused.rope(q, k, cos, sin, true)],
+    ...[o, lse, ...fused.attentionGrad({ q, k, v, o, lse, dO }, form)],
+    ...[...fused.crossEntropy(logits, ids, true, 0.1), fused.embeddingGrad(dy, ids, grad)],
   ];
 }
 

@@ -17,25 +17,26 @@ const OPS = {
   rmsNormGrad: fused.rmsNormGrad,
   swiglu: fused.swiglu,
   swigluGrad: fused.swigluGrad,
-  rope: (x, cos, sin) => fused.rope(x, cos, sin, false),
-  attention: (q, k, v) => fused.attention(q, k, v, false),
-  causalAttention: (q, k, v) => fused.attention(q, k, v, true),
-  attentionGrad: (q_BHTK, k_BGSK, v_BGSK, do_BHTK, lse_BHT1, D_BHT1) =>
-    fused.attentionGrad({ q_BHTK, k_BGSK, v_BGSK, do_BHTK, lse_BHT1, D_BHT1 }, false),
+  rope: (q, k, cos, sin) => fused.rope(q, k, cos, sin, false),
+  attention: (q, k, v) => fused.attention(q, k, v, { causal: false, scale: 1 }),
+  causalAttention: (q, k, v) => fused.attention(q, k, v, { causal: true, scale: 1 }),
+  attentionGrad: (dO, q, k, v, o, lse) => fused.attentionGrad({ q, k, v, o, lse, dO }, { causal: false, scale: 1 }),
 } satisfies Record<string, Op>;
 
-const [NORM, NORM_GRAD] = ['needs x [N, D] and w [D], but got', 'needs dy and x [N, D], w [D] and r [N], but got'];
+const NORM = 'needs x [N, D] and w [D], but got';
+const NORM_GRAD = 'needs dy and x [N, D], w [D], r [N], and at most one onto [N, D], but got';
 const [GATE, GATE_GRAD] = ['needs gate and up of one shape, but got', 'needs dy, gate and up of one shape, but got'];
-const ROPE = 'needs x [..., T, K], cos and sin [T, K], with K even and above 0, but got';
-const ATTENTION = 'needs q [B, H, T, K], k and v [B, G, S, K], G dividing H, S above 0, and T = S if causal, but got';
+const ROPE = 'needs q [B, T, H, K], k [B, T, G, K], cos and sin [T, K], with K even and above 0, but got';
+const ATTENTION = 'needs q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal, but got';
 const ATTENTION_GRAD =
-  'needs q and do [B, H, T, K], k and v [B, G, S, K], lse and D [B, H, T, 1], G dividing H, S above 0, ' +
+  'needs do, q and o [B, T, H, K], k and v [B, S, G, K], lse [B, H, T], G dividing H, S above 0, ' +
   'and T = S if causal, but got';
 const [Q, KEYS, PER_QUERY] = [
-  [2, 4, 3, 6],
-  [2, 2, 5, 6],
-  [2, 4, 3, 1],
+  [2, 3, 4, 6],
+  [2, 5, 2, 6],
+  [2, 4, 3],
 ]; // shapes that fit
+const TABLE = [3, 6];
 
 /** Shapes of which one does not fit. */
 // biome-ignore format: a table
@@ -47,29 +48,33 @@ const REFUSED: [op: keyof typeof OPS, sentence: string, ...shapes: number[][]][]
   ['rmsNormGrad', NORM_GRAD, [2, 3], [2, 3], [2], [2]],
   ['rmsNormGrad', NORM_GRAD, [2, 3], [3, 2], [3], [2]],
   ['rmsNormGrad', NORM_GRAD, [6], [6], [6], [6]],
+  ['rmsNormGrad', NORM_GRAD, [2, 3], [2, 3], [3], [2], [1, 3]],
   ['swiglu', GATE, [2, 3], [2, 2]],
   ['swigluGrad', GATE_GRAD, [2, 3], [2, 3], [3, 3]],
   ['swigluGrad', GATE_GRAD, [2, 3], [2, 2], [2, 3]],
-  ['rope', ROPE, [2, 5, 4], [5, 4], [4, 4]],
-  ['rope', ROPE, [2, 5, 4], [4, 4], [4, 4]],
-  ['rope', ROPE, [2, 5, 4], [5, 2], [5, 2]],
-  ['rope', ROPE, [2, 5, 3], [5, 3], [5, 3]],
-  ['rope', ROPE, [2, 5, 0], [5, 0], [5, 0]],
-  ['rope', ROPE, [20], [5, 4], [5, 4]],
-  ['rope', ROPE, [5, 4], [20], [20]],
-  ['attention', ATTENTION, Q, KEYS, [2, 2, 5, 7]],
-  ['attention', ATTENTION, Q, [1, 2, 5, 6], [1, 2, 5, 6]],
-  ['attention', ATTENTION, Q, [2, 2, 5, 4], [2, 2, 5, 4]],
-  ['attention', ATTENTION, Q, [2, 3, 5, 6], [2, 3, 5, 6]],
-  ['attention', ATTENTION, Q, [2, 0, 5, 6], [2, 0, 5, 6]],
-  ['attention', ATTENTION, Q, [2, 2, 0, 6], [2, 2, 0, 6]],
-  ['attention', ATTENTION, [4, 3, 6], KEYS, KEYS],
+  ['rope', ROPE, Q, [2, 3, 2, 6], TABLE, [2, 6]],
+  ['rope', ROPE, Q, [2, 3, 2, 6], [2, 6], [2, 6]],
+  ['rope', ROPE, Q, [2, 3, 2, 6], [3, 4], [3, 4]],
+  ['rope', ROPE, Q, [2, 3, 2, 4], TABLE, TABLE],
+  ['rope', ROPE, Q, [2, 4, 2, 6], TABLE, TABLE],
+  ['rope', ROPE, Q, [1, 3, 2, 6], TABLE, TABLE],
+  ['rope', ROPE, [2, 3, 4, 5], [2, 3, 2, 5], [3, 5], [3, 5]],
+  ['rope', ROPE, [2, 3, 4, 0], [2, 3, 2, 0], [3, 0], [3, 0]],
+  ['rope', ROPE, [2, 3, 24], [2, 3, 12], TABLE, TABLE],
+  ['rope', ROPE, Q, [2, 3, 2, 6], [18], [18]],
+  ['attention', ATTENTION, Q, KEYS, [2, 5, 2, 7]],
+  ['attention', ATTENTION, Q, [1, 5, 2, 6], [1, 5, 2, 6]],
+  ['attention', ATTENTION, Q, [2, 5, 2, 4], [2, 5, 2, 4]],
+  ['attention', ATTENTION, Q, [2, 5, 3, 6], [2, 5, 3, 6]],
+  ['attention', ATTENTION, Q, [2, 5, 0, 6], [2, 5, 0, 6]],
+  ['attention', ATTENTION, Q, [2, 0, 2, 6], [2, 0, 2, 6]],
+  ['attention', ATTENTION, [3, 4, 6], KEYS, KEYS],
   ['attention', ATTENTION, Q, [2, 5, 6], [2, 5, 6]],
   ['causalAttention', ATTENTION, Q, KEYS, KEYS],
-  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, [2, 2, 4, 6], Q, PER_QUERY, PER_QUERY],
-  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, KEYS, [2, 4, 4, 6], PER_QUERY, PER_QUERY],
-  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, KEYS, Q, [2, 4, 3], PER_QUERY],
-  ['attentionGrad', ATTENTION_GRAD, Q, KEYS, KEYS, Q, PER_QUERY, Q],
+  ['attentionGrad', ATTENTION_GRAD, Q, Q, KEYS, [2, 4, 2, 6], Q, PER_QUERY],
+  ['attentionGrad', ATTENTION_GRAD, [2, 4, 4, 6], Q, KEYS, KEYS, Q, PER_QUERY],
+  ['attentionGrad', ATTENTION_GRAD, Q, Q, KEYS, KEYS, [2, 3, 4, 1], PER_QUERY],
+  ['attentionGrad', ATTENTION_GRAD, Q, Q, KEYS, KEYS, Q, [2, 4, 3, 1]],
 ];
 
 test.each(REFUSED)('%s %s other shapes (%#)', async (name, sentence, ...shapes) => {

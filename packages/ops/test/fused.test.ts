@@ -56,6 +56,21 @@ test('rmsNorm and its gradients are those of float64', async () => {
   await fc.assert(fc.asyncProperty(rows, side, check), RUNS);
 });
 
+test('onto another gradient, dx is the sum of the two, and dw is the same', async () => {
+  const [x, w, dy, base] = [random('x', [70, 11]), random('w', [11]), random('dy', [70, 11]), random('base', [70, 11])];
+  const [, r, dx, dw] = (await run(rmsNormAndGrad, x, w, dy)) as [Values, Float32Array, Values, Values];
+  const lengths = { values: r, shape: [70] };
+  const onto = await run(
+    (...xs) => fused.rmsNormGrad(...(xs as Parameters<typeof fused.rmsNormGrad>)),
+    dy,
+    x,
+    w,
+    lengths,
+    base,
+  );
+  expectValues(onto, [fill(dx.length, (i) => at(dx, i) + at(base.values, i)), dw]);
+});
+
 test('the gradient of a weight by no rows at all is 0', async () => {
   const none = { values: new Float32Array(0), shape: [0, 5] };
   const [y, r, dx, dw] = await run(rmsNormAndGrad, none, random('w', [5]), none);
@@ -100,23 +115,34 @@ test('each exponential from -80 to 80 is right by itself, not only against the l
 
 /** y = x · cos + swap(x) · sin, and turned back by -sin. */
 function ropeInFloat64({ values: x, shape }: Input, cos: Values, sin: Values, sign: number): Values {
-  const [T, K] = shape.slice(-2) as [number, number];
+  const [, T, H, K] = shape as [number, number, number, number];
   return fill(x.length, (i) => {
     const partner = i % K < K / 2 ? i + K / 2 : i - K / 2;
-    return at(x, i) * at(cos, i % (T * K)) + at(x, partner) * sign * at(sin, i % (T * K));
+    const place = (Math.floor(i / (H * K)) % T) * K + (i % K); // in the tables
+    return at(x, i) * at(cos, place) + at(x, partner) * sign * at(sin, place);
   });
 }
 
 test('rope is that of float64 in both directions', async () => {
   const half = fc.integer({ min: 1, max: 35 });
   const heads = fc.integer({ min: 1, max: 4 });
-  const check = async (H: number, T: number, half: number, inverse: boolean) => {
+  const check = async (H: number, G: number, T: number, half: number, inverse: boolean) => {
     const K = 2 * half;
-    const [x, cos, sin] = [random('x', [2, H, T, K]), random('cos', [T, K]), random('sin', [T, K])];
-    const y = await run((x, cos, sin) => fused.rope(x as Tensor, cos as Tensor, sin as Tensor, inverse), x, cos, sin);
-    expectValues(y, [ropeInFloat64(x, cos.values, sin.values, inverse ? -1 : 1)]);
+    const [q, k] = [random('q', [2, T, H, K]), random('k', [2, T, G, K])];
+    const [cos, sin] = [random('cos', [T, K]), random('sin', [T, K])];
+    const turned = await run(
+      (...xs) => fused.rope(...(xs as [Tensor, Tensor, Tensor, Tensor]), inverse),
+      q,
+      k,
+      cos,
+      sin,
+    );
+    expectValues(
+      turned,
+      [q, k].map((x) => ropeInFloat64(x, cos.values, sin.values, inverse ? -1 : 1)),
+    );
   };
-  await fc.assert(fc.asyncProperty(heads, side, half, fc.boolean(), check), RUNS);
+  await fc.assert(fc.asyncProperty(heads, heads, side, half, fc.boolean(), check), RUNS);
 });
 
 test('turning back undoes turning', async () => {
@@ -125,10 +151,10 @@ test('turning back undoes turning', async () => {
       Array.from({ length: T }, (_, t) => t),
       ropeFrequencies(2 * half, 10_000),
     );
-    const x = random('x', [3, T, 2 * half]);
-    const thereAndBack = (x: Tensor) =>
-      tf.tidy(() => fused.rope(fused.rope(x, cos_TK, sin_TK, false), cos_TK, sin_TK, true));
-    expectValues(await run(thereAndBack, x), [x.values]);
+    const [q, k] = [random('q', [2, T, 3, 2 * half]), random('k', [2, T, 1, 2 * half])];
+    const thereAndBack = (q: Tensor, k?: Tensor) =>
+      tf.tidy(() => fused.rope(...fused.rope(q, k as Tensor, cos_TK, sin_TK, false), cos_TK, sin_TK, true));
+    expectValues(await run(thereAndBack, q, k), [q.values, k.values]);
     tf.dispose([cos_TK, sin_TK]);
   };
   await fc.assert(fc.asyncProperty(side, fc.integer({ min: 1, max: 35 }), check), RUNS);
@@ -165,6 +191,6 @@ async function hashesWith(threads: number): Promise<string[]> {
 
 test('1, 2 and 4 threads give the same bits', async () => {
   const [one, ...more] = await Promise.all([1, 2, 4].map(hashesWith));
-  expect(one).toHaveLength(14);
+  expect(one).toHaveLength(21);
   for (const hashes of more) expect(hashes).toEqual(one);
 });

@@ -2,7 +2,7 @@ import { cast, dtypeOf, memory } from '@fourfold/runtime';
 import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { Parameter, partOf } from '../src/index.ts';
+import { kernels, Parameter, partOf } from '../src/index.ts';
 import { randn } from './helpers.ts';
 
 onBackends(() => {
@@ -49,6 +49,33 @@ onBackends(() => {
     w.dispose();
     expect(await mine.array()).toEqual([1, 2]);
     mine.dispose();
+  });
+});
+
+onBackends(() => {
+  test('a gradient may be added where the former ones lie: the same tensor, or one of the same memory', async () => {
+    const before = memory().tensors;
+    const w = Parameter.of('w', tf.zeros([2]));
+    const seen: (number[] | undefined)[] = [];
+    w.onAccumulate = () => seen.push(Array.from(w.grad?.dataSync() ?? []));
+    const first = tf.tensor1d([1, 2]);
+    w.accumulateInto((grad) => {
+      expect(grad).toBeUndefined();
+      return first;
+    });
+    w.accumulateInto((grad) => grad as tf.Tensor);
+    expect([w.grad, first.isDisposed]).toEqual([first, false]);
+    w.accumulateInto((grad) => kernels.share(grad as tf.Tensor));
+    expect(first.isDisposed).toBe(true);
+    w.accumulate(tf.tensor1d([10, 20]));
+    expect(seen).toEqual([
+      [1, 2],
+      [1, 2],
+      [1, 2],
+      [11, 22],
+    ]);
+    w.dispose();
+    expect(memory().tensors).toBe(before);
   });
 });
 

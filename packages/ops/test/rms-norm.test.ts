@@ -1,9 +1,9 @@
-import { onBackends, useBackend } from '@fourfold/runtime/testing';
+import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Parameter, rmsNorm } from '../src/index.ts';
-import { BFLOAT16, checkBfloat16, checkLayer, parameter, randn, single } from './helpers.ts';
+import { type Parameter, type PullbackOnto, rmsNorm } from '../src/index.ts';
+import { BFLOAT16, checkBfloat16, checkLayer, expectClose, FLOAT32, parameter, randn, single } from './helpers.ts';
 
 const EPSILON = 1e-5;
 
@@ -26,6 +26,37 @@ onBackends(() => {
       }),
       { numRuns: 20 },
     );
+  });
+
+  test('onto another gradient, the result is their sum, and the weight gets its own as ever', async () => {
+    const [x, dy, base] = [randn('x', [5, 12]), randn('dy', [5, 12]), randn('base', [5, 12])];
+    const weights = [parameter('w', [12]), parameter('w', [12])] as const;
+    const [y, pull] = await rmsNorm(weights[0], EPSILON)(x);
+    const [again, pullOnto] = await rmsNorm(weights[1], EPSILON)(x);
+    const [dx, sum] = [await pull(dy), await pullOnto.onto(dy, base)];
+    const wanted = tf.add(base, dx);
+    await expectClose(sum, wanted, FLOAT32, 'base + dx');
+    await expectClose(weights[1].grad as tf.Tensor, weights[0].grad as tf.Tensor, 0, 'dw');
+    tf.dispose([x, dy, base, y, again, dx, sum, wanted]);
+    for (const w of weights) w.dispose();
+  });
+
+  test('the pullback frees what it saved in every way to end it', async () => {
+    const [x, w_D] = [randn('x', [5, 12]), parameter('w', [12])];
+    const endings = {
+      call: (pull: PullbackOnto) => pull(x),
+      onto: (pull: PullbackOnto) => pull.onto(x, x),
+      drop: (pull: PullbackOnto) => pull.drop(),
+    };
+    for (const end of Object.values(endings))
+      await expectNoLeak(async () => {
+        const [y, pull] = await rmsNorm(w_D, EPSILON)(x);
+        const dx = await end(pull);
+        w_D.clearGradient();
+        tf.dispose([y, ...(dx ? [dx] : [])]);
+      });
+    x.dispose();
+    w_D.dispose();
   });
 
   test('a vector of zeros stays zero, and has a finite gradient', async () => {

@@ -8,13 +8,20 @@
  * Loshchilov and Hutter, "Decoupled weight decay regularization" (2019). The decay pulls on matrices alone: a norm's
  * weight has no reason to be small.
  *
- * m, v and the weights being updated are float32, 12 bytes a parameter. Where the model's weights are bfloat16 they are
- * rounded copies of those: a step of 0.01 % would vanish in bfloat16's 8 bits.
+ * What it keeps of a parameter is a matter of bytes and bits:
+ *
+ *     weights     moments               beside the weights
+ *     float32     float32, 8 bytes      nothing
+ *     bfloat16    float32 or bfloat16   float32 masters, 4 bytes: the weights are rounded copies of them
+ *     bfloat16    bfloat16, 4 bytes     nothing: each step is rounded up or down at random
+ *
+ * A step of 0.01 % would vanish in bfloat16's 8 bits. Masters keep it; stochastic rounding keeps it on average.
  */
-import { kernels, type Parameter } from '@fourfold/ops';
-import { attr, cast, executeMany, onTensorflow, Variable } from '@fourfold/runtime';
+import type { Parameter } from '@fourfold/ops';
+import { onTensorflow } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import * as tf from '@tensorflow/tfjs-core';
+import { InPlaceStates } from './in-place.ts';
+import { PlainStates } from './plain.ts';
 
 export interface AdamWOptions {
   readonly beta1?: number;
@@ -22,150 +29,64 @@ export interface AdamWOptions {
   readonly epsilon?: number;
   /** λ, for parameters that decay. */
   readonly weightDecay?: number;
+  /** What m and v are kept in (default float32). */
+  readonly moments?: 'float32' | 'bfloat16';
+  /** Whether bfloat16 weights have float32 masters (default true) or are rounded stochastically. */
+  readonly masterWeights?: boolean;
+  /** Of stochastic rounding (default 0). */
+  readonly seed?: number;
 }
 
-/** What is the same for all parameters in one step. */
-interface Rates {
+/** Clipping, for gradients whose norm is on the device: nobody reads it. */
+export interface Clipping {
+  /** The squared norm of all gradients, over all ranks: a 0-d tensor, the caller's. */
+  readonly squares?: Tensor;
+  /** The longest gradient; 0: any. */
+  readonly clip?: number;
+}
+
+/** What is the same for all parameters in one step. `step` counts from 1. */
+export interface Rates extends Clipping {
   readonly learningRate: number;
-  /** From 1. */
   readonly step: number;
-  /** On TensorFlow: β₁ᵗ, β₂ᵗ, η, β₁, β₂ and ε̂ as 0-d tensors, in ResourceApplyAdam's order. */
-  readonly scalars: Tensor[];
 }
 
-/** What holds one parameter's weight and moments, and updates them. */
-interface State {
-  /** `keep` is 1 - η λ: what decay leaves of the weight. */
-  update(grad: Tensor, keep: number, rates: Rates): void;
+/** What holds the moments of parameters, and moves those that have a gradient. */
+export interface States {
+  update(rates: Rates): void;
   dispose(): void;
 }
 
+/**
+ * On TensorFlow weights change where they lie. At construction every parameter gets a copy of its value that nobody
+ * else holds; whoever clones that copy later sees it change with every update. A value put in from outside is noticed
+ * by the next update, and copied likewise.
+ */
 export class AdamW {
-  /** Updates made so far. */
+  /** Updates made so far. Random bits depend on it: a run that goes on where another ended sets it. */
   step = 0;
-  readonly #options: Required<AdamWOptions>;
-  readonly #states: { parameter: Parameter; state: State }[];
+  readonly #parameters: readonly Parameter[];
+  readonly #states: States;
 
   constructor(parameters: readonly Parameter[], options: AdamWOptions = {}) {
-    this.#options = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, ...options };
-    const State = onTensorflow() ? FusedState : PlainState;
-    this.#states = parameters.map((parameter) => ({ parameter, state: new State(parameter, this.#options) }));
+    const all = { ...DEFAULTS, ...options };
+    this.#parameters = parameters;
+    this.#states = onTensorflow() ? new InPlaceStates(parameters, all) : new PlainStates(parameters, all);
   }
 
-  /** Moves every parameter that has a gradient, and clears the gradients. `scale` is clipping's factor for them. */
-  update(learningRate: number, scale = 1): void {
+  /** Moves every parameter that has a gradient, and clears the gradients. */
+  update(learningRate: number, clipping: Clipping = {}): void {
     this.step += 1;
-    const rates = { learningRate, step: this.step, scalars: onTensorflow() ? this.#scalars(learningRate) : [] };
-    for (const { parameter, state } of this.#states) {
-      if (!parameter.grad) continue;
-      const grad = kernels.scale(parameter.grad, scale);
-      const keep = parameter.decays ? 1 - learningRate * this.#options.weightDecay : 1;
-      state.update(grad, keep, rates);
-      grad.dispose();
-      parameter.clearGradient();
-    }
-    tf.dispose(rates.scalars);
-  }
-
-  #scalars(learningRate: number): Tensor[] {
-    const { beta1, beta2, epsilon } = this.#options;
-    const power2 = beta2 ** this.step;
-    const numbers = [beta1 ** this.step, power2, learningRate, beta1, beta2, epsilon * Math.sqrt(1 - power2)];
-    return numbers.map((number) => tf.scalar(number));
+    this.#states.update({ ...clipping, learningRate, step: this.step });
+    for (const parameter of this.#parameters) parameter.clearGradient();
   }
 
   dispose(): void {
-    for (const { state } of this.#states) state.dispose();
+    this.#states.dispose();
   }
 }
 
-// ## On TensorFlow: one fused kernel, in place
-
-const RESOURCE_ADAM = [attr.type('T', 'float32'), attr.bool('use_locking', false), attr.bool('use_nesterov', false)];
-
-/**
- * Weight and moments as TensorFlow variables, which ResourceApplyAdam reads and writes in one pass.
- *
- * TensorFlow writes Adam with ε beside √v instead of √v̂ (Kingma and Ba's "ε̂"): w -= η √(1-β₂ᵗ)/(1-β₁ᵗ) · m/(√v + ε̂).
- * The two are the same with ε̂ = ε √(1-β₂ᵗ).
- */
-class FusedState implements State {
-  readonly #parameter: Parameter;
-  readonly #weight: Variable;
-  readonly #m: Variable;
-  readonly #v: Variable;
-  #lastValue: Tensor;
-
-  constructor(parameter: Parameter) {
-    this.#parameter = parameter;
-    const made = tf.tidy(() => [
-      cast(parameter.value, 'float32'),
-      tf.zeros([...parameter.shape]),
-      tf.zeros([...parameter.shape]),
-    ]);
-    [this.#weight, this.#m, this.#v] = made.map((initial) => new Variable(initial)) as [Variable, Variable, Variable];
-    tf.dispose(made);
-    this.#lastValue = parameter.value;
-  }
-
-  update(grad: Tensor, keep: number, { scalars }: Rates): void {
-    const parameter = this.#parameter;
-    const dtype = parameter.dtype;
-    if (parameter.value !== this.#lastValue) this.#assign(parameter.value); // somebody loaded other weights
-    parameter.value.dispose(); // the variable alone holds the memory now: the update needs no copy
-    if (keep !== 1) this.#decay(keep);
-    const state = [this.#weight.handle, this.#m.handle, this.#v.handle];
-    executeMany('ResourceApplyAdam', [...state, ...scalars, grad], RESOURCE_ADAM, 0);
-    parameter.value = tf.tidy(() => cast(this.#weight.read(), dtype));
-    this.#lastValue = parameter.value;
-  }
-
-  #assign(value: Tensor): void {
-    const wide = cast(value, 'float32');
-    this.#weight.assign(wide);
-    wide.dispose();
-  }
-
-  #decay(keep: number): void {
-    tf.tidy(() => this.#weight.assign(kernels.scale(this.#weight.read(), keep)));
-  }
-
-  dispose(): void {
-    for (const variable of [this.#weight, this.#m, this.#v]) variable.dispose();
-  }
-}
-
-// ## Elsewhere: the equations, one operation after the other
-
-class PlainState implements State {
-  readonly #parameter: Parameter;
-  readonly #options: Required<AdamWOptions>;
-  #m: Tensor;
-  #v: Tensor;
-
-  constructor(parameter: Parameter, options: Required<AdamWOptions>) {
-    this.#parameter = parameter;
-    this.#options = options;
-    this.#m = tf.zeros([...parameter.shape]);
-    this.#v = tf.zeros([...parameter.shape]);
-  }
-
-  update(grad: Tensor, keep: number, { learningRate, step }: Rates): void {
-    const { beta1, beta2, epsilon } = this.#options;
-    const { add, scale, square, sub } = kernels;
-    const old = [this.#m, this.#v, this.#parameter.value];
-    const [m, v, value] = tf.tidy(() => {
-      const m = add(scale(this.#m, beta1), scale(grad, 1 - beta1));
-      const v = add(scale(this.#v, beta2), scale(square(grad), 1 - beta2));
-      const size = tf.add(tf.sqrt(scale(v, 1 / (1 - beta2 ** step))), epsilon);
-      const move = tf.div(scale(m, learningRate / (1 - beta1 ** step)), size);
-      return [m, v, sub(scale(this.#parameter.value, keep), move)] as const;
-    });
-    tf.dispose(old);
-    [this.#m, this.#v, this.#parameter.value] = [m, v, value];
-  }
-
-  dispose(): void {
-    tf.dispose([this.#m, this.#v]);
-  }
-}
+const DEFAULTS: Required<AdamWOptions> = {
+  ...{ beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0 },
+  ...{ moments: 'float32', masterWeights: true, seed: 0 },
+};

@@ -5,7 +5,7 @@
  * Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
  */
 import { kernels, type Parameter } from '@fourfold/ops';
-import { attr, execute, onTensorflow } from '@fourfold/runtime';
+import { attr, execute, hostFloats, onTensorflow } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -14,17 +14,16 @@ import * as tf from '@tensorflow/tfjs-core';
  * hold, this rank counts its part alone, so that the sum over ranks counts it once.
  */
 export function squaredNorm(parameters: readonly Parameter[]): Tensor {
+  const counted = parameters.filter(({ grad }) => grad);
+  const grads = counted.map(({ grad }) => grad as Tensor);
+  const shares = counted.map(({ replicas }) => 1 / replicas);
   return tf.tidy(() => {
-    const sums = parameters.flatMap(({ grad, replicas }) =>
-      grad ? [kernels.scale(sumOfSquares(grad), 1 / replicas)] : [],
-    );
-    return sums.length > 0 ? (tf.addN(sums) as Tensor) : tf.scalar(0);
+    if (grads.length === 0) return tf.scalar(0);
+    if (onTensorflow())
+      return execute('FourfoldSquaredNorm', [...grads, hostFloats(shares)], [attr.int('N', grads.length)]);
+    return tf.addN(grads.map((grad, i) => kernels.scale(tf.sum(tf.square(grad)), shares[i] as number))) as Tensor;
   });
 }
-
-// TensorFlow's L2Loss is Σ g² / 2, in one pass.
-const sumOfSquares = (grad: Tensor): Tensor =>
-  onTensorflow() ? tf.mul(execute('L2Loss', [grad], [attr.type('T', 'float32')]), 2) : tf.sum(tf.square(grad));
 
 /** What to multiply gradients of this norm by: 1, or limit / norm where that is less. A limit of 0 means none. */
 export const clipFactor = (norm: number, limit: number): number => (limit > 0 && norm > limit ? limit / norm : 1);

@@ -1,9 +1,9 @@
 import { Parameter } from '@fourfold/ops';
-import { cast, dtypeOf, keyOf, memory, normals, read } from '@fourfold/runtime';
-import { onBackends, useBackend } from '@fourfold/runtime/testing';
+import { keyOf, memory, normals } from '@fourfold/runtime';
+import { onBackends } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { AdamW } from '../src/index.ts';
+import { AdamW, clipFactor, squaredNorm } from '../src/index.ts';
 
 const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 };
 const RATE = 0.01;
@@ -28,7 +28,7 @@ function giveGradients(parameters: Parameter[], step: number): void {
 }
 
 /** AdamW in 64 bits, as the head of adamw.ts writes it, on the same gradients. */
-function inDoubles(name: string, shape: number[], steps: number, decay: number, scale = 1): Float64Array {
+function inDoubles(name: string, shape: number[], steps: number, decay: number, factor: (step: number) => number) {
   const w = Float64Array.from(
     numbers(
       name,
@@ -40,7 +40,7 @@ function inDoubles(name: string, shape: number[], steps: number, decay: number, 
   for (let t = 1; t <= steps; t++) {
     const g = numbers(`${name} gradient ${t}`, w.length);
     for (let i = 0; i < w.length; i++) {
-      const slope = (g[i] as number) * scale;
+      const slope = (g[i] as number) * factor(t);
       m[i] = beta1 * (m[i] as number) + (1 - beta1) * slope;
       v[i] = beta2 * (v[i] as number) + (1 - beta2) * slope ** 2;
       const [mHat, vHat] = [(m[i] as number) / (1 - beta1 ** t), (v[i] as number) / (1 - beta2 ** t)];
@@ -50,27 +50,37 @@ function inDoubles(name: string, shape: number[], steps: number, decay: number, 
   return w;
 }
 
+/** The length of all gradients of a step. */
+const lengthOf = (shapes: [string, number[]][], step: number): number =>
+  Math.hypot(
+    ...shapes.flatMap(([name, shape]) => [...numbers(`${name} gradient ${step}`, tf.util.sizeFromShape(shape))]),
+  );
+
 /** The largest difference. */
 const gap = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
   Array.from(a).reduce((most, x, i) => Math.max(most, Math.abs(x - (b[i] as number))), 0);
 
 onBackends(() => {
-  test('ten steps are those of a loop in 64 bits, with decay on matrices alone', async () => {
+  test('ten steps are those of a loop in 64 bits, clipped or not, with decay on matrices alone', async () => {
     const shapes: [string, number[]][] = [
       ['matrix', [5, 7]],
       ['stack', [2, 3, 4]],
       ['norm', [9]],
     ];
-    for (const scale of [1, 0.37]) {
+    for (const clip of [0, 9]) {
       const parameters = shapes.map(([name, shape]) => parameter(name, shape));
       const adam = new AdamW(parameters, OPTIONS);
       for (let step = 1; step <= 10; step++) {
         giveGradients(parameters, step);
-        adam.update(RATE, scale);
+        const squares = squaredNorm(parameters);
+        adam.update(RATE, { squares, clip });
+        squares.dispose();
       }
       expect(adam.step).toBe(10);
       for (const [i, [name, shape]] of shapes.entries()) {
-        const expected = inDoubles(name, shape, 10, shape.length >= 2 ? OPTIONS.weightDecay : 0, scale);
+        const expected = inDoubles(name, shape, 10, shape.length >= 2 ? OPTIONS.weightDecay : 0, (step) =>
+          clipFactor(lengthOf(shapes, step), clip),
+        );
         // Weights of up to 3 round at 1.2e-7, ten times; moves of 0.01 are good to seven digits.
         expect(gap(await (parameters[i] as Parameter).value.data(), expected)).toBeLessThan(1e-6);
       }
@@ -93,9 +103,7 @@ onBackends(() => {
     const [moved, still] = [parameter('moved', [2, 2]), parameter('still', [2, 2])];
     const adam = new AdamW([moved, still], OPTIONS);
     giveGradients([moved], 1);
-    const tensor = still.value;
     adam.update(RATE);
-    expect(still.value).toBe(tensor);
     expect(Array.from(await still.value.data())).toEqual(Array.from(numbers('still', 4)));
     expect([moved.grad, still.grad]).toEqual([undefined, undefined]);
     adam.dispose();
@@ -131,76 +139,4 @@ onBackends(() => {
     for (const p of parameters) p.dispose();
     expect([memory().tensors, memory().bytes]).toEqual([start.tensors, start.bytes]);
   });
-});
-
-test('a step updates weights and moments in place, unless somebody holds a share of the weights', async () => {
-  await useBackend('cpu');
-  const p = Parameter.of('w', tf.zeros([SIDE])); // one dimension: no decay, which would make a new weight
-  const adam = new AdamW([p]);
-  for (let step = 1; step <= 3; step++) {
-    p.accumulate(tf.fill([SIDE], 1)); // made by TensorFlow: values from JavaScript are copied when first used
-    const grown = growth(() => adam.update(RATE));
-    if (step > 1) expect(grown).toBeLessThan(0.25); // the first moves the zeros out of JavaScript's memory
-  }
-  p.accumulate(tf.fill([SIDE], 1));
-  const held = p.value.clone();
-  expect(growth(() => adam.update(RATE))).toBeGreaterThan(0.75); // so the above does say something
-  held.dispose();
-  adam.dispose();
-  p.dispose();
-});
-
-const SIDE = 4 * 2 ** 20; // 16 MiB
-
-/** By how many tensors of that size the process's peak of memory grows in `work`. */
-function growth(work: () => void): number {
-  const peak = () => (process.resourceUsage().maxRSS * 1024) / (4 * SIDE);
-  // First use up what was freed and not given back, so that no tensor can be made without the process growing.
-  const ballast: tf.Tensor[] = [];
-  let before: number;
-  do {
-    before = peak();
-    ballast.push(tf.fill([SIDE], 1));
-  } while (peak() - before < 0.9);
-  before = peak();
-  work();
-  const grown = peak() - before;
-  tf.dispose(ballast);
-  return grown;
-}
-
-test('a share of the weights that somebody holds over a step keeps the old numbers', async () => {
-  await useBackend('cpu');
-  const p = Parameter.of('w', tf.tensor1d([1, 2]));
-  const adam = new AdamW([p]);
-  for (const expected of [
-    [1, 2],
-    [0.5, 1.5],
-  ]) {
-    const held = p.value.clone();
-    p.accumulate(tf.ones([2]));
-    adam.update(0.5);
-    expect(gap(await held.data(), expected)).toBeLessThan(1e-6);
-    held.dispose();
-  }
-  adam.dispose();
-  p.dispose();
-});
-
-test('bfloat16 weights follow float32 ones, so that steps too small for bfloat16 are not lost', async () => {
-  await useBackend('cpu');
-  const start = memory();
-  const value = tf.tidy(() => cast(tf.ones([2, 2]), 'bfloat16'));
-  const p = Parameter.of('w', value);
-  const adam = new AdamW([p]);
-  for (let step = 1; step <= 100; step++) {
-    p.accumulate(tf.ones([2, 2]));
-    adam.update(1e-4); // bfloat16 has no number between 1 and 1 - 2^-8 = 0.9961
-    if (step === 1) expect(Array.from(await read(p.value))).toEqual([1, 1, 1, 1]);
-  }
-  expect(dtypeOf(p.value)).toBe('bfloat16');
-  for (const w of await read(p.value)) expect(w).toBe(0.98828125); // 1 - 100 · 1e-4 = 0.99, to the nearest in bfloat16
-  adam.dispose();
-  p.dispose();
-  expect([memory().tensors, memory().bytes]).toEqual([start.tensors, start.bytes]);
 });

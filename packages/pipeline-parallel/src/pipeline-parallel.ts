@@ -217,7 +217,7 @@ export async function runPipeline(
   return { loss: await run.finish(), ran };
 }
 
-type Pull = Pullback<Tensor | undefined, Tensor | number>;
+type Pull = Pullback<Tensor | undefined, Tensor | undefined>;
 class Run {
   readonly #parts: readonly Llama[];
   readonly #pp: ProcessGroup;
@@ -249,9 +249,9 @@ class Run {
     const [part, { shape, ...batch }] = [this.#parts[action.chunk] as Llama, this.#micros[action.micro] as Batch];
     const ids = (values: Int32Array) => tf.tensor(values, [...shape], 'int32');
     const [input, targets_BT] = [message ?? ids(batch.inputs_BT), ids(batch.targets_BT)];
-    const gradients = this.#shape.engine !== 'forward';
+    const [gradients, weight] = [this.#shape.engine !== 'forward', 1 / this.#micros.length];
     const [y, pull] = part.loss
-      ? await forwardToLoss(part, input, targets_BT, this.#place, { gradients })
+      ? await forwardToLoss(part, input, targets_BT, this.#place, { gradients, weight })
       : await forward(part, input, this.#place);
     tf.dispose([input, targets_BT]);
     if (part.loss) this.#losses.push(y);
@@ -263,7 +263,7 @@ class Run {
   async backward(action: Action, message: Tensor | undefined): Promise<void> {
     const pull = this.#pulls.get(keyOf(action)) as Pull;
     this.#pulls.delete(keyOf(action));
-    this.#output = await pull(message ?? 1 / this.#micros.length);
+    this.#output = await pull(message);
     message?.dispose();
   }
 

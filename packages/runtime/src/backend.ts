@@ -13,6 +13,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import util from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
+import { loadCuda } from './cuda.ts';
 import { UserError } from './errors.ts';
 import { findTensorflow, type Installed } from './setup/index.ts';
 import { type NativeOps, type NodeBackendClass, type TensorflowBackend, withTrueDtypes } from './tensorflow.ts';
@@ -87,7 +88,8 @@ async function openTensorflow(found: Installed, device: Device, threads: number,
     NodeJSKernelBackend: NodeBackendClass;
   };
   require('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
-  const Backend = withTrueDtypes(NodeJSKernelBackend, native);
+  const cuda = device === 'cpu' ? undefined : loadCuda(found); // registers their kernels for GPUs
+  const Backend = withTrueDtypes(NodeJSKernelBackend, native, cuda);
   tf.registerBackend('tensorflow', () => new Backend(binding, '@tensorflow/tfjs-node-gpu'), 3);
   await tf.setBackend('tensorflow');
   const onGpu = (tf.backend() as TensorflowBackend).isUsingGpuDevice;

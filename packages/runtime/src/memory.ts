@@ -10,24 +10,28 @@ import { onTensorflow, tensorflow } from './tensorflow.ts';
 export interface MemoryFigures {
   /** Tensors alive, as tfjs counts them. */
   tensors: number;
-  /** Bytes that tensors and variables hold now, at their true dtypes. */
+  /** Bytes that tensors hold now, at their true dtypes. */
   bytes: number;
   /** The most they held since the last `resetPeak` (on wasm, which reports no peak, the same as `bytes`). */
   peakBytes: number;
+  /** With CUDA: the most that TensorFlow took of the GPU since then, workspaces of kernels included. */
+  devicePeakBytes?: number;
 }
 
 export function memory(): MemoryFigures {
   const { numTensors, numBytes } = tf.memory();
   if (!onTensorflow()) return { tensors: numTensors, bytes: numBytes, peakBytes: numBytes };
-  const { now, peak } = tensorflow().memoryBytes;
-  return { tensors: numTensors, bytes: now, peakBytes: peak };
+  const { memoryBytes, cuda } = tensorflow();
+  const device = cuda ? { devicePeakBytes: cuda.memory().peak } : {};
+  return { tensors: numTensors, bytes: memoryBytes.now, peakBytes: memoryBytes.peak, ...device };
 }
 
 /** Starts measuring the peak anew. */
 export function resetPeak(): void {
   if (!onTensorflow()) return;
-  const figures = tensorflow().memoryBytes;
-  figures.peak = figures.now;
+  const { memoryBytes, cuda } = tensorflow();
+  memoryBytes.peak = memoryBytes.now;
+  cuda?.resetPeak();
 }
 
 /** Bytes of memory this process may use: the machine's, or its control group's where that is less. */

@@ -2,7 +2,8 @@
  * Where a step's time goes: every TensorFlow op, counted and timed.
  *
  * On a CPU an op has done its work when the call returns, so the times add up to the step's; what is missing is our own
- * JavaScript. On a GPU the call only starts the kernel, and these are the times of starting.
+ * JavaScript. On a GPU the call only starts the kernel, and these are the times of starting: the
+ * kernels' own are in device-profile.ts.
  */
 import { type Binding, tensorflow } from './tensorflow.ts';
 

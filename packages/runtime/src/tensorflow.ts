@@ -9,6 +9,7 @@
  */
 import type { DataId, KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type { CudaModule } from './cuda.ts';
 import { UserError } from './errors.ts';
 
 export type DType = 'float32' | 'bfloat16' | 'int32' | 'bool';
@@ -81,30 +82,40 @@ export interface NativeOps {
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;
 }
 
-/** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors and variables hold. */
+/** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors hold. */
 export interface TensorflowBackend extends NodeBackend {
   readonly native: NativeOps;
+  /** With CUDA: what runs the fused ops on the GPU. */
+  readonly cuda: CudaModule | undefined;
+  /** What the fused ops are made for on its device. */
+  readonly fusedDtypes: readonly DType[];
   readonly memoryBytes: { now: number; peak: number };
   /** Counts memory that a new holder has made. */
   allocate(bytes: number): Buffer;
   /** Counts one holder less. */
   release(buffer: Buffer): void;
-  /** Runs an op whose output lies in memory that is counted already. */
-  view(buffer: Buffer | undefined, run: () => Tensor): Tensor;
+  /** Runs an op whose first outputs lie in memory that is counted already; undefined: in memory of their own. */
+  view<Y>(buffers: (Buffer | undefined)[], run: () => Y): Y;
 }
 export type TensorflowBackendClass = new (binding: unknown, packageName: string) => TensorflowBackend;
 
-const sizeOf = (stored: Handle): number => {
+/** Bytes that a tensor of this shape and dtype takes. */
+export const sizeOf = (stored: Pick<Handle, 'shape' | 'dtype'>): number => {
   const bytes = stored.dtype === BFLOAT16 ? 2 : stored.dtype === TYPE_NUMBER.bool ? 1 : 4;
   return stored.shape.reduce((product, side) => product * side, bytes);
 };
 
-/** Extends tfjs-node's backend class; takes the class, since it can only be loaded once TensorFlow has been found. */
-export function withTrueDtypes(Base: NodeBackendClass, native: NativeOps): TensorflowBackendClass {
+/**
+ * Extends tfjs-node's backend class; takes the class, since it can only be loaded once TensorFlow has been found.
+ * `native` and `cuda` are the fused ops that were loaded, for the CPU and for GPUs.
+ */
+export function withTrueDtypes(Base: NodeBackendClass, native: NativeOps, cuda?: CudaModule): TensorflowBackendClass {
   return class extends Base {
     readonly native = native;
+    readonly cuda = this.isUsingGpuDevice ? cuda : undefined;
+    readonly fusedDtypes = this.cuda?.dtypes() ?? (this.isUsingGpuDevice ? [] : (['float32'] as const));
     readonly memoryBytes = { now: 0, peak: 0 };
-    #viewed: Buffer | undefined;
+    #viewed: (Buffer | undefined)[] = [];
 
     allocate(bytes: number): Buffer {
       this.memoryBytes.now += bytes;
@@ -117,29 +128,26 @@ export function withTrueDtypes(Base: NodeBackendClass, native: NativeOps): Tenso
       if (buffer.holders === 0) this.memoryBytes.now -= buffer.bytes;
     }
 
-    view(buffer: Buffer | undefined, run: () => Tensor): Tensor {
-      this.#viewed = buffer;
-      const y = run();
-      this.#viewed = undefined;
-      return y;
+    view<Y>(buffers: (Buffer | undefined)[], run: () => Y): Y {
+      this.#viewed = buffers;
+      try {
+        return run();
+      } finally {
+        this.#viewed = [];
+      }
     }
 
     #bufferOf(output: Handle): Buffer {
-      if (!this.#viewed) return this.allocate(sizeOf(output));
-      this.#viewed.holders += 1;
-      return this.#viewed;
+      const viewed = this.#viewed.shift();
+      if (!viewed) return this.allocate(sizeOf(output));
+      viewed.holders += 1;
+      return viewed;
     }
 
     override createOutputTensor(output: Handle): Tensor {
-      const x = output.dtype === BFLOAT16 ? this.#bfloat16Tensor(output) : super.createOutputTensor(output);
+      const x = output.dtype === BFLOAT16 ? bfloat16Tensor(this, output) : super.createOutputTensor(output);
       this.tensorMap.get(x.dataId).buffer = this.#bufferOf(output);
       return x;
-    }
-
-    #bfloat16Tensor(output: Handle): Tensor {
-      const dataId = {};
-      this.tensorMap.set(dataId, { ...output, values: null, refCount: 1 });
-      return tf.engine().makeTensorFromTensorInfo({ dataId, shape: output.shape, dtype: 'float32' });
     }
 
     override move(...data: Parameters<NodeBackend['move']>): void {
@@ -157,14 +165,37 @@ export function withTrueDtypes(Base: NodeBackendClass, native: NativeOps): Tenso
   };
 }
 
+/** A tfjs tensor for a handle of a dtype that tfjs doesn't know. */
+function bfloat16Tensor(backend: NodeBackend, output: Handle): Tensor {
+  const dataId = {};
+  backend.tensorMap.set(dataId, { ...output, values: null, refCount: 1 });
+  return tf.engine().makeTensorFromTensorInfo({ dataId, shape: output.shape, dtype: 'float32' });
+}
+
 /** Whether the current backend is TensorFlow, so that `execute` and bfloat16 are there. */
 export const onTensorflow = (): boolean => tf.getBackend() === 'tensorflow';
 
-/** Whether TensorFlow runs on the CPU, where the fused ops of native/ops are. */
+/** Whether TensorFlow runs on the CPU, where tensors lie in memory that JavaScript can read. */
 export const onTensorflowCpu = (): boolean => onTensorflow() && !(tf.backend() as TensorflowBackend).isUsingGpuDevice;
 
-/** Whether the fused ops can take x as it is: they are float32. */
-export const hasFusedOps = (x: Tensor): boolean => onTensorflowCpu() && dtypeOf(x) === 'float32';
+/** Whether the fused ops of native/ops can take x as it is: on the CPU they are for float32 alone. */
+export const hasFusedOps = (x: Tensor): boolean =>
+  onTensorflow() && (tf.backend() as TensorflowBackend).fusedDtypes.includes(dtypeOf(x));
+
+/** Whether products can be the fused one, which adds to what is there: on CUDA. */
+export const hasFusedProducts = (): boolean => onTensorflow() && (tf.backend() as TensorflowBackend).cuda !== undefined;
+
+/** Runs `work` without the fused ops, on TensorFlow's own kernels: what to compare them with. */
+export async function stockKernels<R>(work: () => Promise<R>): Promise<R> {
+  const backend = tensorflow();
+  const { fusedDtypes, cuda } = backend;
+  Object.assign(backend, { fusedDtypes: [], cuda: undefined });
+  try {
+    return await work();
+  } finally {
+    Object.assign(backend, { fusedDtypes, cuda });
+  }
+}
 
 /** The TensorFlow backend; throws UserError where another one is in use. */
 export function tensorflow(): TensorflowBackend {
@@ -179,11 +210,24 @@ export function tensorflow(): TensorflowBackend {
 export const execute = (op: string, inputs: Tensor[], attributes: Attribute[]): Tensor =>
   (tf.backend() as TensorflowBackend).executeSingleOutput(op, attributes, inputs);
 
-/** The same for an op whose output is its first input's memory in another shape. */
-export function executeView(op: string, inputs: [Tensor, ...Tensor[]], attributes: Attribute[]): Tensor {
+/** The same for an op whose output is an input's memory, the first's if not said: in another shape, or written over. */
+export const executeView = (
+  op: string,
+  inputs: [Tensor, ...Tensor[]],
+  attributes: Attribute[],
+  viewed = inputs[0],
+): Tensor => executeViews(op, inputs, attributes, [viewed])[0] as Tensor;
+
+/** The same for an op of several outputs: for each, the input whose memory it is, or undefined where it has its own. */
+export function executeViews(
+  op: string,
+  inputs: Tensor[],
+  attributes: Attribute[],
+  viewed: (Tensor | undefined)[],
+): Tensor[] {
   const backend = tf.backend() as TensorflowBackend;
-  const { buffer } = backend.tensorMap.get(inputs[0].dataId);
-  return backend.view(buffer, () => backend.executeSingleOutput(op, attributes, inputs));
+  const buffers = viewed.map((x) => x && backend.tensorMap.get(x.dataId).buffer);
+  return backend.view(buffers, () => backend.executeMultipleOutputs(op, attributes, inputs, viewed.length));
 }
 
 /** The same for an op of `outputs` outputs (0 too). */

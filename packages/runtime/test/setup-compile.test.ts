@@ -55,13 +55,42 @@ test('what is compiled is moved to its place, and an empty file there does not c
   expect(readdirSync(staging)).toEqual([]);
 });
 
-test("the binding is linked with TensorFlow, against the headers of the wheel and of Node's interface", async () => {
+test("sources are compiled one by one, against the wheel's headers and Node's, then linked", async () => {
   const { world, home, staging, modules } = await makeHome();
   await compileModule(modules.binding, 'g++', staging, home);
-  const line = world.log().at(-1) ?? '';
-  expect(line).toContain(` -I${home}/tensorflow/include `);
-  expect(line).toMatch(/ -I\S+node-api-headers\/include /);
-  expect(line).toMatch(/\.node \S+libtensorflow_cc\.so\.2 \S+libtensorflow_framework\.so\.2$/);
+  const lines = world.log();
+  const link = lines.pop() ?? '';
+  expect(lines).toHaveLength(modules.binding.sources.length);
+  for (const source of modules.binding.sources) {
+    const line = lines.find((one) => one.includes(` -c ${source} -o ${staging}/`)) ?? '';
+    expect(line).toContain(` -I${home}/tensorflow/include `);
+    expect(line).toMatch(/ -I\S+node-api-headers\/include /);
+    expect(link).toContain(` ${line.split(' ').at(-1)} `); // what came of it
+  }
+  expect(link).toMatch(/\.node \S+libtensorflow_cc\.so\.2 \S+libtensorflow_framework\.so\.2$/);
+});
+
+test("the GPU's ops are compiled with NVIDIA's headers, and linked with none of its libraries", async () => {
+  const { world, home, staging } = await makeHome();
+  const pins = pinsFor('cuda', 'linux-x64');
+  const { cuda } = pins ? await modulesFor(pins) : {};
+  if (!cuda) throw new Error('there is no such module');
+  await compileModule(cuda, 'g++', staging, home);
+  const lines = world.log();
+  expect(lines.pop()).not.toMatch(/ -l|libcud/);
+  for (const line of lines) {
+    expect(line).toMatch(/ -std=c\+\+20 .*native\/cuda\/\S+\.cc /);
+    for (const folder of ['nvidia-cudnn-frontend/include', 'nvidia-cuda-crt/nvidia/cu13/include'])
+      expect(line).toContain(` -I${home}/headers/${folder} `);
+  }
+});
+
+test('after a source that does not compile no other is begun', async () => {
+  const { world, home, staging, modules } = await makeHome();
+  world.tool('g++', compiler('exit 1'));
+  const sources = Array.from({ length: 40 }, (_, i) => `/none/${i}.cc`);
+  await expect(compileModule({ ...modules.binding, sources }, 'g++', staging, home)).rejects.toThrow('g++ says');
+  expect(world.log().length).toBeLessThanOrEqual(8 + 7); // those of each core, and one more of all but the first
 });
 
 test('a compiler that stops is quoted with its first error, and nothing half-made is used', async () => {

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { homeOf, isWhole, type Part, partsOf, publish } from '../src/setup/layout.ts';
+import { headerFolders, homeOf, isWhole, type Part, partsOf, publish } from '../src/setup/layout.ts';
 import { pinsFor } from '../src/setup/wheels.ts';
 
 const cuda = pinsFor('cuda', 'linux-x64');
@@ -21,7 +21,7 @@ function extracted(part: Part) {
   extract('the kernels');
   return { staging, home, extract, library: join(home, library), marker: join(home, part.place, 'complete.json') };
 }
-const parts = partsOf(cuda, cuda.cuda.slice(0, 1));
+const parts = partsOf({ ...cuda, headers: cuda.headers.slice(3, 4) }, cuda.cuda.slice(0, 1));
 
 test('the home is a folder of its own for each variant and for each choice of wheels', () => {
   const newer = { ...cuda, tensorflow: { ...cuda.tensorflow, sha256: 'f'.repeat(64) } };
@@ -32,8 +32,20 @@ test('the home is a folder of its own for each variant and for each choice of wh
 });
 
 test("NVIDIA's libraries lie beside TensorFlow's as in site-packages, and only those that the system lacks", () => {
-  expect(partsOf(cuda, []).map(({ place }) => place)).toEqual(['tensorflow']);
+  expect(partsOf({ ...cuda, headers: [] }, []).map(({ place }) => place)).toEqual(['tensorflow']);
   expect(parts[1]).toMatchObject({ place: 'nvidia/cuda_runtime', members: ['nvidia/cuda_runtime/lib/'] });
+});
+
+test('headers have a folder for each wheel, so that they and libraries come and go apart', () => {
+  expect(parts[2]).toMatchObject({
+    place: 'headers/nvidia-cuda-crt',
+    unpackedIn: 'headers/nvidia-cuda-crt',
+    members: ['nvidia/cu13/include/crt/'],
+    libraries: 'nvidia/cu13/include/crt',
+  });
+  const places = partsOf(cuda, cuda.cuda).map(({ place }) => place);
+  for (const a of places) for (const b of places) expect(a !== b && `${a}/`.startsWith(`${b}/`)).toBe(false);
+  expect(headerFolders(cuda)).toContain('headers/nvidia-cuda-crt/nvidia/cu13/include');
 });
 
 test.each(parts)('$place is whole once it is published, and is moved, not copied', async (part) => {

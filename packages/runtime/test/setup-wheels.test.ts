@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
-import { missingCuda, pinsFor } from '../src/setup/wheels.ts';
+import { missingCuda, pinsFor, type Wheel } from '../src/setup/wheels.ts';
 
-const cuda = pinsFor('cuda', 'linux-x64')?.cuda ?? [];
+const pins = pinsFor('cuda', 'linux-x64');
+const cuda = pins?.cuda ?? [];
 const names = (wheels: typeof cuda) => wheels.map((wheel) => wheel.folder);
 
 test('a system without CUDA libraries takes all eleven wheels', () => {
@@ -30,4 +31,14 @@ test('each platform takes its own wheels, and the CPU takes none of NVIDIA', () 
   expect(pinsFor('cpu', 'darwin-arm64')?.cuda).toEqual([]);
   expect(pinsFor('cpu', 'darwin-x64')).toBe(undefined);
   expect(pinsFor('cuda', 'linux-arm64')).toBe(undefined);
+});
+
+test('headers are for CUDA alone, out of small wheels, and those of a library are of its very version', () => {
+  expect(pinsFor('cpu', 'linux-x64')?.headers).toEqual([]);
+  const headers = pins?.headers ?? [];
+  expect(headers).toHaveLength(5);
+  expect(headers.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(27e6);
+  for (const wheel of headers) expect(wheel.headers.startsWith(wheel.include)).toBe(true);
+  const runtime = (wheels: readonly Wheel[]) => wheels.find(({ project }) => project === 'nvidia-cuda-runtime-cu12');
+  expect(runtime(headers)?.sha256).toBe(runtime(cuda)?.sha256);
 });

@@ -122,7 +122,7 @@ with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
     bytes: statSync(path).size,
     unpacked: 2 ** 20 + 31,
   };
-  return { tensorflow, cuda: [] };
+  return { tensorflow, cuda: [], headers: [] };
 }
 
 export interface ChildOptions {

@@ -68,6 +68,9 @@ export const settings = z.object({
   device: z.enum(DEVICES).default('auto').describe('auto: the best there is').meta({ group: 'Machine' }),
   threads: count.optional().describe('CPU threads; default: one a core'),
   precision: z.enum(['float32', 'bfloat16']).default('float32').describe('of weights and activations'),
+  moments: z.enum(['float32', 'bfloat16']).default('float32').describe("of AdamW's two running means"),
+  masterWeights: z.boolean().default(true)
+    .describe('bfloat16 weights are rounded from float32 ones; false: at random, without them'),
   log: z.boolean().default(false).describe("show TensorFlow's own log"),
 
   evalEvery: count0.default(100).describe('steps between validations; 0: at the end').meta({ group: 'Output' }),
@@ -78,6 +81,7 @@ export const settings = z.object({
   prompt: z.string().min(1).default('The ').describe('what samples begin with'),
   trace: z.string().optional().describe('file for a trace of the last 3 steps, JSON; beside it the schedule, an SVG'),
   gradients: z.string().optional().describe("file for the first step's gradients, safetensors"),
+  profile: count.optional().describe("a step whose time on the GPU is printed, op by op"),
   metrics: z.string().optional().describe('file for a line of JSON a step'),
   curve: z.string().optional().describe('file for the loss curve, an SVG'),
 });
@@ -121,6 +125,8 @@ export function checkSettings(config: Settings, shape: LlamaConfig): void {
   checkPipelineParallel(shape, pp, chunksOf(config));
   if (zero && dp * cp === 1) throw new UserError('zero=true splits moments over dp x cp ranks: use dp=2 or more');
   if (zero && bucketMegabytes === 0) throw new UserError('zero=true needs buckets: use bucketMegabytes=25');
+  if (!config.masterWeights && config.precision === 'float32')
+    throw new UserError('masterWeights=false needs bfloat16 weights: use precision=bfloat16');
   if ((seqLength / cp) % tokenRanksOf(config) !== 0) {
     const halves = order === 'zigzag' && cp > 1 && tp % 2 === 1 ? 2 : 1; // zigzag: a rank has two chunks
     throw new UserError(
@@ -144,7 +150,8 @@ function checkMemory(config: Settings, shape: LlamaConfig): void {
   const batch = (microBatchSize * inFlight) / chunks;
   const fused = precision === 'float32' && device !== 'wasm';
   const ranks = launcher === 'local' ? dp * pp * cp * tp : 1;
-  const needed = ranks * trainingBytes({ ...part, batch, precision, recompute, fused });
+  const { moments, masterWeights } = config;
+  const needed = ranks * trainingBytes({ ...part, batch, precision, moments, masterWeights, recompute, fused });
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   if (needed <= machineMemory() || device === 'cuda') return;
   throw new UserError(

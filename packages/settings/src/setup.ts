@@ -34,8 +34,11 @@ export async function prepare(config: Settings): Promise<Setup> {
   for (const part of [text.train, text.validation]) windowsOf(part, config.seqLength); // refuses what is too short
   const { device, log, threads } = config;
   const backend = await openBackend({ device, log, ...(threads ? { threads } : {}) });
-  if (config.precision === 'bfloat16' && backend.device === 'wasm')
-    throw new UserError('precision=bfloat16 needs TensorFlow: use float32, or device cpu or cuda');
+  for (const key of ['precision', 'moments'] as const)
+    if (config[key] === 'bfloat16' && backend.device === 'wasm')
+      throw new UserError(`${key}=bfloat16 needs TensorFlow: use float32, or device cpu or cuda`);
+  if (config.profile !== undefined && backend.device !== 'cuda')
+    throw new UserError(`profile=${config.profile} takes the times of a GPU, and this is ${backend.description}`);
   return { config, shape, backend, tokenizer, text };
 }
 

@@ -109,6 +109,7 @@ test.each<[Partial<Settings>, string]>([
   ],
   [{ zero: true, tp: 2, pp: 2 }, 'zero=true splits moments over dp x cp ranks: use dp=2 or more'],
   [{ zero: true, dp: 2, bucketMegabytes: 0 }, 'zero=true needs buckets: use bucketMegabytes=25'],
+  [{ masterWeights: false }, 'masterWeights=false needs bfloat16 weights: use precision=bfloat16'],
   [{ sequenceParallel: true, tp: 4, seqLength: 30 }, sequenceSplit(4, 30, 30, 1, 4)],
   [{ sequenceParallel: true, tp: 4, seqLength: 36, cp: 2 }, sequenceSplit(4, 18, 36, 2, 8)],
   [

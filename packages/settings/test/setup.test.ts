@@ -70,8 +70,15 @@ test('a text and a tokenizer that are not there are refused', async () => {
 });
 
 test('bfloat16 is refused where there is no TensorFlow', async () => {
-  expect(await refusal({ precision: 'bfloat16' })).toBe(
-    'precision=bfloat16 needs TensorFlow: use float32, or device cpu or cuda',
+  for (const key of ['precision', 'moments'])
+    expect(await refusal({ [key]: 'bfloat16' })).toBe(
+      `${key}=bfloat16 needs TensorFlow: use float32, or device cpu or cuda`,
+    );
+});
+
+test("a GPU's times are refused where there is none, before the first step", async () => {
+  expect(await refusal({ profile: 3 })).toBe(
+    'profile=3 takes the times of a GPU, and this is WebAssembly on 1 CPU thread',
   );
 });
 

@@ -38,7 +38,7 @@ import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-const { matmul, mul, share } = kernels;
+const { matmul, matmulInto, matmulOnto, mul, share } = kernels;
 
 // ## f and g
 //
@@ -86,18 +86,24 @@ export const columnParallel =
     const saved = share(x);
     const backward = async (dys_NOt: readonly Tensor[]) => {
       const gathered = gather(saved);
-      const part_ND = tf.tidy(() =>
-        weights_OtD.map((w, i) => matmul(dys_NOt[i] as Tensor, w.value)).reduce((a, b) => kernels.add(a, b)),
-      );
+      const part_ND = tf.tidy(() => sumOfProducts(dys_NOt, weights_OtD));
       const dx = sum(part_ND); // on the wire from here
       part_ND.dispose();
       const again_ND = await gathered;
-      for (const [i, w] of weights_OtD.entries()) w.accumulate(matmul(dys_NOt[i] as Tensor, again_ND, 'tn'));
+      for (const [i, w] of weights_OtD.entries())
+        w.accumulateInto((grad) => matmulInto(grad, dys_NOt[i] as Tensor, again_ND, 'tn'));
       again_ND.dispose();
       return await dx;
     };
     return [ys_NOt, pullback([saved], backward)];
   };
+
+/** Σ dy · w. */
+const sumOfProducts = ([dy, ...dys]: readonly Tensor[], [w, ...ws]: readonly Parameter[]): Tensor =>
+  ws.reduce(
+    (sum, { value }, i) => matmulOnto(sum, dys[i] as Tensor, value),
+    matmul(dy as Tensor, (w as Parameter).value),
+  );
 
 /** x_NIt · w_DItᵀ on each rank, then g. */
 export const rowParallel = (edge: Edge, w_DIt: Parameter): Layer => chain(linear(w_DIt), sumOfParts(edge));
@@ -149,8 +155,8 @@ export const vocabularyLoss =
     const loss = crossEntropy(w_VtD, { chunkBytes, softmaxLoss: splitSoftmaxLoss(tp, w_VtD) });
     const [value, pullLoss] = await loss(x_ND, targets, options);
     x_ND.dispose();
-    const backward = async (weight: number) => {
-      const part_ND = await pullLoss(weight);
+    const backward = async () => {
+      const part_ND = await pullLoss();
       const dx = await edge.sum(part_ND);
       part_ND.dispose();
       return dx;
@@ -163,11 +169,13 @@ export const vocabularyLoss =
  * target's if that is its own: three numbers a token travel instead of V.
  *
  *   m = max      s = Σ exp(logit - m)      t = target's logit - m      each over all ranks
- *   loss = log s - t                       dlogit = exp(logit - m) / s - (1 at the target)
+ *   loss = log s - t                       dlogit = exp(logit - m) / s - (1 at the target), times the weight
  */
 const splitSoftmaxLoss =
   (tp: ProcessGroup, w_VtD: Parameter): SoftmaxLoss =>
-  async (logits_CVt, targets_C, gradients) => {
+  async (narrow_CVt, targets_C, { gradients, weight }) => {
+    const logits_CVt = cast(narrow_CVt, 'float32');
+    narrow_CVt.dispose();
     const [rows_C, mine_C1] = ownRows(targets_C, w_VtD);
     const places_C2 = placesOf(rows_C);
     const own_C1 = tf.max(logits_CVt, 1, true);
@@ -182,11 +190,11 @@ const splitSoftmaxLoss =
     const sums_C2 = await tp.allReduce(parts_C2);
     const result = tf.tidy(() => {
       const [s_C1, t_C1] = tf.split(sums_C2, 2, 1) as [Tensor, Tensor];
-      const loss = tf.sum(tf.sub(tf.log(s_C1), t_C1));
-      if (!gradients) return { loss };
-      const p_CVt = tf.div(exp_CVt, s_C1);
-      const atTarget_C = tf.sub(kernels.pick(p_CVt, places_C2), tf.reshape(mine_C1, [-1]));
-      return { loss, dlogits_CV: kernels.put(p_CVt, places_C2, atTarget_C) };
+      const losses_C = tf.reshape(tf.sub(tf.log(s_C1), t_C1), [-1]);
+      if (!gradients) return { losses_C };
+      const p_CVt = mul(exp_CVt, tf.div(weight, s_C1)); // times the weight
+      const atTarget_C = tf.sub(kernels.pick(p_CVt, places_C2), tf.mul(tf.reshape(mine_C1, [-1]), weight));
+      return { losses_C, dlogits_CV: kernels.put(p_CVt, places_C2, atTarget_C) };
     });
     tf.dispose([rows_C, mine_C1, places_C2, exp_CVt, parts_C2, sums_C2]);
     return result;

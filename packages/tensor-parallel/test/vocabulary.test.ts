@@ -55,8 +55,8 @@ interface LossCase {
 
 /** The loss, and the gradient of half of it. */
 async function lossAndPull(loss: Loss, x: Tensor, targets: Tensor): Promise<{ value: Tensor; dx: Tensor }> {
-  const [value, pull] = await loss(x, targets);
-  return { value, dx: await pull(0.5) };
+  const [value, pull] = await loss(x, targets, { weight: 0.5 });
+  return { value, dx: await pull() };
 }
 
 async function checkLoss(group: ProcessGroup, name: EdgeName, it: LossCase) {

@@ -16,17 +16,20 @@ import { applyContextParallel, contextParallelBytes } from '@fourfold/context-pa
 import { atPositions, batchAt, openTokenizer, sequencesOf, validationBatches } from '@fourfold/data';
 import { bucketedDataParallel, type DataParallel, naiveDataParallel } from '@fourfold/data-parallel';
 import { sample } from '@fourfold/inference';
-import { mfuOf, openRunLog, peakFlops, type RunLog, rankRun, runReport, spanOf } from '@fourfold/metrics';
+// biome-ignore format: a list
+import {
+  mfuOf, openRunLog, peakFlops, profileReport, type RunLog, rankRun, runReport, spanOf,
+} from '@fourfold/metrics';
 import { createLlama, initialize, initialWeights, type Llama, parameterCount, parameterShapes } from '@fourfold/model';
 import { kernels, type Parameter } from '@fourfold/ops';
-import { AdamW, clipFactor, learningRateAt, squaredNorm } from '@fourfold/optim';
+import { AdamW, learningRateAt, squaredNorm } from '@fourfold/optim';
 import { applyPipelineParallel, bubble, pipelineBytes, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
 // biome-ignore format: a list
 import {
   createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd,
 } from '@fourfold/process-group';
 import { main as fourfold } from '@fourfold/process-group/launch';
-import { memory, UserError } from '@fourfold/runtime';
+import { memory, readLater, startProfile, UserError } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
   checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf,
@@ -72,12 +75,13 @@ const positionsOf = ({ parts, setup: { config } }: Rank): Int32Array =>
   (parts[0] as Llama).positions(config.seqLength / config.cp);
 
 // ## A step
+//
+// Nothing in a step waits for the device: the gradients' norm is computed, and clipped by, where the gradients are. The
+// loop reads a step's numbers when the next step is on its way, so that a GPU always has something to do.
 
 export interface Gradients {
-  readonly loss: number;
-  readonly gradNorm: number;
-  /** A rank was asked to stop. */
-  readonly stop: boolean;
+  /** Over all ranks: the losses, the gradients' squares, and who was asked to stop, each summed. Float32 [3]. */
+  readonly sums: tf.Tensor;
   readonly ran: readonly Ran[];
 }
 
@@ -94,22 +98,28 @@ export async function gradientsOf(rank: Rank, step: number, stopping = false): P
   mesh.world.recorder.spans?.push(...ran.map(spanOf));
   await data.reduced();
   const squares = squaredNorm(data.updated);
-  // The loss is on the ranks that have the last stage, all with equally many tokens: their mean.
-  const mine = tf.tidy(() =>
-    tf.stack([kernels.scale(loss, config.pp / mesh.world.size), squares, tf.scalar(+stopping)]),
-  );
-  tf.dispose([loss, squares]);
-  const [meanLoss, squaredLength, stops] = await sumOverWorld(mesh.world, mine);
-  return { loss: meanLoss, gradNorm: Math.sqrt(squaredLength), stop: stops > 0, ran };
+  const mine = tf.tidy(() => tf.stack([loss, squares, stopping ? tf.onesLike(loss) : tf.zerosLike(loss)]));
+  const sums = await mesh.world.allReduce(mine);
+  tf.dispose([loss, squares, mine]);
+  return { sums, ran };
 }
 
-/** The sum over all ranks, as numbers. Takes x over. */
-async function sumOverWorld(world: ProcessGroup, x: tf.Tensor): Promise<[number, number, number]> {
-  const sum = await world.allReduce(x);
-  await world.drained();
-  const numbers = Array.from(await sum.data());
-  tf.dispose([x, sum]);
-  return numbers as [number, number, number];
+/** One step of the optimizer, with the gradients that `sums` are of. */
+export async function update({ setup, data, optimizer }: Rank, learningRate: number, sums: tf.Tensor): Promise<void> {
+  const squares = tf.tidy(() => kernels.reshape(kernels.slice(sums, 0, 1, 1), []));
+  optimizer.update(learningRate, { squares, clip: setup.config.clip });
+  squares.dispose();
+  await data.gathered();
+}
+
+/** A step's numbers, once the device has computed them. Takes `sums` over. */
+export async function numbersOf({ setup: { config }, mesh }: Rank, sums: tf.Tensor) {
+  const reading = readLater(sums);
+  sums.dispose();
+  const [losses = 0, squares = 0, stops = 0] = await reading;
+  // The loss is on the ranks that have the last stage, all with equally many tokens: their mean.
+  const loss = (losses * config.pp) / mesh.world.size;
+  return { loss, gradNorm: Math.sqrt(squares), stop: stops > 0, at: performance.now() };
 }
 
 // ## The loop
@@ -119,33 +129,42 @@ export async function trainRank(setup: Setup, world: ProcessGroup, log: RunLog |
   const { config } = setup;
   const { recorder } = world;
   const rank = await openRank(setup, world);
-  let [step, start, validation, gradients] = [0, performance.now(), Number.NaN, {} as Gradients];
-  while (step < config.steps && !gradients.stop) {
+  let [step, start, stop, validation, ran] = [0, performance.now(), false, Number.NaN, [] as readonly Ran[]];
+  const unread: { step: number; learningRate: number; numbers: ReturnType<typeof numbersOf> }[] = [];
+  /** Reads and logs the numbers of all steps but the last so many. */
+  const read = async (left: number) => {
+    for (const { step, learningRate, numbers } of unread.splice(0, unread.length - left)) {
+      const { loss, gradNorm, at, ...said } = await numbers;
+      if (!Number.isFinite(loss))
+        throw new UserError(`the loss of step ${step} is ${loss}: use a smaller learningRate`);
+      log?.step({ step, loss, gradNorm, learningRate, ...figures(setup, world, at - start) });
+      [start, stop] = [at, stop || said.stop];
+    }
+  };
+  while (step < config.steps && !stop) {
     if (config.trace && step === Math.max(0, config.steps - TRACED)) [recorder.trace, recorder.spans] = [[], []];
     const learningRate = learningRateAt(step, config);
-    gradients = await gradientsOf(rank, step, signal?.aborted);
-    const { loss, gradNorm } = gradients;
-    step += 1;
-    if (!Number.isFinite(loss)) throw new UserError(`the loss of step ${step} is ${loss}: use a smaller learningRate`);
+    const profile = log && step + 1 === config.profile ? startProfile() : undefined;
+    const gradients = await gradientsOf(rank, step, signal?.aborted);
+    [step, ran] = [step + 1, gradients.ran];
     if (step === 1 && config.gradients) await recorder.apart(() => writeGradients(rank, config.gradients as string));
-    await recorder.time('update', async () => {
-      rank.optimizer.update(learningRate, clipFactor(gradNorm, config.clip));
-      await rank.data.gathered();
-    });
-    log?.step({ step, loss, gradNorm, learningRate, ...figures(setup, world, performance.now() - start) });
+    await recorder.time('update', () => update(rank, learningRate, gradients.sums));
+    if (profile) log?.say(profileReport(profile(), { ...config, device: setup.backend.description }));
+    unread.push({ step, learningRate, numbers: numbersOf(rank, gradients.sums) });
     const due = (every: number) => step === config.steps || (every > 0 && step % every === 0);
-    if (due(config.evalEvery)) {
+    const [validates, samples] = [due(config.evalEvery), due(config.sampleEvery) && config.sampleTokens > 0];
+    await read(validates || samples ? 0 : 1);
+    if (validates) {
       validation = await recorder.apart(() => validate(rank));
       log?.validation({ step, loss: validation, bitsPerByte: bitsPerByte(validation, setup) });
     }
-    if (due(config.sampleEvery) && config.sampleTokens > 0) {
-      const text = await recorder.apart(() => write(rank));
-      if (text !== undefined) log?.say(text);
-    }
+    const text = samples ? await recorder.apart(() => write(rank)) : undefined;
+    if (text !== undefined) log?.say(text);
+    if (validates || samples) start = performance.now();
     await new Promise(setImmediate); // lets a signal through: kernels leave Node no other moment
-    start = performance.now();
   }
-  if (world.size > 1) await report(rank, step, gradients.ran, log);
+  await read(0);
+  if (world.size > 1) await report(rank, step, ran, log);
   rank.optimizer.dispose();
   for (const parameter of new Set([...rank.parameters, ...rank.data.updated])) parameter.dispose();
   return validation;
@@ -179,18 +198,20 @@ export async function validate(rank: Rank): Promise<number> {
   const request = { tokens: text.validation, ...config, maxSequences: config.evalSequences };
   const tokenRanks = tokenRanksOf(config);
   const mine = [...validationBatches(request)].filter((_, i) => i % config.dp === mesh.coordinates.dp);
-  let [sum, tokens] = [0, 0];
+  const [losses, tokens] = [[tf.scalar(0)] as tf.Tensor[], [0]];
   for (const batch of mine) {
     const micro = atPositions(batch, positionsOf(rank));
     const { loss } = await runPipeline(parts, mesh.pp, [micro], { engine: 'forward', tokenRanks });
-    await mesh.world.drained();
-    const [value = 0] = await loss.data();
-    loss.dispose();
-    if (!parts.at(-1)?.loss) continue;
-    sum += value * micro.inputs_BT.length;
-    tokens += micro.inputs_BT.length;
+    losses.push(loss);
+    tokens.push(parts.at(-1)?.loss ? micro.inputs_BT.length : 0);
   }
-  const [total, count] = await sumOverWorld(mesh.world, tf.tensor1d([sum, tokens]));
+  const sums = tf.tidy(() => {
+    const each = tf.tensor1d(tokens);
+    return tf.stack([tf.sum(tf.mul(tf.stack(losses), each)), tf.sum(each)]);
+  });
+  const all = await mesh.world.allReduce(sums);
+  const [total = 0, count = 0] = await readLater(all);
+  tf.dispose([...losses, sums, all]);
   return total / count;
 }
 

@@ -29,13 +29,15 @@ async function estimateOverPeak(change: Record<string, unknown>): Promise<number
   await spmd(1, (world) => trainRank(setup, world, log));
   const peak = memory().peakBytes - before;
   const { shape } = setup;
-  const { microBatchSize: batch, seqLength, precision, recompute } = config;
+  const { microBatchSize: batch, seqLength, precision, recompute, moments, masterWeights } = config;
   const size = {
     ...shape,
     parameters: parameterCount(shape),
     batch,
     seqLength,
     precision,
+    moments,
+    masterWeights,
     recompute,
     fused: precision === 'float32',
   };
@@ -51,7 +53,8 @@ const runs = {
   'a vocabulary so large that logits go in chunks': { model: 'nano', seqLength: 128, vocabulary: 20000 },
   'many parameters, few tokens, two micro-batches': { model: 'nano', dim: 384, ...few, gradAccSteps: 2 },
 };
-const ways = [{}, { recompute: true }, { precision: 'bfloat16' }];
+const small = { precision: 'bfloat16', moments: 'bfloat16', masterWeights: false };
+const ways = [{}, { recompute: true }, { precision: 'bfloat16' }, small];
 
 // Never below what was held by more than 5 %, since then a run could begin that can't go on. Above by up to 45 %: the
 // estimate counts what the stock kernels keep, and the fused ones that run here keep less; and it counts the gradients

@@ -5,13 +5,12 @@ import { join } from 'node:path';
 import { gatherWhole } from '@fourfold/checkpoint';
 import { openRunLog } from '@fourfold/metrics';
 import { parameterShapes } from '@fourfold/model';
-import { clipFactor } from '@fourfold/optim';
 import { rankCount, spmd } from '@fourfold/process-group';
 import { prepare, type Setup, settings } from '@fourfold/settings';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll } from 'vitest';
-import { gradientsOf, openRank, trainRank } from '../src/train.ts';
+import { gradientsOf, numbersOf, openRank, trainRank, update } from '../src/train.ts';
 
 export const folder = mkdtempSync(join(tmpdir(), 'fourfold-train-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -61,9 +60,7 @@ export async function firstSteps(change: Change, count: number): Promise<Steps> 
     const rank = await openRank(setup, world);
     const result: Steps = { losses: [], norms: [], gradients: new Map() };
     for (let step = 0; step < count; step++) {
-      const { loss, gradNorm } = await gradientsOf(rank, step);
-      result.losses.push(loss);
-      result.norms.push(gradNorm);
+      const { sums } = await gradientsOf(rank, step);
       if (step === 0) {
         const mine = await rank.data.wholeGradients();
         const whole = await gatherWhole(
@@ -75,8 +72,10 @@ export async function firstSteps(change: Change, count: number): Promise<Steps> 
         for (const [name, gradient] of whole) result.gradients.set(name, (await gradient.data()) as Float32Array);
         tf.dispose([...whole.values(), ...mine.values()]);
       }
-      rank.optimizer.update(config.learningRate, clipFactor(gradNorm, config.clip));
-      await rank.data.gathered();
+      await update(rank, config.learningRate, sums);
+      const { loss, gradNorm } = await numbersOf(rank, sums);
+      result.losses.push(loss);
+      result.norms.push(gradNorm);
     }
     rank.optimizer.dispose();
     for (const parameter of new Set([...rank.parameters, ...rank.data.updated])) parameter.dispose();

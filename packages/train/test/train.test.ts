@@ -57,6 +57,29 @@ test.each([
   for (const line of lines) expect(() => JSON.parse(line)).not.toThrow();
 });
 
+test('a loss that is no number ends the run, and says of which step', async () => {
+  const args = flags({ ...small, device: 'cpu', steps: 50, learningRate: 1e30, warmupSteps: 0, evalEvery: 0 });
+  const { code, stdout, stderr } = await command(args);
+  const logged = [...stdout.matchAll(/^step +(\d+)\/50/gm)].length;
+  expect(logged).toBeGreaterThan(0);
+  expect(stderr).toBe(`the loss of step ${logged + 1} is NaN: use a smaller learningRate\n`);
+  expect(code).toBe(2);
+});
+
+test('lines come in the order of the steps: a validation, a sample after the step that they follow', async () => {
+  const every = { steps: 7, evalEvery: 2, sampleEvery: 3, evalSequences: 2, prompt: 'It' };
+  const { stdout } = await command(flags({ ...small, device: 'cpu', ...every }));
+  const kinds = [...stdout.matchAll(/^(step +\d+|validation after step \d+|It)/gm)].map(([kind]) =>
+    kind.replace(/ +/g, ' '),
+  );
+  const expected = (step: number) => [
+    `step ${step}`,
+    ...(step % 2 === 0 || step === 7 ? [`validation after step ${step}`] : []),
+    ...(step % 3 === 0 || step === 7 ? ['It'] : []),
+  ];
+  expect(kinds).toEqual([1, 2, 3, 4, 5, 6, 7].flatMap(expected));
+});
+
 describe('bad input is one sentence and exit code 2', () => {
   const metrics = join(folder, 'never.jsonl');
   const missing = join(folder, 'missing.json');
@@ -83,6 +106,8 @@ describe('bad input is one sentence and exit code 2', () => {
     [{ metrics: join(folder, 'no', 'such.jsonl') }, /such\.jsonl.*can't be written/],
     [{ curve: join(folder, 'no', 'such.svg') }, /such\.svg.*can't be written/],
     [{ device: 'wasm', precision: 'bfloat16' }, /^precision=bfloat16 needs TensorFlow/],
+    [{ device: 'wasm', moments: 'bfloat16' }, /^moments=bfloat16 needs TensorFlow/],
+    [{ masterWeights: 'false' }, /^masterWeights=false needs bfloat16 weights: use precision=bfloat16\n$/],
   ])('%j', async (change, sentence) => {
     const { code, stdout, stderr } = await command(flags({ ...small, device: 'cpu', metrics, ...change }));
     expect(stderr).toMatch(sentence);

@@ -2,9 +2,9 @@
  * Attention over a block of keys, backward in one op: P is computed again, tile by tile as in attention.h, and what
  * follows from it while the tile is in the cache (the equations stand in packages/ops/src/attention-block.ts).
  *
- *   FourfoldAttentionGrad(q, k, v, do, lse, D; causal) -> dq [B, H, T, K], dk and dv [B, G, S, K]
+ *   FourfoldAttentionGrad(do, q, k, v, o, lse; causal, scale) -> dq [B, T, H, K], dk and dv [B, S, G, K]
  *
- * lse and D are those of the whole attention, of which k and v may be one block.
+ * o [B, T, H, K] and lse [B, H, T] are those of the whole attention, of which k and v may be one block.
  *
  * One query head is one piece of work. It has its own dq, and its own part of its group's dk and dv, since two threads
  * can't add to the same numbers; the R parts are added up at the end.
@@ -16,95 +16,105 @@ namespace fourfold {
 
 class AttentionGrad : public AttentionKernel {
   public:
-    using AttentionKernel::AttentionKernel;
+    explicit AttentionGrad(OpKernelConstruction* c) : AttentionKernel(c, 1) {}
 
     void Compute(OpKernelContext* ctx) override {
-        const char* needed = "q and do [B, H, T, K], k and v [B, G, S, K], lse and D [B, H, T, 1], G dividing H, "
-                             "S above 0, and T = S if causal";
-        const bool fits = Fits(ctx) && SameShape(ctx, 0, 3) && IsPerQuery(ctx, 4) && IsPerQuery(ctx, 5);
+        const char* needed = "do, q and o [B, T, H, K], k and v [B, S, G, K], lse [B, H, T], G dividing H, S above 0, "
+                             "and T = S if causal";
+        const bool fits = Fits(ctx) && SameShape(ctx, 0, 1) && SameShape(ctx, 4, 1) && IsPerQuery(ctx, 5);
         OP_REQUIRES(ctx, fits, WrongShapes(ctx, needed));
         const AttentionShape shape = ShapeOf(ctx);
-        const int64_t numbers = shape.B * shape.H * shape.S * shape.K;
-        float *dq = OutLike(ctx, 0, 0), *dk = OutLike(ctx, 1, 1), *dv = OutLike(ctx, 2, 1);
+        const int64_t T = shape.T, S = shape.S, K = shape.K, numbers = shape.B * shape.H * S * K;
+        const float *dO = In(ctx, 0), *q = In(ctx, 1), *k = In(ctx, 2), *v = In(ctx, 3), *o = In(ctx, 4);
+        const float* lse = In(ctx, 5);
+        float *dq = OutLike(ctx, 0, 1), *dk = OutLike(ctx, 1, 2), *dv = OutLike(ctx, 2, 2);
         Tensor parts;
-        const bool shared = shape.R() > 1;
-        OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({2, shared ? numbers : 0}), &parts));
+        OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({2, numbers}), &parts));
         if (!ctx->status().ok()) return;
-        float *dk_parts = shared ? parts.flat<float>().data() : dk, *dv_parts = shared ? dk_parts + numbers : dv;
-        const Head all{In(ctx, 0), In(ctx, 1), In(ctx, 2), In(ctx, 3), In(ctx, 4), In(ctx, 5), dq, dk_parts, dv_parts};
-        EachHead(ctx, shape, all);
-        if (!shared) return;
+        float *dk_parts = parts.flat<float>().data(), *dv_parts = dk_parts + numbers;
+        ForRows(ctx, shape.B * shape.H, T * S * K / 2, [=](int64_t first, int64_t last) {
+            std::vector<float> keys(2 * S * K), scratch((5 * K + 2 * kKeys) * kQueries);
+            for (int64_t h = first; h < last; h++) {
+                const Head head{shape.Queries(dO, h), shape.Queries(q, h), shape.Queries(o, h), lse + h * T,
+                                Copy(shape.Keys(k, h), S, K, keys.data()),
+                                Copy(shape.Keys(v, h), S, K, keys.data() + S * K),
+                                shape.Queries(dq, h), {dk_parts + h * S * K, K}, {dv_parts + h * S * K, K}};
+                std::fill_n(head.dk.at, S * K, 0.0f);
+                std::fill_n(head.dv.at, S * K, 0.0f);
+                for (int64_t i = 0; i < T; i += kQueries) AddGradients(shape, head, Tile(shape, i), scratch.data());
+            }
+        });
         SumGroups(ctx, shape, dk_parts, dk);
         SumGroups(ctx, shape, dv_parts, dv);
     }
 
   private:
-    /** One query head's part of each tensor; or, the first head's, all of it. */
+    /** One query head's part of each tensor; of k and v a copy. */
     struct Head {
-        const float *q, *k, *v, *dO, *lse, *D;
-        float *dq, *dk, *dv;
+        Rows<const float> dO, q, o;
+        const float* lse;
+        Rows<const float> k, v;
+        Rows<float> dq, dk, dv;
     };
 
     static bool IsPerQuery(OpKernelContext* ctx, int i) {
-        TensorShape shape = ctx->input(0).shape();
-        shape.set_dim(3, 1);
-        return ctx->input(i).shape() == shape;
-    }
-
-    static void EachHead(OpKernelContext* ctx, const AttentionShape& shape, const Head& all) {
-        const int64_t T = shape.T, S = shape.S, K = shape.K;
-        ForRows(ctx, shape.B * shape.H, T * S * K / 2, [=](int64_t first, int64_t last) {
-            std::vector<float> scratch(2 * (K + kKeys) * kQueries);
-            for (int64_t h = first; h < last; h++) {
-                const int64_t q = h * T * K, k = h / shape.R() * S * K, part = h * S * K;
-                const Head head{all.q + q, all.k + k, all.v + k, all.dO + q, all.lse + h * T, all.D + h * T,
-                                all.dq + q, all.dk + part, all.dv + part};
-                std::fill_n(head.dq, T * K, 0.0f);
-                std::fill_n(head.dk, S * K, 0.0f);
-                std::fill_n(head.dv, S * K, 0.0f);
-                for (int64_t i = 0; i < T; i += kQueries) AddGradients(shape, head, Tile(shape, i), scratch.data());
-            }
-        });
+        const TensorShape& q = ctx->input(1).shape();
+        return ctx->input(i).shape() == TensorShape({q.dim_size(0), q.dim_size(2), q.dim_size(1)});
     }
 
     static void AddGradients(const AttentionShape& shape, const Head& head, const Tile& tile, float* scratch) {
-        const int64_t K = shape.K, seen = tile.Seen(shape.S), at = tile.start * K;
-        float *q_turned = scratch, *dO_turned = q_turned + K * kQueries;
-        float *p = dO_turned + K * kQueries, *dS = p + kKeys * kQueries;
+        const int64_t K = shape.K, seen = tile.Seen(shape.S), size = K * kQueries;
+        float *q_turned = scratch, *dO_turned = q_turned + size, *dq = dO_turned + size;
+        float *p = dq + size, *dS = p + kKeys * kQueries, *copies = dS + kKeys * kQueries;
+        const Rows<const float> q = Copy(head.q.From(tile.start), tile.queries, K, copies);
+        const Rows<const float> dO = Copy(head.dO.From(tile.start), tile.queries, K, copies + size);
         float lse[kQueries] = {}, D[kQueries] = {};
         std::copy_n(head.lse + tile.start, tile.queries, lse);
-        std::copy_n(head.D + tile.start, tile.queries, D);
-        Turn(head.q + at, tile, K, q_turned);
-        Turn(head.dO + at, tile, K, dO_turned);
+        for (int64_t i = 0; i < tile.queries; i++) D[i] = Dot(dO[i], head.o[tile.start + i], K);
+        Turn(q, tile, K, shape.scale, q_turned);
+        Turn(dO, tile, K, 1, dO_turned);
+        std::fill_n(dq, tile.queries * K, 0.0f);
         for (int64_t j = 0; j < seen; j += kKeys) {
-            const int64_t keys = std::min(kKeys, seen - j), from = j * K;
-            Multiply(head.k + from, q_turned, tile, keys, K, p);
-            Multiply(head.v + from, dO_turned, tile, keys, K, dS);
-            for (int64_t n = 0; n < keys; n++)
-                ScoreGradient(p + n * kQueries, dS + n * kQueries, lse, D, tile.columns, tile.Hidden(j + n));
-            AddProduct({p, kQueries, 1}, {head.dO + at, K}, {head.dv + from, K}, keys, tile.queries, K);
-            AddProduct({dS, kQueries, 1}, {head.q + at, K}, {head.dk + from, K}, keys, tile.queries, K);
-            AddProduct({dS, 1, kQueries}, {head.k + from, K}, {head.dq + at, K}, tile.queries, keys, K);
+            const int64_t keys = std::min(kKeys, seen - j);
+            Multiply(head.k.From(j), q_turned, tile, keys, K, p);
+            Multiply(head.v.From(j), dO_turned, tile, keys, K, dS);
+            for (int64_t n = 0; n < keys; n++) {
+                const int64_t row = n * kQueries, hidden = tile.Hidden(j + n);
+                ScoreGradient(p + row, dS + row, lse, D, shape.scale, tile.columns, hidden);
+            }
+            AddProduct({p, kQueries, 1}, dO, head.dv.From(j), keys, tile.queries, K);
+            AddProduct({dS, kQueries, 1}, q, head.dk.From(j), keys, tile.queries, K);
+            AddProduct({dS, 1, kQueries}, head.k.From(j), {dq, K}, tile.queries, keys, K);
         }
+        for (int64_t i = 0; i < tile.queries; i++) std::copy_n(dq + i * K, K, head.dq[tile.start + i]);
     }
 
-    /** One key's row of S and of dP become P and dS; the first `hidden` queries don't see it. */
-    static void ScoreGradient(float* p, float* dS, const float* lse, const float* D, int64_t columns, int64_t hidden) {
+    static float Dot(const float* x, const float* y, int64_t K) {
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t d = 0; d < K; d++) sum += x[d] * y[d];
+        return sum;
+    }
+
+    /** One key's row of S and of dP become P and scale · dS; the first `hidden` queries don't see it. */
+    static void ScoreGradient(float* p, float* dS, const float* lse, const float* D, float scale, int64_t columns,
+                              int64_t hidden) {
 #pragma omp simd
         for (int64_t i = 0; i < columns; i++) {
             p[i] = Exp(p[i] - lse[i]);
-            dS[i] = p[i] * (dS[i] - D[i]);
+            dS[i] = scale * p[i] * (dS[i] - D[i]);
         }
         std::fill_n(p, hidden, 0.0f);
         std::fill_n(dS, hidden, 0.0f);
     }
 
-    /** sums [B, G, S, K], each of the R heads of a group in parts [B, H, S, K]. */
+    /** sums [B, S, G, K], each of the R heads of a group in parts [B, H, S, K], which are one piece each. */
     static void SumGroups(OpKernelContext* ctx, const AttentionShape& shape, const float* parts, float* sums) {
-        const int64_t R = shape.R(), S = shape.S, K = shape.K;
-        ForRows(ctx, shape.B * shape.G * S, R * K, [=](int64_t first, int64_t last) {
+        const int64_t R = shape.R(), S = shape.S, G = shape.G, K = shape.K;
+        ForRows(ctx, shape.B * S * G, R * K, [=](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
-                const float* part = parts + (n / S * R * S + n % S) * K;
+                const int64_t b = n / (S * G), s = n / G % S, g = n % G;
+                const float* part = parts + ((b * G + g) * R * S + s) * K;
                 std::copy_n(part, K, sums + n * K);
                 for (int64_t r = 1; r < R; r++)
 #pragma omp simd
@@ -115,15 +125,13 @@ class AttentionGrad : public AttentionKernel {
 };
 
 REGISTER_OP("FourfoldAttentionGrad")
-    .Input("q: float").Input("k: float").Input("v: float").Input("do: float").Input("lse: float").Input("d: float")
-    .Output("dq: float").Output("dk: float").Output("dv: float")
-    .Attr("causal: bool")
+    .Input("do: T").Input("q: T").Input("k: T").Input("v: T").Input("o: T").Input("lse: float")
+    .Output("dq: T").Output("dk: T").Output("dv: T")
+    .Attr("T: {float, bfloat16}").Attr("causal: bool").Attr("scale: float")
     .SetShapeFn([](InferenceContext* c) {
-        c->set_output(0, c->input(0));
-        c->set_output(1, c->input(1));
-        c->set_output(2, c->input(1));
+        for (int i = 0; i < 3; i++) c->set_output(i, c->input(i + 1));
         return absl::OkStatus();
     });
-REGISTER_KERNEL_BUILDER(Name("FourfoldAttentionGrad").Device(DEVICE_CPU), AttentionGrad);
+REGISTER_KERNEL_BUILDER(Name("FourfoldAttentionGrad").Device(DEVICE_CPU).TypeConstraint<float>("T"), AttentionGrad);
 
 }  // namespace fourfold

@@ -1,7 +1,11 @@
 /**
  * Attention over a block of keys, forward in one op (the equations stand in packages/ops/src/attention-block.ts).
  *
- *   FourfoldAttention(q [B, H, T, K], k and v [B, G, S, K]; causal) -> o [B, H, T, K], lse [B, H, T, 1]
+ *   FourfoldAttention(q [B, T, H, K], k and v [B, S, G, K]; causal, scale) -> o [B, T, H, K], lse [B, H, T]
+ *
+ * The rows of one head lie H · K numbers apart (G · K those of keys and values), as a linear layer leaves them. A tile
+ * is copied into one piece before it is multiplied: rows that lie some KiB apart share a few places of the cache, and
+ * would drive each other out.
  *
  * Scores exist for 64 queries and 64 keys at a time, 16 KiB, and never leave the cache (FlashAttention-2's form, Dao
  * 2023). A tile of scores lies with its keys as rows and its queries as columns: so a softmax's maximum and sum, which
@@ -20,13 +24,21 @@
 namespace fourfold {
 
 constexpr int64_t kQueries = 64, kKeys = 64;  // of a tile; a product's depth is one of them, or K
-static_assert(kQueries <= kMostDepth && kKeys <= kMostDepth && kQueries % kPanel == 0);
+static_assert(kKeys == kQueries && kQueries <= kMostDepth && kQueries % kPanel == 0);
 
 /** H query heads, in groups of R = H / G, each with one head of keys and values. */
 struct AttentionShape {
-    int64_t B, H, G, T, S, K;
+    int64_t B, T, H, S, G, K;
     bool causal;
+    float scale;
+
     int64_t R() const { return H / G; }
+    /** Query head n of B · H in a tensor shaped as q: its T rows. */
+    template <class Float>
+    Rows<Float> Queries(Float* x, int64_t n) const { return {x + (n / H * T * H + n % H) * K, H * K}; }
+    /** The head of keys or values that query head n sees: S rows. */
+    template <class Float>
+    Rows<Float> Keys(Float* x, int64_t n) const { return {x + (n / H * S * G + n % H / R()) * K, G * K}; }
 };
 
 /** Some queries of one head: the first of them, how many, and that number rounded up to whole panels. */
@@ -44,44 +56,54 @@ struct Tile {
     int64_t Hidden(int64_t key) const { return causal ? std::clamp<int64_t>(key - start, 0, columns) : 0; }
 };
 
-/** x [queries, K] turned, [K, kQueries], with zeros for the columns after the last query. */
-inline void Turn(const float* x, const Tile& tile, int64_t K, float* turned) {
+/** Rows of K numbers in one piece. */
+inline Rows<const float> Copy(Rows<const float> x, int64_t rows, int64_t K, float* to) {
+    for (int64_t i = 0; i < rows; i++) std::copy_n(x[i], K, to + i * K);
+    return {to, K};
+}
+
+/** The tile's rows turned, [K, kQueries], times `scale`; zeros in the columns after the last query. */
+inline void Turn(Rows<const float> x, const Tile& tile, int64_t K, float scale, float* turned) {
     for (int64_t d = 0; d < K; d++) {
         float* row = turned + d * kQueries;
-        for (int64_t i = 0; i < tile.queries; i++) row[i] = x[i * K + d];
+        for (int64_t i = 0; i < tile.queries; i++) row[i] = x[i][d] * scale;
         std::fill(row + tile.queries, row + tile.columns, 0.0f);
     }
 }
 
 /** y = x · turned: a tile of S from keys and queries, or of dP from values and do. */
-inline void Multiply(const float* x, const float* turned, const Tile& tile, int64_t keys, int64_t K, float* y) {
+inline void Multiply(Rows<const float> x, const float* turned, const Tile& tile, int64_t keys, int64_t K, float* y) {
     for (int64_t j = 0; j < keys; j++) std::fill_n(y + j * kQueries, tile.columns, 0.0f);
-    AddProduct({x, K, 1}, {turned, kQueries}, {y, kQueries}, keys, K, tile.columns);
+    AddProduct({x.at, x.row, 1}, {turned, kQueries}, {y, kQueries}, keys, K, tile.columns);
 }
 
-/** What the kernels share: the attribute, and the shapes of q, k and v. */
+/** What the kernels share: the attributes, and the shapes of q, k and v, which are inputs `first` and the next two. */
 class AttentionKernel : public OpKernel {
   public:
-    explicit AttentionKernel(OpKernelConstruction* c) : OpKernel(c) {
+    AttentionKernel(OpKernelConstruction* c, int first) : OpKernel(c), first_(first) {
         OP_REQUIRES_OK(c, c->GetAttr("causal", &causal_));
+        OP_REQUIRES_OK(c, c->GetAttr("scale", &scale_));
     }
 
   protected:
     AttentionShape ShapeOf(OpKernelContext* ctx) const {
-        const Tensor &q = ctx->input(0), &k = ctx->input(1);
-        return {q.dim_size(0), q.dim_size(1), k.dim_size(1), q.dim_size(2), k.dim_size(2), q.dim_size(3), causal_};
+        const Tensor &q = ctx->input(first_), &k = ctx->input(first_ + 1);
+        return {q.dim_size(0), q.dim_size(1), q.dim_size(2), k.dim_size(1), k.dim_size(2), q.dim_size(3),
+                causal_, scale_};
     }
 
     bool Fits(OpKernelContext* ctx) const {
-        const Tensor &q = ctx->input(0), &k = ctx->input(1);
-        if (q.dims() != 4 || k.dims() != 4 || !SameShape(ctx, 1, 2)) return false;
+        const Tensor &q = ctx->input(first_), &k = ctx->input(first_ + 1);
+        if (q.dims() != 4 || k.dims() != 4 || !SameShape(ctx, first_ + 1, first_ + 2)) return false;
         const AttentionShape s = ShapeOf(ctx);
         const bool grouped = s.G > 0 && s.H % s.G == 0, square = !causal_ || s.T == s.S;
         return k.dim_size(0) == s.B && k.dim_size(3) == s.K && s.S > 0 && grouped && square;
     }
 
   private:
+    int first_;
     bool causal_;
+    float scale_;
 };
 
 // ## Forward
@@ -121,24 +143,25 @@ struct RunningSoftmax {
 
 class Attention : public AttentionKernel {
   public:
-    using AttentionKernel::AttentionKernel;
+    explicit Attention(OpKernelConstruction* c) : AttentionKernel(c, 0) {}
 
     void Compute(OpKernelContext* ctx) override {
-        const char* needed = "q [B, H, T, K], k and v [B, G, S, K], G dividing H, S above 0, and T = S if causal";
+        const char* needed = "q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal";
         OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, needed));
         const AttentionShape shape = ShapeOf(ctx);
         const float *q = In(ctx, 0), *k = In(ctx, 1), *v = In(ctx, 2);
         float* o = OutLike(ctx, 0, 0);
         Tensor* lse_tensor = nullptr;
-        OP_REQUIRES_OK(ctx, ctx->allocate_output(1, TensorShape({shape.B, shape.H, shape.T, 1}), &lse_tensor));
+        OP_REQUIRES_OK(ctx, ctx->allocate_output(1, TensorShape({shape.B, shape.H, shape.T}), &lse_tensor));
         if (!ctx->status().ok()) return;
         float* lse = lse_tensor->flat<float>().data();
         const int64_t T = shape.T, S = shape.S, K = shape.K, tiles = (T + kQueries - 1) / kQueries;
         ForRows(ctx, shape.B * shape.H * tiles, kQueries * S * K / 4, [=](int64_t first, int64_t last) {
-            std::vector<float> scratch((K + kKeys) * kQueries);
+            std::vector<float> scratch((3 * K + kKeys) * kQueries);
             for (int64_t n = first; n < last; n++) {
-                const int64_t h = n / tiles, g = h / shape.R();
-                const Head head{q + h * T * K, k + g * S * K, v + g * S * K, o + h * T * K, lse + h * T};
+                const int64_t h = n / tiles;
+                const Head head{shape.Queries(q, h), shape.Keys(k, h), shape.Keys(v, h),
+                                shape.Queries(o, h), lse + h * T};
                 Attend(shape, head, Tile(shape, n % tiles * kQueries), scratch.data());
             }
         });
@@ -147,46 +170,46 @@ class Attention : public AttentionKernel {
   private:
     /** One query head's part of each tensor. */
     struct Head {
-        const float *q, *k, *v;
-        float *o, *lse;
+        Rows<const float> q, k, v;
+        Rows<float> o;
+        float* lse;
     };
 
     static void Attend(const AttentionShape& shape, const Head& head, const Tile& tile, float* scratch) {
         const int64_t K = shape.K, seen = tile.Seen(shape.S);
-        float *q_turned = scratch, *p = scratch + K * kQueries;
-        float *o = head.o + tile.start * K, *lse = head.lse + tile.start;
+        float *q_turned = scratch, *o = q_turned + K * kQueries, *p = o + K * kQueries, *copy = p + kKeys * kQueries;
         RunningSoftmax softmax;
-        Turn(head.q + tile.start * K, tile, K, q_turned);
+        Turn(Copy(head.q.From(tile.start), tile.queries, K, copy), tile, K, shape.scale, q_turned);
         std::fill_n(o, tile.queries * K, 0.0f);
         for (int64_t j = 0; j < seen; j += kKeys) {
             const int64_t keys = std::min(kKeys, seen - j);
-            Multiply(head.k + j * K, q_turned, tile, keys, K, p);
+            Multiply(Copy(head.k.From(j), keys, K, copy), q_turned, tile, keys, K, p);
             softmax.Take(p, tile, j, keys);
-            ScaleRows(o, softmax.factor, tile.queries, K);
-            AddProduct({p, 1, kQueries}, {head.v + j * K, K}, {o, K}, tile.queries, keys, K);
+            for (int64_t i = 0; i < tile.queries; i++) ScaleRow(o + i * K, softmax.factor[i], K, o + i * K);
+            AddProduct({p, 1, kQueries}, Copy(head.v.From(j), keys, K, copy), {o, K}, tile.queries, keys, K);
         }
         for (int64_t i = 0; i < tile.queries; i++) {
-            lse[i] = softmax.most[i] + std::log(softmax.sum[i]);
-            softmax.factor[i] = 1 / softmax.sum[i];
+            head.lse[tile.start + i] = softmax.most[i] + std::log(softmax.sum[i]);
+            ScaleRow(o + i * K, 1 / softmax.sum[i], K, head.o[tile.start + i]);
         }
-        ScaleRows(o, softmax.factor, tile.queries, K);
     }
 
-    static void ScaleRows(float* x, const float* factors, int64_t rows, int64_t K) {
-        for (int64_t i = 0; i < rows; i++)
+    static void ScaleRow(const float* x, float factor, int64_t K, float* y) {
 #pragma omp simd
-            for (int64_t d = 0; d < K; d++) x[i * K + d] *= factors[i];
+        for (int64_t d = 0; d < K; d++) y[d] = x[d] * factor;
     }
 };
 
 REGISTER_OP("FourfoldAttention")
-    .Input("q: float").Input("k: float").Input("v: float").Output("o: float").Output("lse: float")
-    .Attr("causal: bool")
+    .Input("q: T").Input("k: T").Input("v: T").Output("o: T").Output("lse: float")
+    .Attr("T: {float, bfloat16}").Attr("causal: bool").Attr("scale: float")
     .SetShapeFn([](InferenceContext* c) {
-        c->set_output(0, c->input(0));
-        c->set_output(1, c->UnknownShapeOfRank(4));
+        ShapeHandle q;
+        TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &q));
+        c->set_output(0, q);
+        c->set_output(1, c->MakeShape({c->Dim(q, 0), c->Dim(q, 2), c->Dim(q, 1)}));
         return absl::OkStatus();
     });
-REGISTER_KERNEL_BUILDER(Name("FourfoldAttention").Device(DEVICE_CPU), Attention);
+REGISTER_KERNEL_BUILDER(Name("FourfoldAttention").Device(DEVICE_CPU).TypeConstraint<float>("T"), Attention);
 
 }  // namespace fourfold

@@ -32,6 +32,7 @@ struct Rows {
     Float* at;
     int64_t row;
     Float* operator[](int64_t i) const { return at + i * row; }
+    Rows From(int64_t i) const { return {at + i * row, row}; }
     Rows Column(int64_t j) const { return {at + j, row}; }
 };
 

@@ -57,19 +57,20 @@ class SwigluGrad : public OpKernel {
 };
 
 REGISTER_OP("FourfoldSwiglu")
-    .Input("gate: float").Input("up: float").Output("y: float")
+    .Input("gate: T").Input("up: T").Output("y: T").Attr("T: {float, bfloat16}")
     .SetShapeFn([](InferenceContext* c) {
         c->set_output(0, c->input(0));
         return absl::OkStatus();
     });
 REGISTER_OP("FourfoldSwigluGrad")
-    .Input("dy: float").Input("gate: float").Input("up: float").Output("dgate: float").Output("dup: float")
+    .Input("dy: T").Input("gate: T").Input("up: T").Output("dgate: T").Output("dup: T")
+    .Attr("T: {float, bfloat16}")
     .SetShapeFn([](InferenceContext* c) {
         c->set_output(0, c->input(1));
         c->set_output(1, c->input(2));
         return absl::OkStatus();
     });
-REGISTER_KERNEL_BUILDER(Name("FourfoldSwiglu").Device(DEVICE_CPU), Swiglu);
-REGISTER_KERNEL_BUILDER(Name("FourfoldSwigluGrad").Device(DEVICE_CPU), SwigluGrad);
+REGISTER_KERNEL_BUILDER(Name("FourfoldSwiglu").Device(DEVICE_CPU).TypeConstraint<float>("T"), Swiglu);
+REGISTER_KERNEL_BUILDER(Name("FourfoldSwigluGrad").Device(DEVICE_CPU).TypeConstraint<float>("T"), SwigluGrad);
 
 }  // namespace fourfold

@@ -1,16 +1,19 @@
 /**
  * Compiles the native modules: tfjs-node-gpu's own binding, unchanged, Fourfold's addon (../../native/*.cc), its
- * fused ops for TensorFlow (../../native/ops) and, for CUDA, its collectives between GPUs (../../native/nccl).
+ * fused ops for TensorFlow (../../native/ops) and, for CUDA, the same ops' kernels on GPUs (../../native/cuda) and the
+ * collectives between GPUs (../../native/nccl).
  *
  * They speak Node-API, whose functions every Node since 20 has under the same names: one binary serves Node 20
  * to 26, and the headers come from npm (node-api-headers), so that no Node headers need be installed.
  */
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rename, stat } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SetupFailure } from './failure.ts';
+import { headerFolders } from './layout.ts';
 import { hasAvx2 } from './look.ts';
 import { run } from './run.ts';
 import type { Pins } from './wheels.ts';
@@ -25,6 +28,8 @@ export interface Module {
   readonly sources: readonly string[];
   /** Compiler flags, none of which holds a path of this machine. */
   readonly flags: readonly string[];
+  /** Folders of headers, beside TensorFlow's and Node's, relative to the home. */
+  readonly headers: readonly string[];
   /** Whether it calls TensorFlow's C interface and is linked with it. */
   readonly usesTensorflow: boolean;
 }
@@ -33,7 +38,8 @@ export interface Modules {
   readonly binding: Module;
   readonly addon: Module;
   readonly ops: Module;
-  /** With CUDA only: nobody else could use it. */
+  /** These two with CUDA only: nobody else could use them. */
+  readonly cuda?: Module;
   readonly nccl?: Module;
 }
 
@@ -63,13 +69,20 @@ export async function modulesFor(pins: Pins): Promise<Modules> {
     binding: await moduleOf('tfjs_binding', "tfjs-node-gpu's binding", binding, flags, true),
     addon: await moduleOf('fourfold_addon', "Fourfold's addon", native, flags, false),
     ops: await moduleOf('fourfold_ops', "Fourfold's fused ops", join(native, 'ops'), vectors, true),
-    ...(pins.cuda.length > 0 ? { nccl: await ncclModule(native, flags) } : {}),
+    ...(pins.cuda.length > 0 ? await gpuModules(native, flags, headerFolders(pins)) : {}),
   };
 }
 
-// It finds NVIDIA's libraries when it runs, by the search path among the flags: their headers are not needed.
-const ncclModule = (native: string, flags: string[]): Promise<Module> =>
-  moduleOf('fourfold_nccl', "Fourfold's NCCL ops", join(native, 'nccl'), [...flags, '-w', ALIGNMENT], true);
+// Both find NVIDIA's libraries when they run, by the search path among the flags: linking needs none of them. What the
+// kernels' module does itself is to start them, so that -O1 is enough; cuDNN's C++ headers take g++ most of a minute.
+async function gpuModules(native: string, flags: string[], headers: string[]) {
+  const both = [...flags, '-w', ALIGNMENT];
+  const cuda = [...both, '-std=c++20', '-O1'];
+  return {
+    cuda: { ...(await moduleOf('fourfold_cuda', "Fourfold's GPU ops", join(native, 'cuda'), cuda, true)), headers },
+    nccl: await moduleOf('fourfold_nccl', "Fourfold's NCCL ops", join(native, 'nccl'), both, true),
+  };
+}
 
 /** A module of all the .cc files in `folder`; its file name hashes them, their headers, the flags and the versions. */
 async function moduleOf(name: string, title: string, folder: string, flags: string[], usesTensorflow: boolean) {
@@ -78,7 +91,14 @@ async function moduleOf(name: string, title: string, folder: string, flags: stri
   const files = (await readdir(folder)).filter((file) => /\.(cc|h)$/.test(file)).sort();
   for (const file of files) hash.update(file).update(await readFile(join(folder, file)));
   const sources = files.filter((file) => file.endsWith('.cc')).map((file) => join(folder, file));
-  return { file: `${name}-${hash.digest('hex').slice(0, 12)}.node`, title, sources, flags, usesTensorflow };
+  return {
+    file: `${name}-${hash.digest('hex').slice(0, 12)}.node`,
+    title,
+    sources,
+    flags,
+    headers: [],
+    usesTensorflow,
+  };
 }
 
 /** The file's path under `home` where it is there, else undefined. */
@@ -91,22 +111,46 @@ export async function builtModule(module: Module, home: string): Promise<string 
 /** Compiles `module` in `staging` with `compiler` and moves it to its place under `home`, in one rename. */
 export async function compileModule(module: Module, compiler: string, staging: string, home: string): Promise<void> {
   const made = join(staging, module.file);
-  const { code, errors } = await run(compiler, await compilerArguments(module, made, home));
-  if (code !== 0) throw new SetupFailure(`${basename(compiler)} says: ${firstError(errors)}`);
+  const includes = [join(folderOf('node-api-headers'), 'include'), join(home, 'tensorflow', 'include')];
+  const folders = [...includes, ...module.headers.map((folder) => join(home, folder))];
+  const compileOne = [...module.flags, ...folders.map((folder) => `-I${folder}`), '-c'];
+  const objects = await inParallel(module.sources, async (source) => {
+    const object = `${made}.${basename(source)}.o`;
+    await runCompiler(compiler, [...compileOne, source, '-o', object]);
+    return object;
+  });
+  // Linked in the other order than they are loaded.
+  const libraries = module.usesTensorflow ? (await libraryFiles(home)).toReversed() : [];
+  await runCompiler(compiler, [...module.flags, ...objects, '-o', made, ...libraries]);
+  for (const object of objects) await rm(object);
   await rename(made, join(home, module.file));
 }
 
-async function compilerArguments(module: Module, output: string, home: string): Promise<string[]> {
-  const tensorflow = join(home, 'tensorflow');
-  const includes = [join(folderOf('node-api-headers'), 'include'), join(tensorflow, 'include')];
-  const libraries = (await libraryFiles(home)).toReversed(); // linked in the other order than they are loaded
-  return [
-    ...module.flags,
-    ...includes.map((folder) => `-I${folder}`),
-    ...module.sources,
-    ...['-o', output],
-    ...(module.usesTensorflow ? libraries : []),
-  ];
+async function runCompiler(compiler: string, options: readonly string[]): Promise<void> {
+  const { code, errors } = await run(compiler, options);
+  if (code !== 0) throw new SetupFailure(`${basename(compiler)} says: ${firstError(errors)}`);
+}
+
+/** Does `work` with each item, one a core at once; after a failure nothing more is begun, and it is thrown. */
+async function inParallel<X, Y>(items: readonly X[], work: (item: X) => Promise<Y>): Promise<Y[]> {
+  const results: Y[] = [];
+  const waiting = [...items.entries()];
+  const worker = async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const [i, item] = next;
+      try {
+        results[i] = await work(item);
+      } catch (error) {
+        waiting.length = 0;
+        throw error;
+      }
+    }
+  };
+  // A compiler with TensorFlow's headers takes 1 GB of memory: not as many as a large machine has cores.
+  const workers = Array.from({ length: Math.min(availableParallelism(), 8) }, worker);
+  const ended = await Promise.allSettled(workers);
+  for (const one of ended) if (one.status === 'rejected') throw one.reason;
+  return results;
 }
 
 /** TensorFlow's shared libraries under `home`, in the order in which they load: the framework, then all the rest. */

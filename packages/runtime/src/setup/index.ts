@@ -26,10 +26,14 @@ export interface Installed {
   readonly addon: string;
   /** Fourfold's fused ops: a shared library that registers them with TensorFlow once that is loaded. */
   readonly ops: string;
+  /** With CUDA: the module with the ops' kernels on GPUs, for `require` after `ops`. */
+  readonly cuda?: string;
   /** With CUDA: the module that runs NCCL, for `require` once TensorFlow is loaded. */
   readonly nccl?: string;
   /** TensorFlow's shared libraries, in the order in which they are to be loaded. */
   readonly libraries: readonly string[];
+  /** The folder of all this in the cache. */
+  readonly home: string;
   /** The folder of TensorFlow's headers. */
   readonly include: string;
   readonly variant: Variant;
@@ -111,8 +115,10 @@ async function installed({ home, modules, variant }: Plan): Promise<Installed> {
     binding: join(home, modules.binding.file),
     addon: join(home, modules.addon.file),
     ops: join(home, modules.ops.file),
+    ...(modules.cuda ? { cuda: join(home, modules.cuda.file) } : {}),
     ...(modules.nccl ? { nccl: join(home, modules.nccl.file) } : {}),
     libraries: await libraryFiles(home),
+    home,
     include: join(home, 'tensorflow', 'include'),
     variant,
     version: TENSORFLOW_VERSION,

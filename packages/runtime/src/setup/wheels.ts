@@ -33,16 +33,27 @@ export interface CudaWheel extends Wheel {
   readonly group: 'toolkit' | 'cudnn' | 'nccl';
 }
 
+/** A wheel that is wanted for its headers alone. */
+export interface HeaderWheel extends Wheel {
+  /** The folder inside it that a compiler is to search. */
+  readonly include: string;
+  /** The folder with the headers: that one, or the part of it that is needed. */
+  readonly headers: string;
+}
+
 /** What set-up may download for one machine. */
 export interface Pins {
   readonly tensorflow: Wheel;
   readonly cuda: readonly CudaWheel[];
+  /** Always from wheels, whatever libraries the system has: a driver and its libraries come without headers. */
+  readonly headers: readonly HeaderWheel[];
 }
 
 /** Which wheels a machine takes, or undefined where TensorFlow 2.21.0 is published for no such platform. */
 export function pinsFor(variant: Variant, platform: string): Pins | undefined {
   const tensorflow = TENSORFLOW[`${variant} ${platform}`];
-  return tensorflow && { tensorflow, cuda: variant === 'cuda' ? CUDA : [] };
+  if (!tensorflow) return undefined;
+  return variant === 'cuda' ? { tensorflow, cuda: CUDA, headers: HEADERS } : { tensorflow, cuda: [], headers: [] };
 }
 
 // On ARM and on macOS the wheel called `tensorflow` is itself a build without CUDA; on x64 that one is
@@ -82,15 +93,19 @@ const TENSORFLOW: Readonly<Record<string, Wheel>> = {
   },
 };
 
+const CUDA_RUNTIME = {
+  project: 'nvidia-cuda-runtime-cu12',
+  version: '12.9.79',
+  file: 'nvidia_cuda_runtime_cu12-12.9.79-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl',
+  sha256: '25bba2dfb01d48a9b59ca474a1ac43c6ebf7011f1b0b8cc44f54eb6ac48a96c3',
+  bytes: 3_493_179,
+};
+
 // What `tensorflow[and-cuda]` 2.21.0 asks for, at the versions that pip chooses for it (CUDA 12.9; its compiler `nvcc`
 // is left out, since only XLA uses it). Ordered so that each comes after those it depends on.
 const CUDA: readonly CudaWheel[] = [
   {
-    project: 'nvidia-cuda-runtime-cu12',
-    version: '12.9.79',
-    file: 'nvidia_cuda_runtime_cu12-12.9.79-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl',
-    sha256: '25bba2dfb01d48a9b59ca474a1ac43c6ebf7011f1b0b8cc44f54eb6ac48a96c3',
-    bytes: 3_493_179,
+    ...CUDA_RUNTIME,
     unpacked: 5_342_176,
     folder: 'cuda_runtime',
     soname: 'libcudart.so.12',
@@ -205,6 +220,59 @@ const CUDA: readonly CudaWheel[] = [
     folder: 'nccl',
     soname: 'libnccl.so.2',
     group: 'nccl',
+  },
+];
+
+// What native/cuda is compiled against, 27 MB to download and 8 MB on disk. cuDNN's own interface is C; `frontend` is
+// the C++ over it, headers alone, at its last version that needs no run-time compiler's header. The headers of cuDNN
+// come from its smallest wheel: the functions are looked up in the library when they run, and any cuDNN 9 has them.
+// CUDA's runtime leaves out two folders that its headers include: `crt` (words such as __host__) and `nv`.
+const HEADERS: readonly HeaderWheel[] = [
+  {
+    project: 'nvidia-cudnn-frontend',
+    version: '1.18.0',
+    file: 'nvidia_cudnn_frontend-1.18.0-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl',
+    sha256: '382ea063b92cbfd5b442cb75ff8422932d78276aecf139e46713ed1ad3d07af4',
+    bytes: 2_155_568,
+    unpacked: 2_466_255,
+    include: 'include',
+    headers: 'include',
+  },
+  {
+    project: 'nvidia-cudnn-jit-cu12',
+    version: '9.14.0.64',
+    file: 'nvidia_cudnn_jit_cu12-9.14.0.64-py3-none-manylinux_2_27_x86_64.whl',
+    sha256: '7043ab6b6b053257bd2bfa1092b4be8e8f6a65cb710a370c5f731236f2b4a0f5',
+    bytes: 17_688_794,
+    unpacked: 371_046,
+    include: 'nvidia/cudnn_jit/include',
+    headers: 'nvidia/cudnn_jit/include',
+  },
+  {
+    ...CUDA_RUNTIME,
+    unpacked: 4_205_183,
+    include: 'nvidia/cuda_runtime/include',
+    headers: 'nvidia/cuda_runtime/include',
+  },
+  {
+    project: 'nvidia-cuda-crt',
+    version: '13.0.48',
+    file: 'nvidia_cuda_crt-13.0.48-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl',
+    sha256: '944b6070c50dc4fbb7c012b1a4c28b444c9c5ac071ac17d84dc9726d9cbc6bea',
+    bytes: 134_086,
+    unpacked: 874_259,
+    include: 'nvidia/cu13/include',
+    headers: 'nvidia/cu13/include/crt',
+  },
+  {
+    project: 'nvidia-cuda-cccl-cu12',
+    version: '12.9.27',
+    file: 'nvidia_cuda_cccl_cu12-12.9.27-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl',
+    sha256: '37869e17ce2e1ecec6eddf1927cca0f8c34e64fd848d40453df559091e2d7117',
+    bytes: 3_152_243,
+    unpacked: 37_759,
+    include: 'nvidia/cuda_cccl/include',
+    headers: 'nvidia/cuda_cccl/include/nv',
   },
 ];
 

@@ -1,0 +1,216 @@
+/**
+ * Whether the GPU's fused ops compute what the stock kernels do: every layer, forward and backward, in both dtypes.
+ *
+ *     npx nx run bench:gpu-check
+ *
+ * A layer runs three times on the same inputs, which are numbers that bfloat16 can hold: in the stock kernels in
+ * float32, fused in float32, and fused in bfloat16. The differences are given
+ *
+ *   for float32      as a part of the largest element: sums in another order, some units of 2^-24 = 6e-8
+ *   for bfloat16     in units in the last place of the float32 result rounded to bfloat16, for what is computed element
+ *                    by element (half a unit is the rounding itself, and the bound is 2); where rounded numbers are
+ *                    added up, as a part of the largest element (2^-8 is one rounding)
+ *
+ * Each fused run is done twice: the bits must be the same.
+ */
+// biome-ignore format: a list
+import {
+  causalAttention, crossEntropy, embedding, type Layer, linear, Parameter, rmsNorm, rope, ropeFrequencies, ropeTables,
+  swiglu,
+} from '@fourfold/ops';
+// biome-ignore format: a list
+import {
+  cast, type DType, exitWith, keyOf, normals, openBackend, RunError, randomWords, read,
+} from '@fourfold/runtime';
+import { stockKernels } from '@fourfold/runtime/tensorflow';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { relative, sameBits, units, worstOf } from './difference.ts';
+
+/** A layer at one shape, and how far its results may be from the stock kernels'. */
+interface Case {
+  readonly name: string;
+  readonly inputs: readonly number[][];
+  readonly weights?: readonly number[][];
+  /** Standard deviation of the weights (default 1). */
+  readonly std?: number;
+  readonly layer: (weights: Parameter[]) => Layer<readonly Tensor[], readonly Tensor[]>;
+  /** Of float32, in parts of the largest element. */
+  readonly float32: number;
+  /** 'ulp': within two units in the last place; else in parts of the largest element. */
+  readonly bfloat16: 'ulp' | number;
+}
+
+/** A layer of one tensor as one of a tuple. */
+const single =
+  (layer: Layer): Layer<readonly Tensor[], readonly Tensor[]> =>
+  async ([x]) => {
+    const [y, pull] = await layer(x as Tensor);
+    return [[y], Object.assign(async ([dy]: readonly Tensor[]) => [await pull(dy as Tensor)], { drop: pull.drop })];
+  };
+
+/** A layer that gives one tensor as one that gives a tuple. */
+const tupled =
+  (layer: Layer<readonly Tensor[]>): Layer<readonly Tensor[], readonly Tensor[]> =>
+  async (xs) => {
+    const [y, pull] = await layer(xs);
+    return [[y], Object.assign(([dy]: readonly Tensor[]) => pull(dy as Tensor), { drop: pull.drop })];
+  };
+
+/** The loss with its gradient, as a layer: dy is not used. */
+const loss =
+  (w_VD: Parameter): Layer<readonly Tensor[], readonly Tensor[]> =>
+  async ([x_ND]) => {
+    const targets = ids(x_ND?.shape[0] as number, w_VD.shape[0] as number);
+    const [value, pull] = await crossEntropy(w_VD, { chunkBytes: 2 ** 18 })(x_ND as Tensor, targets);
+    targets.dispose();
+    return [[value], Object.assign(async () => [await pull()], { drop: pull.drop })];
+  };
+
+/** The rows of a table, as a layer without inputs: it has a gradient by its table alone. */
+const rows =
+  (w_VD: Parameter, N: number): Layer<readonly Tensor[], readonly Tensor[]> =>
+  async () => {
+    const tokens = ids(N, w_VD.shape[0] as number);
+    const [x, pull] = await embedding(w_VD)(tokens);
+    tokens.dispose();
+    const backward = async ([dx]: readonly Tensor[]) => {
+      await pull(dx as Tensor);
+      return [];
+    };
+    return [[x], Object.assign(backward, { drop: pull.drop })];
+  };
+
+const ids = (N: number, V: number): Tensor =>
+  tf.tensor1d(
+    Array.from(randomWords(keyOf(3, 'ids'), 0, N), (word) => (word % V) % 97),
+    'int32',
+  );
+
+const turned = (T: number, K: number): Layer<readonly Tensor[], readonly Tensor[]> =>
+  rope(
+    ropeTables(
+      Int32Array.from({ length: T }, (_, t) => t),
+      ropeFrequencies(K, 1e4),
+    ),
+  );
+
+const attention = (q: number[], k: number[], bfloat16: number): Case => ({
+  name: `attention ${q} on ${k}`,
+  inputs: [q, k, k],
+  layer: () => tupled(causalAttention()),
+  float32: 4e-6,
+  bfloat16,
+});
+
+// Attention rounds o, and dP - D cancels what o lost: 2^-6. A product's inputs are exact, and its sum is rounded once.
+const CASES: readonly Case[] = [
+  ...[64, 2048, 999, 8192].map((D) => ({
+    name: `rmsNorm, D ${D}`,
+    inputs: [[100, D]],
+    weights: [[D]],
+    layer: ([w]: Parameter[]) => single(rmsNorm(w as Parameter, 1e-5)),
+    float32: 2e-6,
+    bfloat16: 'ulp' as const,
+  })),
+  {
+    name: 'swiglu',
+    inputs: [
+      [33, 1001],
+      [33, 1001],
+    ],
+    layer: () => tupled(swiglu),
+    float32: 1e-6,
+    bfloat16: 'ulp',
+  },
+  {
+    name: 'rope, 8 and 2 heads',
+    inputs: [
+      [2, 50, 8, 64],
+      [2, 50, 2, 64],
+    ],
+    layer: () => turned(50, 64),
+    float32: 1e-6,
+    bfloat16: 'ulp',
+  },
+  attention([2, 256, 4, 64], [2, 256, 4, 64], 2 ** -6),
+  attention([2, 200, 8, 64], [2, 200, 2, 64], 2 ** -6),
+  attention([1, 130, 3, 128], [1, 130, 3, 128], 2 ** -6),
+  attention([1, 77, 4, 18], [1, 77, 2, 18], 2 ** -6),
+  {
+    name: 'linear 300 x 512 · 512 x 768',
+    inputs: [[300, 512]],
+    weights: [[768, 512]],
+    layer: ([w]) => single(linear(w as Parameter)),
+    float32: 2e-6,
+    bfloat16: 2 ** -8,
+  },
+  {
+    name: 'crossEntropy, V 1003',
+    inputs: [[150, 64]],
+    weights: [[1003, 64]],
+    std: 1 / 8, // so that logits are numbers around 1
+    layer: ([w]) => loss(w as Parameter),
+    float32: 4e-6,
+    bfloat16: 2 ** -6,
+  },
+  {
+    name: 'embedding, V 500',
+    inputs: [],
+    weights: [[500, 96]],
+    layer: ([w]) => rows(w as Parameter, 3000),
+    float32: 1e-6,
+    bfloat16: 2 ** -8,
+  },
+];
+
+/** Normal numbers that bfloat16 holds exactly. */
+const exact = (name: string, shape: readonly number[], dtype: DType, std = 1): Tensor =>
+  tf.tidy(() => {
+    const size = shape.reduce((product, side) => product * side, 1);
+    const x = tf.tensor(normals(keyOf(7, `${name} ${shape}`), 0, size, std), [...shape]);
+    return cast(cast(x, 'bfloat16'), dtype);
+  });
+
+/** All that a layer gives: its values, the gradients by its inputs, those by its weights. */
+async function run({ inputs, weights = [], std = 1, layer }: Case, dtype: DType): Promise<Float32Array[]> {
+  const xs = inputs.map((shape, i) => exact(`x${i}`, shape, dtype));
+  const parameters = weights.map((shape, i) => Parameter.of(`w${i}`, exact(`w${i}`, shape, dtype, std)));
+  const [ys, pull] = await layer(parameters)(xs);
+  const dys = ys.map((y, i) => exact(`dy${i}`, y.shape, dtype));
+  const dxs = await pull(dys);
+  const results = [...ys, ...dxs, ...parameters.map((p) => p.grad as Tensor)];
+  const numbers = await Promise.all(results.map(async (x) => Float32Array.from(await read(x))));
+  tf.dispose([...xs, ...ys, ...dys, ...dxs]);
+  for (const parameter of parameters) parameter.dispose();
+  return numbers;
+}
+
+/** Prints a line, and returns whether the case holds. */
+async function check(one: Case): Promise<boolean> {
+  const stock = await stockKernels(() => run(one, 'float32'));
+  const wide = await run(one, 'float32');
+  const narrow = await run(one, 'bfloat16');
+  const same = sameBits(wide, await run(one, 'float32')) && sameBits(narrow, await run(one, 'bfloat16'));
+  const wideError = worstOf(wide, stock, relative);
+  const inUnits = one.bfloat16 === 'ulp';
+  // A weight's gradient, the last result, is float32 and a sum over rows: it isn't rounded to bfloat16 at all.
+  const narrowError = worstOf(narrow, stock, inUnits ? units : relative);
+  const bound = one.bfloat16 === 'ulp' ? 2 : one.bfloat16;
+  const good = same && wideError <= one.float32 && narrowError <= bound;
+  const figures = [wideError.toExponential(1), one.float32, narrowError.toPrecision(2), inUnits ? '2 ulp' : bound];
+  const words = [`float32 ${figures[0]} (${figures[1]})`, `bfloat16 ${figures[2]} (${figures[3]})`];
+  console.log(`${good ? 'ok  ' : 'FAIL'} ${one.name.padEnd(40)} ${words.join('   ')}${same ? '' : '   other bits!'}`);
+  return good;
+}
+
+try {
+  const backend = await openBackend({ device: 'cuda' });
+  console.log(`${backend.description}: largest difference (bound)`);
+  const results: boolean[] = [];
+  for (const one of CASES) results.push(await check(one));
+  const failed = results.filter((good) => !good).length;
+  if (failed > 0) throw new RunError(`${failed} of ${results.length} layers differ`);
+} catch (error) {
+  exitWith(error);
+}

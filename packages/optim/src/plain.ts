@@ -1,0 +1,53 @@
+/**
+ * AdamW without TensorFlow: the equations, one operation after the other, in float32.
+ */
+import { kernels, type Parameter } from '@fourfold/ops';
+import { UserError } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import type { AdamWOptions, Rates, States } from './adamw.ts';
+import { clipFactor } from './clip.ts';
+
+export class PlainStates implements States {
+  readonly #options: Required<AdamWOptions>;
+  readonly #moments: Map<Parameter, readonly [m: Tensor, v: Tensor]>;
+
+  constructor(parameters: readonly Parameter[], options: Required<AdamWOptions>) {
+    if (options.moments !== 'float32')
+      throw new UserError(`moments=${options.moments} needs TensorFlow: use float32, or device cpu or cuda`);
+    this.#options = options;
+    const zeros = ({ shape }: Parameter) => [tf.zeros([...shape]), tf.zeros([...shape])] as const;
+    this.#moments = new Map(parameters.map((parameter) => [parameter, zeros(parameter)]));
+  }
+
+  update({ squares, clip = 0, ...rates }: Rates): void {
+    const factor = squares ? clipFactor(Math.sqrt(squares.dataSync()[0] as number), clip) : 1; // nobody waits on wasm
+    for (const [parameter, moments] of this.#moments) {
+      if (!parameter.grad) continue;
+      const old = [...moments, parameter.value];
+      const [value, m, v] = this.#moved(parameter, moments, factor, rates);
+      tf.dispose(old);
+      parameter.value = value;
+      this.#moments.set(parameter, [m, v]);
+    }
+  }
+
+  #moved(parameter: Parameter, moments: readonly [m: Tensor, v: Tensor], factor: number, rates: Rates) {
+    const { beta1, beta2, epsilon, weightDecay } = this.#options;
+    const { learningRate, step } = rates;
+    const { add, scale, square, sub } = kernels;
+    const keep = parameter.decays ? 1 - learningRate * weightDecay : 1;
+    return tf.tidy(() => {
+      const grad = scale(parameter.grad as Tensor, factor);
+      const m = add(scale(moments[0], beta1), scale(grad, 1 - beta1));
+      const v = add(scale(moments[1], beta2), scale(square(grad), 1 - beta2));
+      const size = tf.add(tf.sqrt(scale(v, 1 / (1 - beta2 ** step))), epsilon);
+      const move = tf.div(scale(m, learningRate / (1 - beta1 ** step)), size);
+      return [sub(scale(parameter.value, keep), move), m, v] as const;
+    });
+  }
+
+  dispose(): void {
+    for (const moments of this.#moments.values()) tf.dispose([...moments]);
+  }
+}

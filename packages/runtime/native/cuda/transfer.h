@@ -1,0 +1,121 @@
+/**
+ * Small numbers between the host and the GPU, with nobody waiting: where TensorFlow copies a tensor, the caller waits
+ * until all that was enqueued before is done, and the GPU then waits for the caller.
+ *
+ *   Uploaded                          token numbers, lists of tensors: in the middle of a step
+ *   FourfoldCopyOut(x: float)         no output: x is on its way to the host, behind what was enqueued before
+ *   copied() in module.cc             a promise of the oldest x that has not been asked for
+ *
+ * The GPU copies by itself only from and to memory that is pinned: a pool of such pieces, each free again once the
+ * event behind its copy has passed.
+ */
+#pragma once
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+#include "op.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+
+namespace fourfold::cuda {
+
+/** A piece of pinned memory with the event that is recorded behind its copy. */
+struct Pinned {
+    void* data = nullptr;
+    size_t bytes = 0;
+    CUevent copied = nullptr;
+
+    explicit Pinned(size_t size) : bytes(size) {
+        Check("cuMemAllocHost", driver().cuMemAllocHost_v2(&data, std::max<size_t>(size, 1)));
+        Check("cuEventCreate", driver().cuEventCreate(&copied, CU_EVENT_DEFAULT));
+    }
+    ~Pinned() {
+        driver().cuMemFreeHost(data);
+        driver().cuEventDestroy_v2(copied);
+    }
+    Pinned(const Pinned&) = delete;
+};
+
+/** Copies that are on their way, and pieces that wait for the next. */
+class Transfers {
+  public:
+    /** A copy of `bytes` bytes of the host's, in `to` on the GPU. */
+    void Up(OpKernelContext* ctx, const void* data, size_t bytes, const Tensor& to) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        auto piece = Take(bytes);
+        std::memcpy(piece->data, data, bytes);
+        const auto target = reinterpret_cast<CUdeviceptr>(Data(to));
+        Check("cuMemcpyHtoDAsync", driver().cuMemcpyHtoDAsync_v2(target, piece->data, bytes, StreamOf(ctx)));
+        Check("cuEventRecord", driver().cuEventRecord(piece->copied, StreamOf(ctx)));
+        up_.push_back(std::move(piece));
+    }
+
+    void Down(OpKernelContext* ctx, const Tensor& x) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        auto piece = std::make_shared<Pinned>(x.TotalBytes());
+        const auto from = reinterpret_cast<CUdeviceptr>(Data(x));
+        Check("cuMemcpyDtoHAsync", driver().cuMemcpyDtoHAsync_v2(piece->data, from, piece->bytes, StreamOf(ctx)));
+        Check("cuEventRecord", driver().cuEventRecord(piece->copied, StreamOf(ctx)));
+        down_.push_back(std::move(piece));
+    }
+
+    /** The oldest piece that is coming down, which may not have arrived. */
+    std::shared_ptr<Pinned> Oldest() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (down_.empty()) throw Error("nothing was copied out");
+        auto piece = down_.front();
+        down_.pop_front();
+        return piece;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::deque<std::shared_ptr<Pinned>> up_, down_;
+    std::vector<std::shared_ptr<Pinned>> spare_;
+
+    /** A piece of at least `bytes`: one whose copy up has ended, or a new one, since pinning memory takes long. */
+    std::shared_ptr<Pinned> Take(size_t bytes) {
+        for (; !up_.empty() && driver().cuEventQuery(up_.front()->copied) == 0; up_.pop_front())
+            spare_.push_back(up_.front());
+        for (auto piece = spare_.begin(); piece != spare_.end(); piece++) {
+            if ((*piece)->bytes < bytes) continue;
+            auto taken = *piece;
+            spare_.erase(piece);
+            return taken;
+        }
+        size_t size = 4096;
+        while (size < bytes) size *= 2;
+        return std::make_shared<Pinned>(size);
+    }
+};
+
+/** The process's. It is never destroyed, since threads may use it to the last. */
+inline Transfers& transfers() {
+    static Transfers* const all = new Transfers;
+    return *all;
+}
+
+/** `values` on the GPU, for the time of the op. */
+template <class Value>
+Tensor Uploaded(OpKernelContext* ctx, const Value* values, size_t count) {
+    Tensor there;
+    const int64_t bytes = count * sizeof(Value);
+    const absl::Status status = ctx->allocate_temp(tensorflow::DT_UINT8, TensorShape({bytes}), &there);
+    if (!status.ok()) throw Error(std::string(status.message()));
+    if (bytes > 0) transfers().Up(ctx, values, bytes, there);
+    return there;
+}
+
+class CopyOut : public GpuOp {
+  public:
+    using GpuOp::GpuOp;
+
+  protected:
+    void Run(OpKernelContext* ctx) override { transfers().Down(ctx, ctx->input(0)); }
+};
+
+REGISTER_OP("FourfoldCopyOut").Input("x: float").SetIsStateful().SetShapeFn(tensorflow::shape_inference::NoOutputs);
+REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldCopyOut"), CopyOut);
+
+}  // namespace fourfold::cuda
