@@ -18,13 +18,15 @@ export {
   identity,
   type Layer,
   type Pullback,
+  type PullbackOnto,
   pullback,
+  pullbackOnto,
   pullbackThrough,
   recomputed,
   residual,
 } from './layer.ts';
 export { linear } from './linear.ts';
 export { Parameter, partOf, type Shard } from './parameter.ts';
-export { type LayerOnto, type PullbackOnto, rmsNorm } from './rms-norm.ts';
+export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables } from './rope.ts';
 export { swiglu } from './swiglu.ts';

@@ -23,6 +23,10 @@ export interface Pullback<X = Tensor, Y = Tensor> {
   /** base + dx at once, where the pullback can do that for less: instead of the plain call. base stays the caller's. */
   onto?(dy: Y, base: X): Promise<X>;
 }
+/** One that can do that. */
+export interface PullbackOnto<X = Tensor, Y = Tensor> extends Pullback<X, Y> {
+  onto(dy: Y, base: X): Promise<X>;
+}
 export interface Layer<X = Tensor, Y = Tensor> {
   (x: X): Promise<[value: Y, pull: Pullback<X, Y>]>;
   /** base + y at once, where the layer can do that for less: what flows past it is added inside its last product. */
@@ -38,6 +42,13 @@ export function pullback<X, Y>(saved: Tensor[], run: (dy: Y) => X | Promise<X>):
     return dx;
   };
   return Object.assign(call, { drop });
+}
+
+/** The same for what can also add dx to a base: `run` is given one, or none. */
+export function pullbackOnto<X, Y>(saved: Tensor[], run: (dy: Y, base?: X) => X | Promise<X>): PullbackOnto<X, Y> {
+  const alone = pullback<X, Y>(saved, (dy) => run(dy));
+  const added = pullback<X, [Y, X]>(saved, ([dy, base]) => run(dy, base));
+  return Object.assign(alone, { onto: (dy: Y, base: X) => added([dy, base]) });
 }
 
 /** A pullback made of others, which `run` calls, each once; `onto` if it can add to a base. */

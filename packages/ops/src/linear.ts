@@ -13,19 +13,17 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { matmul, matmulInto, matmulOnto, share } from './kernels.ts';
-import { type Layer, pullbackThrough } from './layer.ts';
+import { type Layer, pullbackOnto } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
 export function linear(w_OI: Parameter): Layer {
   const pullback = (x_NI: Tensor) => {
     const saved_NI = share(x_NI);
-    const backward = async (dy_NO: Tensor, base_NI?: Tensor) => {
+    return pullbackOnto([saved_NI], (dy_NO: Tensor, base_NI?: Tensor) => {
       const dx_NI = base_NI ? matmulOnto(base_NI, dy_NO, w_OI.value, 'nn') : matmul(dy_NO, w_OI.value, 'nn');
       w_OI.accumulateInto((grad) => matmulInto(grad, dy_NO, saved_NI, 'tn'));
-      saved_NI.dispose();
       return dx_NI;
-    };
-    return pullbackThrough([{ drop: () => saved_NI.dispose() }], (dy: Tensor) => backward(dy), backward);
+    });
   };
   const forward: Layer = async (x_NI) => [matmul(x_NI, w_OI.value, 'nt'), pullback(x_NI)];
   return Object.assign(forward, {

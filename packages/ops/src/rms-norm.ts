@@ -22,21 +22,12 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
 import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, share, square, sub, sum } from './kernels.ts';
-import { type Pullback, pullback } from './layer.ts';
+import { type PullbackOnto, pullbackOnto } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
-/** A pullback that can also add its gradient to another. */
-export interface PullbackOnto extends Pullback {
-  /** base + dx: instead of the plain call, and like it called once. dy and base stay the caller's. */
-  onto(dy: Tensor, base: Tensor): Promise<Tensor>;
-}
-
-/** A layer with such a pullback. */
-export type LayerOnto = (x: Tensor) => Promise<[value: Tensor, pull: PullbackOnto]>;
-
 export const rmsNorm =
-  (w_D: Parameter, epsilon: number): LayerOnto =>
-  async (x_ND) => {
+  (w_D: Parameter, epsilon: number) =>
+  async (x_ND: Tensor): Promise<[y_ND: Tensor, pull: PullbackOnto]> => {
     const dtype = dtypeOf(x_ND);
     const inner = hasFusedOps(x_ND) ? dtype : 'float32';
     const x = cast(x_ND, inner);
@@ -57,12 +48,6 @@ export const rmsNorm =
     };
     return [y_ND, pullbackOnto(saved, gradient)];
   };
-
-function pullbackOnto(saved: Tensor[], gradient: (dy: Tensor, base?: Tensor) => Tensor): PullbackOnto {
-  const alone = pullback<Tensor, Tensor>(saved, (dy) => gradient(dy));
-  const sum = pullback<Tensor, [Tensor, Tensor]>(saved, ([dy, base]) => gradient(dy, base));
-  return Object.assign(alone, { onto: (dy: Tensor, base: Tensor) => sum([dy, base]) });
-}
 
 /** Two ways to compute it, of which each keeps two tensors for backward. */
 interface Norm {

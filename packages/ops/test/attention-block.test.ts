@@ -11,17 +11,7 @@ import {
   causalAttention,
   kernels,
 } from '../src/index.ts';
-import { BFLOAT16, expectClose, FLOAT32, randn } from './helpers.ts';
-
-/** B sequences, G key and value heads, R query heads for each, T queries, S keys, K dimensions. */
-interface Shape {
-  readonly B: number;
-  readonly G: number;
-  readonly R: number;
-  readonly T: number;
-  readonly S: number;
-  readonly K: number;
-}
+import { type AttentionShape, BFLOAT16, expectClose, FLOAT32, randn } from './helpers.ts';
 
 const upTo = (max: number) => fc.integer({ min: 1, max });
 const shapes = fc.record({ B: upTo(3), G: upTo(2), R: upTo(3), T: upTo(40), S: upTo(40), K: fc.constantFrom(2, 4, 6) });
@@ -31,7 +21,7 @@ const tiles = fc.constantFrom({}, SMALL_TILES);
 
 type Inputs = [q: Tensor, k: Tensor, v: Tensor, dO: Tensor];
 
-const inputsOf = ({ B, G, R, T, S, K }: Shape): Inputs => [
+const inputsOf = ({ B, G, R, T, S, K }: AttentionShape): Inputs => [
   randn('q', [B, T, G * R, K]),
   randn('k', [B, S, G, K]),
   randn('v', [B, S, G, K]),
@@ -44,17 +34,17 @@ const inputsOf = ({ B, G, R, T, S, K }: Shape): Inputs => [
 const headsFirst = (x: Tensor): Tensor => tf.transpose(x, [0, 2, 1, 3]);
 
 /** [B, S, G, K] to [B, H, S, K]. */
-const repeated = (x: Tensor, { B, G, R, S, K }: Shape): Tensor =>
+const repeated = (x: Tensor, { B, G, R, S, K }: AttentionShape): Tensor =>
   tf.reshape(tf.mul(tf.reshape(headsFirst(x), [B * G, 1, S * K]), tf.ones([1, R, 1])), [B, G * R, S, K]);
 
-function plainScores(shape: Shape, q: Tensor, k: Tensor, causal: boolean): Tensor {
+function plainScores(shape: AttentionShape, q: Tensor, k: Tensor, causal: boolean): Tensor {
   const scores = tf.div(tf.matMul(headsFirst(q), repeated(k, shape), false, true), Math.sqrt(shape.K));
   const future = tf.sub(1, tf.linalg.bandPart(tf.ones([shape.T, shape.S]), -1, 0));
   return causal ? tf.sub(scores, tf.mul(future, 1e9)) : scores;
 }
 
 /** [o, lse, dq, dk, dv] */
-function plainAttention(shape: Shape, [q, k, v, dO]: Inputs, causal: boolean): Tensor[] {
+function plainAttention(shape: AttentionShape, [q, k, v, dO]: Inputs, causal: boolean): Tensor[] {
   const attention = (q: Tensor, k: Tensor, v: Tensor) =>
     headsFirst(tf.matMul(tf.softmax(plainScores(shape, q, k, causal)), repeated(v, shape)));
   const lse = tf.logSumExp(plainScores(shape, q, k, causal), 3);

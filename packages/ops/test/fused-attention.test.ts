@@ -8,18 +8,10 @@ import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import * as fused from '../src/fused.ts';
 import { at, expectValues, type Input, placesOfNaN, random, range, run, type Values } from './float64.ts';
+import type { AttentionShape } from './helpers.ts';
 
 beforeAll(() => useBackend('cpu'));
 
-/** B sequences, G key and value heads, R query heads for each, T queries, S keys, K dimensions. */
-interface Shape {
-  readonly B: number;
-  readonly G: number;
-  readonly R: number;
-  readonly T: number;
-  readonly S: number;
-  readonly K: number;
-}
 type Inputs = [q: Input, k: Input, v: Input, dO: Input];
 
 /** A result that is added up, and the sizes of what is added. */
@@ -31,7 +23,7 @@ interface Sums {
 const scaleOf = (K: number): number => K ** -0.5;
 
 /** Scores have a standard deviation of about `std`. */
-const inputsOf = ({ B, G, R, T, S, K }: Shape, std = 1): Inputs => [
+const inputsOf = ({ B, G, R, T, S, K }: AttentionShape, std = 1): Inputs => [
   random('q', [B, T, G * R, K], std),
   random('k', [B, S, G, K]),
   random('v', [B, S, G, K]),
@@ -52,7 +44,7 @@ const attentionAndGrad =
  * The same in float64, and the sizes of what is added up, since dS is a difference of numbers that may nearly cancel.
  * A score s is rounded by some 6e-8 · s, and every probability is off by as much of itself: the sizes count that too.
  */
-function attentionInFloat64(shape: Shape, inputs: Inputs, causal: boolean): [Float64Array[], Float64Array[]] {
+function attentionInFloat64(shape: AttentionShape, inputs: Inputs, causal: boolean): [Float64Array[], Float64Array[]] {
   const { B, G, R, T, S, K } = shape;
   const [H, scale] = [G * R, scaleOf(K)];
   const [q, k, v, dO] = inputs.map((x) => x.values) as [Float32Array, Float32Array, Float32Array, Float32Array];
@@ -101,7 +93,7 @@ const shapes = fc.record({
 });
 
 test('attention and its gradients are those of float64 for any shape, also for scores of ±400', async () => {
-  const check = async (drawn: Shape, causal: boolean, std: number) => {
+  const check = async (drawn: AttentionShape, causal: boolean, std: number) => {
     const shape = causal ? { ...drawn, S: drawn.T } : drawn;
     const inputs = inputsOf(shape, std);
     expectValues(await run(attentionAndGrad(causal), ...inputs), ...attentionInFloat64(shape, inputs, causal));

@@ -32,6 +32,16 @@ export const integers = (name: string, count: number, below: number): number[] =
 
 const size = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
+/** Of attention: B sequences, G key and value heads, R query heads for each, T queries, S keys, K dimensions. */
+export interface AttentionShape {
+  readonly B: number;
+  readonly G: number;
+  readonly R: number;
+  readonly T: number;
+  readonly S: number;
+  readonly K: number;
+}
+
 // ## Comparing
 
 /** The largest difference, as a part of the largest element of `expected`. */

@@ -14,6 +14,7 @@
 #include <node_api.h>
 
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -169,14 +170,11 @@ static napi_value Marks(napi_env env, napi_value*) {
 
 // ## Memory
 
-static tensorflow::Allocator* GpuAllocator() {
-    tensorflow::Allocator* const allocator = ComputeAllocator();
-    if (allocator == nullptr) throw Error("no op has run on the GPU yet");
-    return allocator;
-}
+// Before the first op nothing was given out.
 
 static napi_value Memory(napi_env env, napi_value*) {
-    const auto stats = GpuAllocator()->GetStats();
+    tensorflow::Allocator* const allocator = ComputeAllocator();
+    const auto stats = allocator == nullptr ? std::nullopt : allocator->GetStats();
     napi_value figures;
     napi_create_object(env, &figures);
     napi_set_named_property(env, figures, "now", NumberOf(env, stats ? stats->bytes_in_use : 0));
@@ -185,7 +183,7 @@ static napi_value Memory(napi_env env, napi_value*) {
 }
 
 static napi_value ResetPeak(napi_env env, napi_value*) {
-    GpuAllocator()->ClearStats();
+    if (ComputeAllocator() != nullptr) ComputeAllocator()->ClearStats();
     return nullptr;
 }
 
