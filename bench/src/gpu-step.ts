@@ -32,6 +32,7 @@ export interface Task {
   readonly warmup: number;
   readonly steps: number;
   readonly recompute: boolean;
+  readonly deterministic: boolean;
   readonly dtype: 'float32' | 'bfloat16';
   readonly moments: 'float32' | 'bfloat16';
   readonly masterWeights: boolean;
@@ -81,8 +82,8 @@ export async function measure(task: Task): Promise<Measured> {
 }
 
 /** Makes the model and returns what runs one step of it; the step's loss is a promise in what that returns. */
-function trainingStep({ config, batch, seq, dtype, recompute, moments, masterWeights }: Task) {
-  const model = createLlama(config, { dtype, recompute });
+function trainingStep({ config, batch, seq, dtype, recompute, deterministic, moments, masterWeights }: Task) {
+  const model = createLlama(config, { dtype, recompute, deterministic });
   initialize(model, ({ name, fullShape }) => quickWeights(name, fullShape));
   const optimizer = new AdamW(model.parameters, { weightDecay: 0.1, moments, masterWeights });
   const words = randomWords(keyOf(0, 'tokens'), 0, 2 * batch * seq);

@@ -43,6 +43,7 @@ const settings = z.object({
   dtype: dtype.default('bfloat16').describe("of our weights and activations; PyTorch's are bfloat16"),
   moments: dtype.default('bfloat16').describe("of our AdamW; PyTorch's are bfloat16"),
   masterWeights: z.boolean().default(false).describe('keep float32 weights, ours only'),
+  deterministic: z.boolean().default(true).describe("ours; false: attention's gradients add up in any order"),
   torch: z.enum(['both', 'eager', 'compile', 'none']).default('both').describe('which PyTorch to run'),
   device: z.enum(['cuda', 'cpu']).default('cuda').describe('for ours; cpu: to try the command'),
   profile: z.boolean().default(false).describe('also print where our time goes, op by op'),
@@ -150,7 +151,7 @@ async function race(config: Settings): Promise<void> {
 /** What is not as usual in a run: 'seq-8192', 'recompute-true'. */
 function variantOf(config: Settings): string[] {
   const usual = settings.parse({});
-  const keys = ['layers', 'batch', 'seq', 'recompute', 'dtype', 'moments', 'masterWeights'] as const;
+  const keys = ['layers', 'batch', 'seq', 'recompute', 'dtype', 'moments', 'masterWeights', 'deterministic'] as const;
   return keys.filter((key) => config[key] !== usual[key]).map((key) => `${key}-${config[key]}`);
 }
 

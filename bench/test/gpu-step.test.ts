@@ -4,7 +4,17 @@ import { measure, type Task } from '../src/gpu-step.ts';
 
 const config = { ...MODELS['nano'], vocabulary: 50 } as Task['config'];
 const task: Task = {
-  ...{ config, batch: 2, seq: 16, warmup: 2, steps: 30, recompute: false, device: 'cpu', profile: false },
+  ...{
+    config,
+    batch: 2,
+    seq: 16,
+    warmup: 2,
+    steps: 30,
+    recompute: false,
+    deterministic: true,
+    device: 'cpu',
+    profile: false,
+  },
   ...{ dtype: 'float32', moments: 'float32', masterWeights: true },
 };
 

@@ -42,6 +42,7 @@ import {
   type AttentionSaved,
   attentionBlock,
   attentionBlockGradients,
+  headsOf,
   kernels,
   type Layer,
   pullback,
@@ -51,7 +52,7 @@ import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-const { add, mul, reshape, share, sigmoid, slice, softplus, sub, transpose } = kernels;
+const { add, concat, mul, reshape, share, sigmoid, slice, softplus, sub, transpose } = kernels;
 
 // ## Who has which tokens
 
@@ -141,11 +142,19 @@ async function* comingBy(cp: ProcessGroup, own: readonly [k: Tensor, v: Tensor])
 
 // ## Forward
 
-/** [q_BtHK, k_BtGK, v_BtGK] of this rank's tokens, whose positions `positionsOf` gives, to o_BtHK. */
+export interface RingOptions {
+  /** G, of the J = H + 2G heads of q, k and v. */
+  readonly kvHeads: number;
+  readonly order: Order;
+  /** As attention's (ops/src/attention-block.ts). */
+  readonly deterministic?: boolean | undefined;
+}
+
+/** qkv_BtJK of this rank's tokens, whose positions `positionsOf` gives, to o_BtHK. */
 export const ringAttention =
-  (cp: ProcessGroup, order: Order): Layer<readonly Tensor[]> =>
-  async (inputs) => {
-    const [q, k, v] = inputs.map(share) as [Tensor, Tensor, Tensor];
+  (cp: ProcessGroup, { kvHeads, order, deterministic }: RingOptions): Layer =>
+  async (qkv_BtJK) => {
+    const [q, k, v] = headsOf(qkv_BtJK, kvHeads);
     let whole: Part | undefined;
     for await (const block of comingBy(cp, [k, v])) {
       const seen = visible(order, cp.rank, block.source, q.shape[1] as number);
@@ -157,7 +166,12 @@ export const ringAttention =
     const [o_BtHK, lse] = tf.tidy(() => [cast(wide_BtHK, dtypeOf(q)), queriesLast(lse_BtH1)] as const);
     tf.dispose([wide_BtHK, lse_BtH1]);
     const saved = { q, k, v, o: share(o_BtHK), lse };
-    const backward = (do_BtHK: Tensor) => gradients(cp, order, { ...saved, dO: do_BtHK });
+    const backward = async (do_BtHK: Tensor) => {
+      const parts = await gradients(cp, { order, deterministic }, { ...saved, dO: do_BtHK });
+      const dqkv_BtJK = concat([...parts], 2);
+      tf.dispose([...parts]);
+      return dqkv_BtJK;
+    };
     return [o_BtHK, pullback(Object.values(saved), backward)];
   };
 
@@ -207,12 +221,16 @@ function addAt(x: Tensor | undefined, part: Tensor, [start, length]: Span): Tens
 // way while the next rank computes its part. They make one hop more, the cp-th, which brings them home.
 
 /** [dq_BtHK, dk_BtGK, dv_BtGK], summed in float32. */
-async function gradients(cp: ProcessGroup, order: Order, saved: AttentionSaved): Promise<readonly Tensor[]> {
+async function gradients(
+  cp: ProcessGroup,
+  { order, deterministic }: Omit<RingOptions, 'kvHeads'>,
+  saved: AttentionSaved,
+): Promise<readonly Tensor[]> {
   let dq: Tensor | undefined;
   let arriving: Promise<Tensor[]> | undefined;
   for await (const { source, k, v } of comingBy(cp, [saved.k, saved.v])) {
     const seen = visible(order, cp.rank, source, saved.q.shape[1] as number);
-    const own = seen && blockGradients({ ...saved, k, v }, seen);
+    const own = seen && blockGradients({ ...saved, k, v }, seen, deterministic);
     let sums = (await arriving) ?? []; // dk and dv so far; they came while this block was computed
     if (own) {
       dq = addAt(dq, own.dq, seen.queries);
@@ -228,11 +246,19 @@ async function gradients(cp: ProcessGroup, order: Order, saved: AttentionSaved):
 }
 
 /** This rank's part of the gradients of one block, float32. */
-function blockGradients({ q, k, v, o, lse, dO }: AttentionSaved, { queries, keys, causal }: Visible) {
+function blockGradients(
+  { q, k, v, o, lse, dO }: AttentionSaved,
+  { queries, keys, causal }: Visible,
+  deterministic: boolean | undefined,
+) {
   const [dq, ...dkdv] = tf.tidy(() => {
     const perQuery = { q: cut(q, queries), o: cut(o, queries), lse: cut(lse, queries, 2), dO: cut(dO, queries) };
     const saved = { ...perQuery, k: cut(k, keys), v: cut(v, keys) };
-    return attentionBlockGradients(saved, { causal }).map((x) => cast(x, 'float32')) as [Tensor, Tensor, Tensor];
+    return attentionBlockGradients(saved, { causal, deterministic }).map((x) => cast(x, 'float32')) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
   });
   return { dq, dkdv };
 }
@@ -246,7 +272,8 @@ function blockGradients({ q, k, v, o, lse, dO }: AttentionSaved, { queries, keys
 export function applyContextParallel(model: Llama, cp: ProcessGroup, { order }: { readonly order: Order }): void {
   if (cp.size === 1) return;
   model.positions = (t) => positionsOf(t * cp.size, cp.size, cp.rank, order);
-  for (const block of model.blocks) block.attend = ringAttention(cp, order);
+  const { deterministic } = model;
+  for (const block of model.blocks) block.attend = (kvHeads) => ringAttention(cp, { kvHeads, order, deterministic });
 }
 
 export interface RingShape {

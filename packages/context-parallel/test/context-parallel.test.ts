@@ -43,9 +43,10 @@ onBackends((backend) => {
     await expectNoLeak(() =>
       spmd(3, async (cp) => {
         const mine = inputs.map((x) => at(x, positionsOf(12, 3, cp.rank, order), 1));
-        const [o, pull] = await ringAttention(cp, order)(mine.slice(0, 3));
+        const qkv = tf.concat(mine.slice(0, 3) as tf.Tensor4D[], 2);
+        const [o, pull] = await ringAttention(cp, { kvHeads: 1, order })(qkv);
         pull.drop();
-        tf.dispose([...mine, o]);
+        tf.dispose([...mine, qkv, o]);
       }),
     );
     tf.dispose(inputs);

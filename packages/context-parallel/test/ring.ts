@@ -1,5 +1,5 @@
 /** A ring of ranks on random numbers, and the same on one rank. */
-import { causalAttention } from '@fourfold/ops';
+import { causalAttention, headsOf, kernels, type Layer } from '@fourfold/ops';
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
 import { cast, type DType, dtypeOf, keyOf, normals, read } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -40,18 +40,25 @@ export const inputsOf = ({ B, G, R, cp, chunk, K }: Shape): Inputs => [
 export const at = (x: Tensor, places: Iterable<number>, axis: number): Tensor =>
   tf.tidy(() => tf.gather(x, tf.tensor1d([...places], 'int32'), axis));
 
-/** [o, dq, dk, dv] of all tokens on one rank. */
-export async function onOneRank([q, k, v, dO]: Inputs): Promise<Tensor[]> {
-  const [o, pull] = await causalAttention()([q, k, v]);
-  return [o, ...(await pull(dO))];
+/** [o, dq, dk, dv] by a layer that takes q, k and v as heads of one tensor. */
+async function attended(layer: Layer, [q, k, v, dO]: Inputs): Promise<Tensor[]> {
+  const qkv = kernels.concat([q, k, v], 2);
+  const [o, pull] = await layer(qkv);
+  const dqkv = await pull(dO);
+  const gradients = headsOf(dqkv, k.shape[2] as number);
+  tf.dispose([qkv, dqkv]);
+  return [o, ...gradients];
 }
+
+/** [o, dq, dk, dv] of all tokens on one rank. */
+export const onOneRank = (inputs: Inputs): Promise<Tensor[]> =>
+  attended(causalAttention({ kvHeads: inputs[1].shape[2] as number }), inputs);
 
 /** [o, dq, dk, dv] of this rank's tokens, computed in `dtype`, widened. */
 export async function onThisRank(cp: ProcessGroup, order: Order, inputs: Inputs, dtype: DType): Promise<Tensor[]> {
   const positions = positionsOf(inputs[0].shape[1] as number, cp.size, cp.rank, order);
   const mine = inputs.map((x) => tf.tidy(() => cast(at(x, positions, 1), dtype))) as Inputs;
-  const [o, pull] = await ringAttention(cp, order)(mine.slice(0, 3));
-  const results = [o, ...(await pull(mine[3]))];
+  const results = await attended(ringAttention(cp, { kvHeads: mine[1].shape[2] as number, order }), mine);
   expect(results.map(dtypeOf)).toEqual(results.map(() => dtype));
   const wide = results.map((x) => cast(x, 'float32'));
   tf.dispose([...mine, ...results]);

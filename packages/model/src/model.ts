@@ -16,9 +16,9 @@
  */
 // biome-ignore format: a list
 import {
-  causalAttention, chain, crossEntropy, type Embedding, each, embedding, fanOut, type Layer, type Llama3Scaling,
-  type Loss, type LossOptions, linear, mergeHeads, Parameter, type Pullback, partOf, pullbackThrough, type RopeTables,
-  recomputed, residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
+  causalAttention, chain, crossEntropy, type Embedding, embedding, type Layer, type Llama3Scaling, type Loss,
+  type LossOptions, linear, mergeHeads, Parameter, type Pullback, partOf, pullbackThrough, type RopeTables, recomputed,
+  residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
 } from '@fourfold/ops';
 import { cast, type DType, keyOf, normals, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -135,17 +135,19 @@ export interface Place {
   readonly rope: RopeTables;
 }
 
-/** The layers of one block, each in a place where another may be put. */
+/** The layers of one block, each in a place where another may be put. What has the same x is one product. */
 export interface Block {
   inputNorm: Layer;
-  /** x_ND to q_ND, k and v. */
-  qkv: Layer<Tensor, readonly Tensor[]>;
-  /** [q_BTHK, k_BTGK, v_BTGK] to o_BTHK. */
-  attend: Layer<readonly Tensor[]>;
+  /** x_ND to the heads of q, of k and of v beside one another: [N, (H+2G)·K]. */
+  qkv: Layer;
+  /** G. */
+  kvHeads: number;
+  /** For so many key and value heads: qkv_BTJK to o_BTHK, J = H+2G. */
+  attend: (kvHeads: number) => Layer;
   output: Layer;
   postNorm: Layer;
-  /** x_ND to gate_NF and up_NF. */
-  gateUp: Layer<Tensor, readonly Tensor[]>;
+  /** x_ND to gate and up beside one another: [N, 2F]. */
+  gateUp: Layer;
   down: Layer;
 }
 
@@ -156,6 +158,8 @@ export interface Llama {
   readonly dtype: DType;
   /** Keep only the input of each block, and run it again in backward. */
   readonly recompute: boolean;
+  /** Whether a GPU computes the same bits every time, or attention's gradients in any order, which is faster. */
+  readonly deterministic: boolean;
   readonly parameters: Parameter[];
   /** The positions, in their whole sequence, of the T tokens that a pass sees of each. */
   positions: (T: number) => Int32Array;
@@ -167,24 +171,27 @@ export interface Llama {
   head: Parameter | undefined;
 }
 
+export type LlamaOptions = Partial<Pick<Llama, 'dtype' | 'recompute' | 'deterministic'>>;
+
 /** Describes a model; `initialize` gives its parameters their values. */
-export function createLlama(config: LlamaConfig, options: { dtype?: DType; recompute?: boolean } = {}): Llama {
+export function createLlama(config: LlamaConfig, options: LlamaOptions = {}): Llama {
   checkConfig(config);
-  const { dtype = 'float32', recompute = false } = options;
+  const { dtype = 'float32', recompute = false, deterministic = true } = options;
   const parameters = new Map<string, Parameter>();
   for (const [name, sides] of parameterShapes(config)) parameters.set(name, new Parameter(name, sides));
   const named = (name: string) => parameters.get(`${name}.weight`) as Parameter;
   const norm = (name: string) => rmsNorm(named(name), config.normEpsilon);
   const blocks = Array.from({ length: config.layers }, (_, i): Block => {
     const at = `model.layers.${i}`;
-    const project = (name: string) => linear(named(`${at}.${name}`));
+    const project = (...names: string[]) => linear(...names.map((name) => named(`${at}.${name}`)));
     return {
       inputNorm: norm(`${at}.input_layernorm`),
-      qkv: fanOut(project('self_attn.q_proj'), project('self_attn.k_proj'), project('self_attn.v_proj')),
-      attend: causalAttention(),
+      qkv: project('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'),
+      kvHeads: config.kvHeads,
+      attend: (kvHeads) => causalAttention({ kvHeads, deterministic }),
       output: project('self_attn.o_proj'),
       postNorm: norm(`${at}.post_attention_layernorm`),
-      gateUp: fanOut(project('mlp.gate_proj'), project('mlp.up_proj')),
+      gateUp: project('mlp.gate_proj', 'mlp.up_proj'),
       down: project('mlp.down_proj'),
     };
   });
@@ -195,6 +202,7 @@ export function createLlama(config: LlamaConfig, options: { dtype?: DType; recom
     config,
     dtype,
     recompute,
+    deterministic,
     parameters: [...parameters.values()],
     positions: (T) => Int32Array.from({ length: T }, (_, t) => t),
     embed: embedding(embed),
@@ -215,14 +223,12 @@ export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispo
 
 /** One block at a place: two branches beside the residual stream. */
 export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: Place): Layer {
-  const split = splitHeads(B, T, model.config.headDim);
+  const { kvHeads } = block;
   const attention = chain(
-    chain(block.inputNorm, block.qkv),
-    chain(each(split, split, split), rope(tables)),
-    chain(block.attend, mergeHeads),
-    block.output,
+    ...[block.inputNorm, block.qkv, splitHeads(B, T, model.config.headDim)],
+    ...[rope(tables, kvHeads), block.attend(kvHeads), mergeHeads, block.output],
   );
-  const mlp = chain(chain(block.postNorm, block.gateUp), swiglu, block.down);
+  const mlp = chain(block.postNorm, block.gateUp, swiglu, block.down);
   const layer = chain(residual(attention), residual(mlp));
   return model.recompute ? recomputed(layer) : layer;
 }

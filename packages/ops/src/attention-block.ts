@@ -44,12 +44,15 @@ import {
 export interface AttentionBlockOptions {
   /** Whether query i sees keys 0 to i, which needs as many keys as queries; default: every query sees all keys. */
   readonly causal?: boolean;
+  /** Whether a GPU adds up gradients in one order, the same bits every time (default), or in any, which is faster. */
+  readonly deterministic?: boolean | undefined;
   /** Bytes that the scores of one tile of queries may take (default 64 MiB); the fused op's take 16 KiB. */
   readonly tileBytes?: number;
 }
 const TILE_BYTES = 2 ** 26;
 
-const scaleOf = (q_BTHK: Tensor): number => (q_BTHK.shape[3] as number) ** -0.5;
+/** 1 / √K. */
+export const scaleOf = (q_BTHK: Tensor): number => (q_BTHK.shape[3] as number) ** -0.5;
 
 /** [o_BTHK, lse_BHT] of queries over one block of keys and values; lse in float32 whatever the inputs are. */
 export function attentionBlock(
@@ -58,7 +61,7 @@ export function attentionBlock(
   v_BSGK: Tensor,
   { causal = false, tileBytes = TILE_BYTES }: AttentionBlockOptions = {},
 ): [o_BTHK: Tensor, lse_BHT: Tensor] {
-  if (hasFusedOps(q_BTHK)) return fused.attention(q_BTHK, k_BSGK, v_BSGK, { causal, scale: scaleOf(q_BTHK) });
+  if (hasFusedOps(q_BTHK)) return fused.attention([q_BTHK, k_BSGK, v_BSGK], { causal, scale: scaleOf(q_BTHK) });
   return tf.tidy(() => {
     const q = headsFirst(scale(q_BTHK, scaleOf(q_BTHK))); // here once, not in every score
     const [k, v] = [headsFirst(k_BSGK), headsFirst(v_BSGK)];
@@ -93,9 +96,10 @@ export interface AttentionSaved {
 /** This block's part of [dq_BTHK, dk_BSGK, dv_BSGK], in the inputs' dtype. */
 export function attentionBlockGradients(
   saved: AttentionSaved,
-  { causal = false, tileBytes = TILE_BYTES }: AttentionBlockOptions = {},
+  { causal = false, deterministic = true, tileBytes = TILE_BYTES }: AttentionBlockOptions = {},
 ): [dq_BTHK: Tensor, dk_BSGK: Tensor, dv_BSGK: Tensor] {
-  if (hasFusedOps(saved.q)) return fused.attentionGrad(saved, { causal, scale: scaleOf(saved.q) });
+  const { q, k, v } = saved;
+  if (hasFusedOps(q)) return fused.attentionGrad([q, k, v], saved, { causal, scale: scaleOf(q), deterministic });
   return tf.tidy(() => {
     const inputs = gradientInputs(saved);
     const tiles = tilesOf(inputs.q.shape, inputs.k.shape[2] as number, tileBytes, causal);

@@ -14,23 +14,52 @@
  * logarithm of the sum that its softmax divided by. So this is attention over a single block of keys that is all there
  * is; attention-block.ts computes it. Dao et al., "FlashAttention" (2022).
  *
- * B batch, T time, H query heads, G key and value heads, K head dimension.
+ * B batch, T time, H query heads, G key and value heads, K head dimension; J = H + 2G, all heads of q, k and v.
  */
+import { hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { type AttentionBlockOptions, attentionBlock, attentionBlockGradients } from './attention-block.ts';
-import { share } from './kernels.ts';
+import * as tf from '@tensorflow/tfjs-core';
+// biome-ignore format: a list
+import {
+  type AttentionBlockOptions, type AttentionSaved, attentionBlock, attentionBlockGradients, scaleOf,
+} from './attention-block.ts';
+import * as fused from './fused.ts';
+import { concat, share, slice } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
-export type AttentionOptions = Pick<AttentionBlockOptions, 'tileBytes'>;
+export interface AttentionOptions extends Omit<AttentionBlockOptions, 'causal'> {
+  /** G. */
+  readonly kvHeads: number;
+}
 
-/** [q_BTHK, k_BTGK, v_BTGK] to o_BTHK. */
+/** qkv_BTJK, whose heads are those of q, of k and of v in this order, to o_BTHK. */
 export const causalAttention =
-  (options: AttentionOptions = {}): Layer<readonly Tensor[]> =>
-  async (inputs) => {
-    const [q, k, v] = inputs.map(share) as [Tensor, Tensor, Tensor];
+  ({ kvHeads, ...options }: AttentionOptions): Layer =>
+  async (qkv_BTJK) => {
+    const { deterministic = true } = options;
+    const form = { causal: true, scale: scaleOf(qkv_BTJK), kvHeads, deterministic };
     const block = { ...options, causal: true };
-    const [o_BTHK, lse] = attentionBlock(q, k, v, block);
-    const saved = { q, k, v, o: share(o_BTHK), lse };
-    const backward = (dO: Tensor): readonly Tensor[] => attentionBlockGradients({ ...saved, dO }, block);
+    const isFused = hasFusedOps(qkv_BTJK);
+    const [o_BTHK, lse] = isFused
+      ? fused.attention([qkv_BTJK], form)
+      : tf.tidy(() => attentionBlock(...headsOf(qkv_BTJK, kvHeads), block));
+    const saved = { qkv: share(qkv_BTJK), o: share(o_BTHK), lse };
+    const backward = (dO: Tensor): Tensor => {
+      if (isFused) return fused.attentionGrad([saved.qkv], { ...saved, dO }, form)[0];
+      return tf.tidy(() => concat(attentionBlockGradients(separated({ ...saved, dO }, kvHeads), block), 2));
+    };
     return [o_BTHK, pullback(Object.values(saved), backward)];
   };
+
+type Saved = Pick<AttentionSaved, 'o' | 'lse' | 'dO'> & { readonly qkv: Tensor };
+
+function separated({ qkv, ...saved }: Saved, kvHeads: number): AttentionSaved {
+  const [q, k, v] = headsOf(qkv, kvHeads);
+  return { ...saved, q, k, v };
+}
+
+/** q_BTHK, k_BTGK and v_BTGK out of one tensor: copies. */
+export function headsOf(qkv_BTJK: Tensor, kvHeads: number): [q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor] {
+  const H = (qkv_BTJK.shape[2] as number) - 2 * kvHeads;
+  return [slice(qkv_BTJK, 2, 0, H), slice(qkv_BTJK, 2, H, kvHeads), slice(qkv_BTJK, 2, H + kvHeads, kvHeads)];
+}

@@ -29,38 +29,54 @@ export function rmsNormGrad(dy_ND: Tensor, x_ND: Tensor, w_D: Tensor, r_N: Tenso
   return executeMany('FourfoldRmsNormGrad', [dy_ND, x_ND, w_D, r_N, ...onto], attributes, 2) as [Tensor, Tensor];
 }
 
-export const swiglu = (gate_NF: Tensor, up_NF: Tensor): Tensor =>
-  execute('FourfoldSwiglu', [gate_NF, up_NF], T[dtypeOf(gate_NF)]);
+/** y_NF of x_N2F, gate and up beside one another. */
+export const swiglu = (x_N2F: Tensor): Tensor => execute('FourfoldSwiglu', [x_N2F], T[dtypeOf(x_N2F)]);
 
-/** [dgate_NF, dup_NF]. */
-export const swigluGrad = (dy_NF: Tensor, gate_NF: Tensor, up_NF: Tensor) =>
-  executeMany('FourfoldSwigluGrad', [dy_NF, gate_NF, up_NF], T[dtypeOf(gate_NF)], 2) as [Tensor, Tensor];
+/** dx_N2F. */
+export const swigluGrad = (dy_NF: Tensor, x_N2F: Tensor): Tensor =>
+  execute('FourfoldSwigluGrad', [dy_NF, x_N2F], T[dtypeOf(x_N2F)]);
 
-/** q_BTHK and k_BTGK turned by the tables, or back. */
-export function rope(q_BTHK: Tensor, k_BTGK: Tensor, cos_TK: Tensor, sin_TK: Tensor, inverse: boolean) {
-  const attributes = [...T[dtypeOf(q_BTHK)], attr.bool('inverse', inverse)];
-  return executeMany('FourfoldRope', [q_BTHK, k_BTGK, cos_TK, sin_TK], attributes, 2) as [Tensor, Tensor];
+/** x_BTJK with the first `turned` of its J heads turned by the tables, or back. */
+export function rope(x_BTJK: Tensor, cos_TK: Tensor, sin_TK: Tensor, turned: number, inverse: boolean): Tensor {
+  const attributes = [...T[dtypeOf(x_BTJK)], attr.int('turned', turned), attr.bool('inverse', inverse)];
+  return execute('FourfoldRope', [x_BTJK, cos_TK, sin_TK], attributes);
 }
+
+/** q_BTHK, k_BSGK and v_BSGK, or one tensor that has them as heads in this order. */
+export type Qkv = readonly [q: Tensor, k: Tensor, v: Tensor] | readonly [qkv_BTJK: Tensor];
 
 export interface AttentionForm {
   /** Whether query i sees keys 0 to i alone. */
   readonly causal: boolean;
   /** By what the products of queries and keys are multiplied. */
   readonly scale: number;
+  /** G of J = H + 2G, where q, k and v are one tensor. */
+  readonly kvHeads?: number;
 }
-const formOf = (q: Tensor, { causal, scale }: AttentionForm) => [
-  ...T[dtypeOf(q)],
+const formOf = (inputs: Qkv, { causal, scale, kvHeads = 0 }: AttentionForm) => [
+  ...T[dtypeOf(inputs[0])],
+  attr.int('N', inputs.length),
+  attr.int('kv_heads', kvHeads),
   attr.bool('causal', causal),
   attr.float('scale', scale),
 ];
 
 /** [o_BTHK, lse_BHT] of queries over a block of keys and values (see attention-block.ts). */
-export const attention = (q_BTHK: Tensor, k_BSGK: Tensor, v_BSGK: Tensor, form: AttentionForm) =>
-  executeMany('FourfoldAttention', [q_BTHK, k_BSGK, v_BSGK], formOf(q_BTHK, form), 2) as [Tensor, Tensor];
+export const attention = (inputs: Qkv, form: AttentionForm) =>
+  executeMany('FourfoldAttention', [...inputs], formOf(inputs, form), 2) as [o_BTHK: Tensor, lse_BHT: Tensor];
 
-/** [dq_BTHK, dk_BSGK, dv_BSGK]. */
-export function attentionGrad({ dO, q, k, v, o, lse }: AttentionSaved, form: AttentionForm) {
-  return executeMany('FourfoldAttentionGrad', [dO, q, k, v, o, lse], formOf(q, form), 3) as [Tensor, Tensor, Tensor];
+/** What forward has given: its output, and one number a query; and the gradient by the output. */
+export type AttentionOutput = Pick<AttentionSaved, 'o' | 'lse' | 'dO'>;
+
+/** The gradients by the inputs: three, or one. Not deterministic, a GPU adds up in any order. */
+export function attentionGrad<Inputs extends Qkv>(
+  inputs: Inputs,
+  { dO, o, lse }: AttentionOutput,
+  form: AttentionForm & { readonly deterministic: boolean },
+): { [I in keyof Inputs]: Tensor } {
+  const attributes = [...formOf(inputs, form), attr.bool('deterministic', form.deterministic)];
+  const gradients: unknown = executeMany('FourfoldAttentionGrad', [dO, ...inputs, o, lse], attributes, inputs.length);
+  return gradients as { [I in keyof Inputs]: Tensor };
 }
 
 /** [losses_C, dlogits_CV], the latter times `weight`, written over the logits; an empty tensor without gradients. */

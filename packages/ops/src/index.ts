@@ -1,6 +1,6 @@
 /** Every operation of a Llama next to its backward, and what layers are made of. */
 export { add, sum } from './add-sum.ts';
-export { type AttentionOptions, causalAttention } from './attention.ts';
+export { type AttentionOptions, causalAttention, headsOf } from './attention.ts';
 export {
   type AttentionBlockOptions,
   type AttentionSaved,
@@ -25,7 +25,7 @@ export {
   recomputed,
   residual,
 } from './layer.ts';
-export { linear } from './linear.ts';
+export { accumulateProduct, linear, stacked } from './linear.ts';
 export { Parameter, partOf, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables } from './rope.ts';

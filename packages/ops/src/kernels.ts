@@ -11,10 +11,11 @@ import {
   type Attribute, attr, cast, type DType, dtypeOf, execute, executeView, hasFusedProducts, onTensorflow, share,
 } from '@fourfold/runtime';
 import { concat, ints, ofDType, reshape, slice, transpose } from '@fourfold/runtime/shapes';
+import { parts, stack } from '@fourfold/runtime/together';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-export { concat, reshape, share, slice, transpose };
+export { concat, parts, reshape, share, slice, stack, transpose };
 
 const T = ofDType((t) => [attr.type('T', t)]);
 

@@ -16,7 +16,7 @@ import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
-import { add, mul, reshape, share, swapHalves } from './kernels.ts';
+import { add, concat, mul, reshape, share, slice, swapHalves } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
 /** Llama 3's stretching of RoPE to contexts longer than it was first trained on. */
@@ -67,30 +67,32 @@ export function ropeTables(positions_T: ArrayLike<number>, frequencies: Float64A
   return { cos_TK: tf.tensor2d(cos, [T, 2 * half]), sin_TK: tf.tensor2d(sin, [T, 2 * half]) };
 }
 
-/** [q_BTHK, k_BTGK, ...] with q and k turned; what follows them (v) passes as it is. The tables stay the caller's. */
+/**
+ * qkv_BTJK, whose J heads are those of q, of k and of v in this order, with q's and k's turned: all but the last
+ * `kvHeads`, which are v's. The tables stay the caller's.
+ */
 export const rope =
-  ({ cos_TK, sin_TK }: RopeTables): Layer<readonly Tensor[], readonly Tensor[]> =>
-  async (inputs) => {
+  ({ cos_TK, sin_TK }: RopeTables, kvHeads: number): Layer =>
+  async (qkv_BTJK) => {
     const tables = { cos_TK: share(cos_TK), sin_TK: share(sin_TK) };
-    const backward = (dys: readonly Tensor[]) => turned(dys, tables, true);
-    return [turned(inputs, tables, false), pullback(Object.values(tables), backward)];
+    const backward = (dqkv_BTJK: Tensor) => turned(dqkv_BTJK, tables, kvHeads, true);
+    return [turned(qkv_BTJK, tables, kvHeads, false), pullback(Object.values(tables), backward)];
   };
 
-/** The first two of `heads` turned, or turned back. */
-function turned([q, k, ...others]: readonly Tensor[], tables: RopeTables, back: boolean): readonly Tensor[] {
-  const [q_BTHK, k_BTGK] = [q, k] as [Tensor, Tensor];
-  const turnedPair = hasFusedOps(q_BTHK)
-    ? fused.rope(q_BTHK, k_BTGK, tables.cos_TK, tables.sin_TK, back)
-    : [stockTurned(q_BTHK, tables, back), stockTurned(k_BTGK, tables, back)];
-  return [...turnedPair, ...others.map(share)];
+/** All heads but the last `kvHeads` turned, or turned back. */
+function turned(x_BTJK: Tensor, tables: RopeTables, kvHeads: number, back: boolean): Tensor {
+  const count = (x_BTJK.shape[2] as number) - kvHeads;
+  if (hasFusedOps(x_BTJK)) return fused.rope(x_BTJK, tables.cos_TK, tables.sin_TK, count, back);
+  return tf.tidy(() => {
+    const [first, others] = [slice(x_BTJK, 2, 0, count), slice(x_BTJK, 2, count, kvHeads)];
+    return concat([stockTurned(first, tables, back), others], 2);
+  });
 }
 
 function stockTurned(x_BTHK: Tensor, { cos_TK, sin_TK }: RopeTables, back: boolean): Tensor {
-  return tf.tidy(() => {
-    const [T, K] = cos_TK.shape as [number, number];
-    const overHeads = (table: Tensor) => cast(reshape(table, [T, 1, K]), dtypeOf(x_BTHK));
-    const [cos, sin] = [overHeads(cos_TK), overHeads(sin_TK)];
-    const partner = back ? swapHalves(mul(x_BTHK, sin)) : mul(swapHalves(x_BTHK), sin);
-    return add(mul(x_BTHK, cos), partner);
-  });
+  const [T, K] = cos_TK.shape as [number, number];
+  const overHeads = (table: Tensor) => cast(reshape(table, [T, 1, K]), dtypeOf(x_BTHK));
+  const [cos, sin] = [overHeads(cos_TK), overHeads(sin_TK)];
+  const partner = back ? swapHalves(mul(x_BTHK, sin)) : mul(swapHalves(x_BTHK), sin);
+  return add(mul(x_BTHK, cos), partner);
 }

@@ -3,8 +3,8 @@ import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing'
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type AttentionOptions, causalAttention } from '../src/index.ts';
-import { BFLOAT16, checkBfloat16, checkLayer, expectClose, FLOAT32, randn } from './helpers.ts';
+import { type AttentionOptions, causalAttention, type Layer } from '../src/index.ts';
+import { BFLOAT16, beside, checkBfloat16, checkLayer, expectClose, FLOAT32, randn } from './helpers.ts';
 
 /** B sequences, G key and value heads, R query heads for each, T tokens, K dimensions. */
 interface Shape {
@@ -44,12 +44,19 @@ const reference =
 
 /** At most 16 queries in a tile: the smallest there is. */
 const SMALL_TILES = { tileBytes: 1 };
+type Options = Omit<AttentionOptions, 'kvHeads'>;
+
+/** Attention of [q, k, v], which it gets as heads of one tensor. */
+const attentionOf =
+  (options: Options = {}): Layer<readonly tf.Tensor[]> =>
+  (inputs) =>
+    beside(causalAttention({ ...options, kvHeads: inputs[1]?.shape[2] as number }), 2)(inputs);
 
 onBackends(() => {
   test('attention is softmax(q · kᵀ / √K) · v over the past, with its gradients, for any ratio of heads', async () => {
     await fc.assert(
       fc.asyncProperty(shapes(4, 17), async (shape) => {
-        await checkLayer({ layer: causalAttention(), inputs: inputsOf(shape), reference: reference(shape) });
+        await checkLayer({ layer: attentionOf(), inputs: inputsOf(shape), reference: reference(shape) });
       }),
       { numRuns: 12 },
     );
@@ -58,7 +65,7 @@ onBackends(() => {
   test('the same in several tiles', async () => {
     await fc.assert(
       fc.asyncProperty(shapes(18, 50), async (shape) => {
-        const layer = causalAttention(SMALL_TILES);
+        const layer = attentionOf(SMALL_TILES);
         await checkLayer({ layer, inputs: inputsOf(shape), reference: reference(shape) });
       }),
       { numRuns: 6 },
@@ -92,7 +99,7 @@ onBackends(() => {
 
   test('a single token attends to itself: o = v, and no gradient reaches q and k', async () => {
     const inputs = inputsOf({ B: 2, G: 1, R: 2, T: 1, K: 4 });
-    const [o, pull] = await causalAttention()(inputs);
+    const [o, pull] = await attentionOf()(inputs);
     const gradients = await pull(o);
     const v = tf.tidy(() => tf.add(inputs[2] as tf.Tensor, tf.zeros(o.shape)));
     await expectClose(o, v, FLOAT32, 'o');
@@ -105,7 +112,7 @@ onBackends(() => {
     const shape = { B: 1, G: 1, R: 1, T: 6, K: 4 };
     const [q, k, v] = inputsOf(shape) as [tf.Tensor, tf.Tensor, tf.Tensor];
     const large = tf.mul(q, 1000);
-    const [o, pull] = await causalAttention()([large, k, v]);
+    const [o, pull] = await attentionOf()([large, k, v]);
     const wanted = tf.tidy(() => reference(shape)([large, k, v]));
     await expectClose(o, wanted, 1e-4, 'o'); // scores of 1,000 are rounded at 6e-5, and e to that power is off as much
     const gradients = await pull(v);
@@ -114,58 +121,61 @@ onBackends(() => {
   });
 });
 
-async function outputOf(inputs: tf.Tensor[], options: AttentionOptions): Promise<tf.Tensor> {
-  const [o, pull] = await causalAttention(options)(inputs);
+async function outputOf(inputs: tf.Tensor[], options: Options): Promise<tf.Tensor> {
+  const [o, pull] = await attentionOf(options)(inputs);
   pull.drop();
   return o;
 }
+
+/** q, k and v of such a shape as heads of one tensor. */
+const joinedOf = (shape: Shape): tf.Tensor => tf.tidy(() => tf.concat(inputsOf(shape), 2));
 
 test('no probabilities are kept: o, and one number a query', async () => {
   await useBackend('cpu');
   const [B, H, T, K] = [2, 3, 80, 8];
   for (const dtype of ['float32', 'bfloat16'] as const) {
-    const wide = inputsOf({ B, G: 1, R: H, T, K });
-    const inputs = wide.map((x) => cast(x, dtype));
+    const wide = joinedOf({ B, G: 1, R: H, T, K });
+    const qkv = cast(wide, dtype);
     const before = memory().bytes;
-    const [o, pull] = await causalAttention()(inputs);
+    const [o, pull] = await causalAttention({ kvHeads: 1 })(qkv);
     expect(memory().bytes - before).toBe(B * H * T * (BYTES[dtype] * K + 4)); // q, k and v are the caller's, shared
     pull.drop();
-    tf.dispose([o, ...wide, ...inputs]);
+    tf.dispose([o, wide, qkv]);
   }
 });
 
 test('4,096 tokens need no more than their results, where all scores would take 512 MiB', async () => {
   await useBackend('cpu');
-  const inputs = inputsOf({ B: 1, G: 2, R: 4, T: 4096, K: 32 });
+  const qkv = joinedOf({ B: 1, G: 2, R: 4, T: 4096, K: 32 });
   await expectNoLeak(async () => {
     resetPeak();
     const before = memory().peakBytes;
-    const [o, pull] = await causalAttention()(inputs);
-    const gradients = await pull(o);
+    const [o, pull] = await causalAttention({ kvHeads: 2 })(qkv);
+    const gradient = await pull(o);
     // o and dq are 4 MiB each, dk and dv 1 MiB, lse 128 KiB.
     expect(memory().peakBytes - before).toBeLessThan(10.5 * 2 ** 20);
-    expect(gradients.map((d) => d.shape)).toEqual(inputs.map((x) => x.shape));
-    tf.dispose([o, ...gradients]);
+    expect(gradient.shape).toEqual(qkv.shape);
+    tf.dispose([o, gradient]);
   });
-  tf.dispose(inputs);
+  qkv.dispose();
 });
 
 test('with the stock kernels 2,048 tokens need some tiles of 4 MiB, where all scores would take 64 MiB', async () => {
   await useBackend('cpu');
   const tileBytes = 4 * 2 ** 20;
-  const wide = inputsOf({ B: 1, G: 1, R: 4, T: 2048, K: 8 });
-  const inputs = wide.map((x) => cast(x, 'bfloat16'));
+  const wide = joinedOf({ B: 1, G: 1, R: 4, T: 2048, K: 8 });
+  const qkv = cast(wide, 'bfloat16');
   await expectNoLeak(async () => {
     resetPeak();
     const before = memory().peakBytes;
-    const [o, pull] = await causalAttention({ tileBytes })(inputs);
+    const [o, pull] = await causalAttention({ kvHeads: 1, tileBytes })(qkv);
     // Scores and probabilities before and after each step, as `memory` counts them: reshaped ones twice.
     expect(memory().peakBytes - before).toBeLessThan(6 * tileBytes);
-    tf.dispose([...(await pull(o))]);
+    tf.dispose(await pull(o));
     expect(memory().peakBytes - before).toBeLessThan(8 * tileBytes);
     o.dispose();
   });
-  tf.dispose([...wide, ...inputs]);
+  tf.dispose([wide, qkv]);
 });
 
 test('in bfloat16, with the softmax in float32', async () => {
@@ -173,7 +183,7 @@ test('in bfloat16, with the softmax in float32', async () => {
   // S, dP, dS and dS · k are each cut at up to 2 BFLOAT16 where the CPU has no bfloat16 (see linear.test.ts).
   for (const options of [{}, SMALL_TILES])
     await checkBfloat16({
-      layer: () => causalAttention(options),
+      layer: () => attentionOf(options),
       inputs: inputsOf({ B: 1, G: 1, R: 2, T: 18, K: 4 }),
       tolerance: 8 * BFLOAT16,
     });

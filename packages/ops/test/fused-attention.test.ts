@@ -4,6 +4,7 @@
  */
 import { useBackend } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import * as fused from '../src/fused.ts';
@@ -35,10 +36,24 @@ const attentionAndGrad =
   (causal: boolean) =>
   (...inputs: Tensor[]): Tensor[] => {
     const [q, k, v, dO] = inputs as [Tensor, Tensor, Tensor, Tensor];
-    const form = { causal, scale: scaleOf(q.shape[3] as number) };
-    const [o, lse] = fused.attention(q, k, v, form);
-    return [o, lse, ...fused.attentionGrad({ q, k, v, o, lse, dO }, form)];
+    const form = { causal, scale: scaleOf(q.shape[3] as number), deterministic: true };
+    const [o, lse] = fused.attention([q, k, v], form);
+    return [o, lse, ...fused.attentionGrad([q, k, v], { o, lse, dO }, form)];
   };
+
+/** The same of q, k and v as heads of one tensor, which needs as many keys as queries. */
+const joinedAttentionAndGrad =
+  (causal: boolean) =>
+  (...inputs: Tensor[]): Tensor[] =>
+    tf.tidy(() => {
+      const [q, k, v, dO] = inputs as [Tensor, Tensor, Tensor, Tensor];
+      const [H, kvHeads, K] = [q.shape[2] as number, k.shape[2] as number, q.shape[3] as number];
+      const form = { causal, scale: scaleOf(K), kvHeads, deterministic: true };
+      const qkv = tf.concat([q, k, v], 2);
+      const [o, lse] = fused.attention([qkv], form);
+      const [dqkv] = fused.attentionGrad([qkv], { o, lse, dO }, form);
+      return [o, lse, ...tf.split(dqkv, [H, kvHeads, kvHeads], 2)];
+    });
 
 /**
  * The same in float64, and the sizes of what is added up, since dS is a difference of numbers that may nearly cancel.
@@ -99,6 +114,15 @@ test('attention and its gradients are those of float64 for any shape, also for s
     expectValues(await run(attentionAndGrad(causal), ...inputs), ...attentionInFloat64(shape, inputs, causal));
   };
   await fc.assert(fc.asyncProperty(shapes, fc.boolean(), fc.constantFrom(1, 100), check), { numRuns: 20 });
+});
+
+test('heads of one tensor give the same bits as tensors of their own', async () => {
+  const check = async (drawn: AttentionShape, causal: boolean) => {
+    const inputs = inputsOf({ ...drawn, S: drawn.T });
+    const [joined, apart] = [joinedAttentionAndGrad(causal), attentionAndGrad(causal)];
+    expect(await run(joined, ...inputs)).toEqual(await run(apart, ...inputs));
+  };
+  await fc.assert(fc.asyncProperty(shapes, fc.boolean(), check), { numRuns: 15 });
 });
 
 test('the edges of a tile: lengths of 1, 16, 63 to 65 and 128', async () => {

@@ -27,8 +27,10 @@ function outputs(): tf.Tensor[] {
   const [cos, sin] = [random('cos', [150, 20]), random('sin', [150, 20])];
   const [q, dO] = [random('q', [2, 150, 6, 20]), random('do', [2, 150, 6, 20])];
   const [k, v] = [random('k', [2, 150, 2, 20]), random('v', [2, 150, 2, 20])];
-  const form = { causal: true, scale: 0.3 };
-  const [o, lse] = fused.attention(q, k, v, form);
+  const form = { causal: true, scale: 0.3, kvHeads: 2, deterministic: true };
+  const [qkv, gateUp] = [tf.concat([q, k, v], 2), tf.concat([gate, x], 1)];
+  const [[o, lse], joined] = [fused.attention([q, k, v], form), fused.attention([qkv], form)];
+  const saved = { dO, o, lse };
   const [logits, grad] = [random('logits', [1000, 1501]), random('grad', [50, 129])];
   const ids = tf.tensor1d(
     Array.from({ length: 1000 }, (_, n) => (n * n) % 50),
@@ -36,9 +38,10 @@ function outputs(): tf.Tensor[] {
   );
   return [
     ...[y, r, ...fused.rmsNormGrad(dy, x, w, r), ...fused.rmsNormGrad(dy, x, w, r, x)],
-    ...[fused.swiglu(gate, x), ...fused.swigluGrad(dy, gate, x)],
-    ...[...fused.rope(q, k, cos, sin, false), ...fused.rope(q, k, cos, sin, true)],
-    ...[o, lse, ...fused.attentionGrad({ q, k, v, o, lse, dO }, form)],
+    ...[fused.swiglu(gateUp), fused.swigluGrad(dy, gateUp)],
+    ...[fused.rope(qkv, cos, sin, 8, false), fused.rope(qkv, cos, sin, 8, true)],
+    ...[o, lse, ...fused.attentionGrad([q, k, v], saved, form)],
+    ...[...joined, ...fused.attentionGrad([qkv], saved, form)],
     ...[...fused.crossEntropy(logits, ids, true, 0.1), fused.embeddingGrad(dy, ids, grad)],
   ];
 }

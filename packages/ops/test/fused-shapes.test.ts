@@ -11,26 +11,33 @@ import * as fused from '../src/fused.ts';
 
 beforeAll(() => useBackend('cpu'));
 
+const JOINED = { causal: true, scale: 1, kvHeads: 2, deterministic: true };
 type Op = (...inputs: [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]) => unknown;
 const OPS = {
   rmsNorm: (x, w) => fused.rmsNorm(x, w, 1e-5),
   rmsNormGrad: fused.rmsNormGrad,
   swiglu: fused.swiglu,
   swigluGrad: fused.swigluGrad,
-  rope: (q, k, cos, sin) => fused.rope(q, k, cos, sin, false),
-  attention: (q, k, v) => fused.attention(q, k, v, { causal: false, scale: 1 }),
-  causalAttention: (q, k, v) => fused.attention(q, k, v, { causal: true, scale: 1 }),
-  attentionGrad: (dO, q, k, v, o, lse) => fused.attentionGrad({ q, k, v, o, lse, dO }, { causal: false, scale: 1 }),
+  rope: (x, cos, sin) => fused.rope(x, cos, sin, 3, false),
+  attention: (q, k, v) => fused.attention([q, k, v], { causal: false, scale: 1 }),
+  causalAttention: (q, k, v) => fused.attention([q, k, v], { causal: true, scale: 1 }),
+  joinedAttention: (qkv) => fused.attention([qkv], JOINED),
+  attentionGrad: (dO, q, k, v, o, lse) =>
+    fused.attentionGrad([q, k, v], { o, lse, dO }, { causal: false, scale: 1, deterministic: true }),
+  joinedAttentionGrad: (dO, qkv, o, lse) => fused.attentionGrad([qkv], { o, lse, dO }, JOINED),
 } satisfies Record<string, Op>;
 
 const NORM = 'needs x [N, D] and w [D], but got';
 const NORM_GRAD = 'needs dy and x [N, D], w [D], r [N], and at most one onto [N, D], but got';
-const [GATE, GATE_GRAD] = ['needs gate and up of one shape, but got', 'needs dy, gate and up of one shape, but got'];
-const ROPE = 'needs q [B, T, H, K], k [B, T, G, K], cos and sin [T, K], with K even and above 0, but got';
-const ATTENTION = 'needs q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal, but got';
-const ATTENTION_GRAD =
-  'needs do, q and o [B, T, H, K], k and v [B, S, G, K], lse [B, H, T], G dividing H, S above 0, ' +
-  'and T = S if causal, but got';
+const [GATE, GATE_GRAD] = ['needs x [N, 2F], but got', 'needs dy [N, F] and x [N, 2F], but got'];
+const ROPE = 'needs x [B, T, J, K], cos and sin [T, K], with K even and above 0, and no more than J turned, but got';
+const [BLOCK, HEADS] = [
+  'q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal, but got',
+  'qkv [B, T, H+2G, K], G dividing H, and T above 0, but got',
+];
+const [ATTENTION, JOINED_ATTENTION] = [`needs ${BLOCK}`, `needs ${HEADS}`];
+const OUTPUTS = 'needs do and o [B, T, H, K], lse [B, H, T],';
+const [ATTENTION_GRAD, JOINED_GRAD] = [`${OUTPUTS} ${BLOCK}`, `${OUTPUTS} ${HEADS}`];
 const [Q, KEYS, PER_QUERY] = [
   [2, 3, 4, 6],
   [2, 5, 2, 6],
@@ -49,19 +56,19 @@ const REFUSED: [op: keyof typeof OPS, sentence: string, ...shapes: number[][]][]
   ['rmsNormGrad', NORM_GRAD, [2, 3], [3, 2], [3], [2]],
   ['rmsNormGrad', NORM_GRAD, [6], [6], [6], [6]],
   ['rmsNormGrad', NORM_GRAD, [2, 3], [2, 3], [3], [2], [1, 3]],
-  ['swiglu', GATE, [2, 3], [2, 2]],
-  ['swigluGrad', GATE_GRAD, [2, 3], [2, 3], [3, 3]],
-  ['swigluGrad', GATE_GRAD, [2, 3], [2, 2], [2, 3]],
-  ['rope', ROPE, Q, [2, 3, 2, 6], TABLE, [2, 6]],
-  ['rope', ROPE, Q, [2, 3, 2, 6], [2, 6], [2, 6]],
-  ['rope', ROPE, Q, [2, 3, 2, 6], [3, 4], [3, 4]],
-  ['rope', ROPE, Q, [2, 3, 2, 4], TABLE, TABLE],
-  ['rope', ROPE, Q, [2, 4, 2, 6], TABLE, TABLE],
-  ['rope', ROPE, Q, [1, 3, 2, 6], TABLE, TABLE],
-  ['rope', ROPE, [2, 3, 4, 5], [2, 3, 2, 5], [3, 5], [3, 5]],
-  ['rope', ROPE, [2, 3, 4, 0], [2, 3, 2, 0], [3, 0], [3, 0]],
-  ['rope', ROPE, [2, 3, 24], [2, 3, 12], TABLE, TABLE],
-  ['rope', ROPE, Q, [2, 3, 2, 6], [18], [18]],
+  ['swiglu', GATE, [2, 3]],
+  ['swiglu', GATE, [4]],
+  ['swigluGrad', GATE_GRAD, [2, 3], [2, 4]],
+  ['swigluGrad', GATE_GRAD, [2, 3], [3, 6]],
+  ['swigluGrad', GATE_GRAD, [6], [2, 12]],
+  ['rope', ROPE, Q, TABLE, [2, 6]],
+  ['rope', ROPE, Q, [2, 6], [2, 6]],
+  ['rope', ROPE, Q, [3, 4], [3, 4]],
+  ['rope', ROPE, [2, 3, 2, 6], TABLE, TABLE],
+  ['rope', ROPE, [2, 3, 4, 5], [3, 5], [3, 5]],
+  ['rope', ROPE, [2, 3, 4, 0], [3, 0], [3, 0]],
+  ['rope', ROPE, [2, 3, 24], TABLE, TABLE],
+  ['rope', ROPE, Q, [18], [18]],
   ['attention', ATTENTION, Q, KEYS, [2, 5, 2, 7]],
   ['attention', ATTENTION, Q, [1, 5, 2, 6], [1, 5, 2, 6]],
   ['attention', ATTENTION, Q, [2, 5, 2, 4], [2, 5, 2, 4]],
@@ -75,6 +82,14 @@ const REFUSED: [op: keyof typeof OPS, sentence: string, ...shapes: number[][]][]
   ['attentionGrad', ATTENTION_GRAD, [2, 4, 4, 6], Q, KEYS, KEYS, Q, PER_QUERY],
   ['attentionGrad', ATTENTION_GRAD, Q, Q, KEYS, KEYS, [2, 3, 4, 1], PER_QUERY],
   ['attentionGrad', ATTENTION_GRAD, Q, Q, KEYS, KEYS, Q, [2, 4, 3, 1]],
+  ['joinedAttention', JOINED_ATTENTION, [2, 3, 7, 6]],
+  ['joinedAttention', JOINED_ATTENTION, [2, 3, 3, 6]],
+  ['joinedAttention', JOINED_ATTENTION, [2, 0, 8, 6]],
+  ['joinedAttention', JOINED_ATTENTION, [2, 3, 48]],
+  ['joinedAttentionGrad', JOINED_GRAD, [2, 3, 6, 6], [2, 3, 8, 6], Q, PER_QUERY],
+  ['joinedAttentionGrad', JOINED_GRAD, Q, [2, 3, 8, 6], [2, 3, 8, 6], PER_QUERY],
+  ['joinedAttentionGrad', JOINED_GRAD, Q, [2, 3, 8, 6], Q, [2, 8, 3]],
+  ['joinedAttentionGrad', JOINED_GRAD, Q, [2, 3, 9, 6], Q, PER_QUERY],
 ];
 
 test.each(REFUSED)('%s %s other shapes (%#)', async (name, sentence, ...shapes) => {

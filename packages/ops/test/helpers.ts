@@ -14,7 +14,7 @@ import { expectNoLeak } from '@fourfold/runtime/testing';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
-import { type Layer, Parameter } from '../src/index.ts';
+import { kernels, type Layer, Parameter } from '../src/index.ts';
 
 // ## Random inputs
 
@@ -82,6 +82,32 @@ export const single =
     const backward = async (dy: Tensor) => [await pull(dy)];
     return [y, Object.assign(backward, { drop: pull.drop })];
   };
+
+/** A layer of one tensor as a layer of several, which lie beside one another along `axis` in it. */
+export const beside =
+  (layer: Layer, axis: number): Layer<readonly Tensor[]> =>
+  async (inputs) => {
+    const x = kernels.concat([...inputs], axis);
+    const [y, pull] = await layer(x);
+    x.dispose();
+    const backward = async (dy: Tensor) => {
+      const dx = await pull(dy);
+      const parts = cutLike(dx, inputs, axis);
+      dx.dispose();
+      return parts;
+    };
+    return [y, Object.assign(backward, { drop: pull.drop })];
+  };
+
+/** x in parts as long along `axis` as `likes` are. */
+export function cutLike(x: Tensor, likes: readonly Tensor[], axis: number): Tensor[] {
+  let end = 0;
+  return likes.map(({ shape }) => {
+    const length = shape[axis] as number;
+    end += length;
+    return kernels.slice(x, axis, end - length, length);
+  });
+}
 
 /**
  * float32 rounds each result by up to 2^-24 = 6e-8 of itself. Layer and reference add up the same numbers in another

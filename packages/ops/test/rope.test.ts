@@ -2,8 +2,8 @@ import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { chain, type Layer, rope, ropeFrequencies, ropeTables } from '../src/index.ts';
-import { BFLOAT16, checkBfloat16, checkLayer, randn, relativeError } from './helpers.ts';
+import { rope, ropeFrequencies, ropeTables } from '../src/index.ts';
+import { BFLOAT16, beside, checkBfloat16, checkLayer, randn, relativeError } from './helpers.ts';
 
 /** Hugging Face's apply_rotary_pos_emb, on angles computed here: x · cos + rotate_half(x) · sin. */
 function reference(x_BTHK: tf.Tensor, positions: number[], theta: number): tf.Tensor {
@@ -15,14 +15,6 @@ function reference(x_BTHK: tf.Tensor, positions: number[], theta: number): tf.Te
   return tf.add(tf.mul(x_BTHK, table(Math.cos)), tf.mul(rotated, table(Math.sin)));
 }
 
-/** [q, k, ...] as one tensor, the heads of k and the others after those of q, as what checks a layer wants it. */
-const joined: Layer<readonly tf.Tensor[]> = async (inputs) => {
-  const heads = inputs.map((x) => x.shape[2] as number);
-  const drop = () => {};
-  const backward = async (dy: tf.Tensor) => tf.split(dy, heads, 2);
-  return [tf.concat([...inputs], 2), Object.assign(backward, { drop })];
-};
-
 onBackends(() => {
   test("q and k are turned by Hugging Face's rotate_half at any positions, with its gradients; v is not", async () => {
     const side = fc.integer({ min: 1, max: 3 });
@@ -32,7 +24,7 @@ onBackends(() => {
         const tables = ropeTables(places, ropeFrequencies(2 * half, 1e4));
         const [T, K] = [places.length, 2 * half];
         await checkLayer({
-          layer: chain(rope(tables), joined),
+          layer: beside(rope(tables, G), 2),
           inputs: [randn('q', [B, T, H, K]), randn('k', [B, T, G, K]), randn('v', [B, T, G, K])],
           reference: ([q, k, v]) => {
             const turned = [q, k].map((x) => reference(x as tf.Tensor, places, 1e4));
@@ -61,23 +53,22 @@ onBackends(() => {
 
 async function turned(x: tf.Tensor, position: number): Promise<ArrayLike<number>> {
   const tables = ropeTables([position], ropeFrequencies(8, 1e4));
-  const [[q, k], pull] = (await rope(tables)([x, x])) as unknown as [[tf.Tensor, tf.Tensor], { drop(): void }];
+  const [y, pull] = await rope(tables, 0)(x);
   pull.drop();
-  const values = await q.data();
-  tf.dispose([q, k, ...Object.values(tables)]);
+  const values = await y.data();
+  tf.dispose([y, ...Object.values(tables)]);
   return values;
 }
 
 test('the tables belong to the caller, and may go before backward', async () => {
   await useBackend('cpu');
-  const inputs = [randn('q', [1, 3, 2, 4]), randn('k', [1, 3, 1, 4])];
+  const x = randn('q, k and v', [1, 3, 4, 4]);
   const tables = ropeTables([0, 1, 2], ropeFrequencies(4, 1e4));
-  const [turned, pull] = await rope(tables)(inputs);
+  const [turned, pull] = await rope(tables, 1)(x);
   tf.dispose(Object.values(tables));
   const back = await pull(turned); // turned there and back
-  for (const [i, x] of inputs.entries())
-    expect(relativeError(await (back[i] as tf.Tensor).data(), await x.data())).toBeLessThan(3e-7);
-  tf.dispose([...inputs, ...turned, ...back]);
+  expect(relativeError(await back.data(), await x.data())).toBeLessThan(3e-7);
+  tf.dispose([x, turned, back]);
 });
 
 test("with Llama 3's scaling the frequencies are those of transformers 5.23", () => {
@@ -105,15 +96,9 @@ test("with Llama 3's scaling the frequencies are those of transformers 5.23", ()
 test('in bfloat16 the table, two products and their sum round', async () => {
   await useBackend('cpu');
   const tables = ropeTables([0, 1, 2, 5, 900], ropeFrequencies(6, 1e4));
-  const first: Layer<readonly tf.Tensor[]> = async ([q, k]) => {
-    const [[turned, other], pull] = await rope(tables)([q as tf.Tensor, k as tf.Tensor]);
-    other?.dispose();
-    const backward = async (dy: tf.Tensor) => await pull([dy, k as tf.Tensor]);
-    return [turned as tf.Tensor, Object.assign(backward, { drop: pull.drop })];
-  };
   await checkBfloat16({
-    layer: () => first,
-    inputs: [randn('q', [1, 5, 2, 6]), randn('k', [1, 5, 2, 6])],
+    layer: () => beside(rope(tables, 1), 2),
+    inputs: [randn('q', [1, 5, 2, 6]), randn('k', [1, 5, 1, 6]), randn('v', [1, 5, 1, 6])],
     tolerance: 3 * BFLOAT16,
   });
   tf.dispose(Object.values(tables));

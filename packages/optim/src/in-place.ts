@@ -7,6 +7,7 @@
 import type { Parameter } from '@fourfold/ops';
 import { attr, cast, type DType, dtypeOf, execute, executeMany, hostFloats, keyOf } from '@fourfold/runtime';
 import { ints } from '@fourfold/runtime/shapes';
+import { together } from '@fourfold/runtime/together';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdamWOptions, Rates, States } from './adamw.ts';
@@ -28,20 +29,25 @@ export class InPlaceStates implements States {
 
   constructor(parameters: readonly Parameter[], options: Required<AdamWOptions>) {
     const { moments, masterWeights, seed } = options;
-    const stateOf = (parameter: Parameter): State => {
+    const stateOf = (parameter: Parameter, weight: Weight): State => {
       const [m, v] = tf.tidy(() => [zerosLike(parameter.value, moments), zerosLike(parameter.value, moments)]);
-      return { ...takeOver(parameter, masterWeights), m, v, key: keyOf(seed, parameter.name)[0] };
+      return { ...weight, m, v, key: keyOf(seed, parameter.name)[0] };
     };
     this.#options = options;
-    this.#states = new Map(parameters.map((parameter) => [parameter, stateOf(parameter)]));
+    const weights = takeOver(parameters, masterWeights);
+    this.#states = new Map(parameters.map((parameter, i) => [parameter, stateOf(parameter, weights[i] as Weight)]));
   }
 
   update(rates: Rates): void {
     const moved = [...this.#states].filter(([{ grad }]) => grad);
-    for (const [parameter, state] of moved) {
-      if (parameter.value === state.weight) continue;
-      tf.dispose(state.masters); // somebody loaded other weights
-      Object.assign(state, takeOver(parameter, this.#options.masterWeights));
+    const replaced = moved.filter(([parameter, state]) => parameter.value !== state.weight);
+    const weights = takeOver(
+      replaced.map(([parameter]) => parameter),
+      this.#options.masterWeights,
+    );
+    for (const [i, [, state]] of replaced.entries()) {
+      tf.dispose(state.masters); // of the weights before somebody loaded others
+      Object.assign(state, weights[i]);
     }
     for (const dtype of ['float32', 'bfloat16'] as const) {
       const some = moved.filter(([{ value }]) => dtypeOf(value) === dtype);
@@ -74,17 +80,27 @@ export class InPlaceStates implements States {
   }
 }
 
-/** Replaces the parameter's value by a copy that is nobody else's, with masters where it needs them. */
-function takeOver(parameter: Parameter, masterWeights: boolean): { weight: Tensor; masters: Tensor[] } {
-  const { value, dtype } = parameter;
-  const [weight, ...masters] = tf.tidy((): [Tensor, ...Tensor[]] => {
-    if (dtype === 'float32') return [execute('DeepCopy', [value], [attr.type('T', dtype)])];
-    const wide = cast(value, 'float32'); // DeepCopy has no bfloat16 on GPUs; a cast there and back copies as well
-    return masterWeights ? [cast(wide, dtype), wide] : [cast(wide, dtype)];
-  });
-  value.dispose();
-  parameter.value = weight;
-  return { weight, masters };
+type Weight = Pick<State, 'weight' | 'masters'>;
+
+/**
+ * Replaces the parameters' values by copies that are nobody else's, with masters where they need them. The copies lie
+ * in memory in the parameters' order: what is multiplied together lies together (ops/src/linear.ts).
+ */
+function takeOver(parameters: readonly Parameter[], masterWeights: boolean): Weight[] {
+  const taken = new Map<Parameter, Weight>();
+  for (const dtype of ['float32', 'bfloat16'] as const) {
+    const some = parameters.filter((parameter) => parameter.dtype === dtype);
+    const [first, ...others] = some.map(({ value }) => value);
+    if (!first) continue;
+    for (const [i, weight] of together([first, ...others]).entries()) {
+      const parameter = some[i] as Parameter;
+      const masters = dtype === 'bfloat16' && masterWeights ? [cast(weight, 'float32')] : [];
+      taken.set(parameter, { weight, masters });
+      parameter.value.dispose();
+      parameter.value = weight;
+    }
+  }
+  return parameters.map((parameter) => taken.get(parameter) as Weight);
 }
 
 const zerosLike = (x: Tensor, dtype: DType): Tensor => execute('ZerosLike', [cast(x, dtype)], [attr.type('T', dtype)]);

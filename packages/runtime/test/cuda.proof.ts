@@ -75,11 +75,12 @@ async function ask(questions: readonly string[]): Promise<Answer[]> {
 /** Every op: its inputs and attributes, and its outputs' shapes. N 6, D 16; B 2, T 8, H 4, G 2, K 32; V 50. */
 function expectations(T: number): [question: string, outputs: number[][], kernels?: string[]][] {
   const attrs = type('T', T);
-  const [x, norm, q, k] = [input(T, 6, 16), input(T, 16), input(T, 2, 8, 4, 32), input(T, 2, 8, 2, 32)];
+  const [x, norm, q] = [input(T, 6, 16), input(T, 16), input(T, 2, 8, 4, 32)];
   const [tables, lse] = [`${input(FLOAT, 8, 32)} ${input(FLOAT, 8, 32)}`, input(FLOAT, 2, 4, 8)];
-  const [X, Q, K] = [[6, 16], [2, 8, 4, 32], [2, 8, 2, 32]]; // biome-ignore format: shapes
+  const [X, Q, K, QKV] = [[6, 16], [2, 8, 4, 32], [2, 8, 2, 32], [2, 8, 8, 32]]; // biome-ignore format: shapes
   const logits = `${input(T, 6, 50)} ${input(INT32, 6)}`;
   const attention = `${attrs} bool causal 1 float scale 0.2`;
+  const gradient = `${attention} bool deterministic 1`;
   const both = [[6, 16], [16]]; // biome-ignore format: shapes
   const floats = (dtype: number) => list(dtype, ...both);
   const host = [input(INT32, 9), input(INT32, 2), input(INT32, 2)].join(' ');
@@ -88,11 +89,16 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
   return [
     [`FourfoldRmsNorm ${x} ${norm} ${attrs} float epsilon 1e-5`, [X, [6]]],
     [`FourfoldRmsNormGrad ${x} ${x} ${norm} ${input(FLOAT, 6)} ${list(T, X)} ${attrs} int M 1`, [X, [16]]],
-    [`FourfoldRope ${q} ${k} ${tables} ${attrs} bool inverse 0`, [Q, K]],
-    [`FourfoldSwiglu ${x} ${x} ${attrs}`, [X]],
-    [`FourfoldSwigluGrad ${x} ${x} ${x} ${attrs}`, [X, X]],
-    [`FourfoldAttention ${q} ${k} ${k} ${attention}`, [Q, [2, 4, 8]]],
-    [`FourfoldAttentionGrad ${q} ${q} ${k} ${k} ${q} ${lse} ${attention}`, [Q, K, K]],
+    [`FourfoldRope ${q} ${tables} ${attrs} int turned 3 bool inverse 0`, [Q]],
+    [`FourfoldSwiglu ${x} ${attrs}`, [[6, 8]]],
+    [`FourfoldSwigluGrad ${input(T, 6, 8)} ${x} ${attrs}`, [X]],
+    [`FourfoldAttention ${list(T, Q, K, K)} ${attention} int N 3 int kv_heads 0`, [Q, [2, 4, 8]]],
+    [`FourfoldAttention ${list(T, QKV)} ${attention} int N 1 int kv_heads 2`, [Q, [2, 4, 8]]],
+    [`FourfoldAttentionGrad ${q} ${list(T, Q, K, K)} ${q} ${lse} ${gradient} int N 3 int kv_heads 0`, [Q, K, K]],
+    [`FourfoldAttentionGrad ${q} ${list(T, QKV)} ${q} ${lse} ${gradient} int N 1 int kv_heads 2`, [QKV]],
+    [`FourfoldTogether ${list(T, ...both)} ${attrs} int N 2`, both],
+    [`FourfoldStack ${list(T, X, [3, 16])} ${attrs} int N 2`, [[9, 16]]],
+    [`FourfoldParts ${x} ${input(INT32, 1)} ${attrs} int N 1`, [[-1, 16]]],
     [`FourfoldCrossEntropy ${logits} ${attrs} bool gradients 1 float weight 1`, [[6], [6, 50]]],
     [`FourfoldCrossEntropy ${logits} ${attrs} bool gradients 0 float weight 1`, [[6], [0]]],
     [`FourfoldEmbedding ${input(T, 50, 16)} ${input(INT32, 6)} ${attrs}`, [X], ['GPU']],
@@ -152,7 +158,10 @@ function given(T: string): Record<string, Given[]> {
   ];
   const whole = T === 'float' ? 4 : 8;
   const rows = sizes.map(({ D }) => ({ ...columnsOf(T, D), D }));
-  const heads = sizes.map(({ K, H, G }) => ({ T, K, H, G }));
+  const heads = sizes.flatMap(({ K, H, G }) => [
+    { T, K, H, G, Q_ROW: H, KV_ROW: G },
+    { T, K, H, G, Q_ROW: H + 2 * G, KV_ROW: H + 2 * G },
+  ]);
   const causal = heads.flatMap((sides) => [0, 1].map((CAUSAL) => ({ ...sides, CAUSAL })));
   const optimizers = ['float', 'bfloat16'].flatMap((M) => [0, 1].map((MASTERS) => ({ T, M, MASTERS })));
   return {
@@ -163,9 +172,9 @@ function given(T: string): Record<string, Given[]> {
     'flash-attention-grad.cu': causal,
     'rms-norm.cu': sizes.map(({ D }) => ({ T, D, WIDTH: widthFor(T, D) })),
     'rms-norm-grad.cu': rows,
-    'rope.cu': heads.map((sides) => ({ ...sides, WIDTH: widthFor(T, sides.K / 2) })),
+    'rope.cu': sizes.map(({ K, H, G }) => ({ T, K, J: H + 2 * G, TURNED: H + G, WIDTH: widthFor(T, K / 2) })),
     'squared-norm.cu': [1, 4].map((WIDTH) => ({ WIDTH })), // gradients are float32 whatever T is
-    'swiglu.cu': [1, whole].map((WIDTH) => ({ T, WIDTH })),
+    'swiglu.cu': [1, whole].map((WIDTH) => ({ T, F: 3 * whole, WIDTH })),
   };
 }
 
@@ -211,7 +220,7 @@ test.each(['sm_80', 'sm_90'])('every kernel compiles for %s, in both dtypes', as
 test('a kernel that does not compile is told with its file and line', async () => {
   const [missing, wrong] = await compiled([
     ['no-such.cu', [], 'sm_90'],
-    ['swiglu.cu', lines({ T: 'text', WIDTH: 4 }), 'sm_90'],
+    ['swiglu.cu', lines({ T: 'text', F: 8, WIDTH: 4 }), 'sm_90'],
   ]);
   expect(missing).toMatch(/no-such\.cu can't be read/);
   expect(wrong).toMatch(/^swiglu\.cu does not compile: swiglu\.cu\(\d+\): error/);

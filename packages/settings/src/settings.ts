@@ -71,6 +71,8 @@ export const settings = z.object({
   moments: z.enum(['float32', 'bfloat16']).default('float32').describe("of AdamW's two running means"),
   masterWeights: z.boolean().default(true)
     .describe('bfloat16 weights are rounded from float32 ones; false: at random, without them'),
+  deterministic: z.boolean().default(true)
+    .describe("the same bits in every run; false: a GPU adds up attention's gradients in any order, faster"),
   log: z.boolean().default(false).describe("show TensorFlow's own log"),
 
   evalEvery: count0.default(100).describe('steps between validations; 0: at the end').meta({ group: 'Output' }),

@@ -30,15 +30,15 @@
 import type { Llama, LlamaConfig } from '@fourfold/model';
 // biome-ignore format: a list
 import {
-  chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear, lossChunks, type Parameter,
-  placesOf, pullback, pullbackThrough, type SoftmaxLoss,
+  accumulateProduct, chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear,
+  lossChunks, type Parameter, placesOf, pullback, pullbackThrough, type SoftmaxLoss, stacked,
 } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
 import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-const { matmul, matmulInto, matmulOnto, mul, share } = kernels;
+const { matmul, mul, share } = kernels;
 
 // ## f and g
 //
@@ -72,38 +72,30 @@ export const sumOfParts =
 // ## Split matrices
 
 /**
- * f, then several column-parallel matrices w_OtD of the same x: q, k and v; gate and up. They share one f.
+ * f, then several column-parallel matrices w_OtD of the same x, as one: q, k and v; gate and up.
  *
- * It computes what chain(f, fanOut(linear(w), ...)) would. Backward has another order: dx first, whose sum is on the
- * way while the weights' gradients, which need it not, are computed. Only x as it lies outside is kept.
+ * It computes what chain(f, linear(...weights)) would. Backward has another order: dx first, whose sum is on the way
+ * while the weights' gradients, which need it not, are computed. Only x as it lies outside is kept.
  */
 export const columnParallel =
-  ({ gather, sum }: Edge, ...weights_OtD: Parameter[]): Layer<Tensor, readonly Tensor[]> =>
+  ({ gather, sum }: Edge, ...weights_OtD: Parameter[]): Layer =>
   async (x) => {
     const x_ND = await gather(x);
-    const ys_NOt = weights_OtD.map((w) => matmul(x_ND, w.value, 'nt'));
+    const y_NOt = tf.tidy(() => matmul(x_ND, stacked(weights_OtD), 'nt'));
     x_ND.dispose();
     const saved = share(x);
-    const backward = async (dys_NOt: readonly Tensor[]) => {
+    const backward = async (dy_NOt: Tensor) => {
       const gathered = gather(saved);
-      const part_ND = tf.tidy(() => sumOfProducts(dys_NOt, weights_OtD));
+      const part_ND = tf.tidy(() => matmul(dy_NOt, stacked(weights_OtD)));
       const dx = sum(part_ND); // on the wire from here
       part_ND.dispose();
       const again_ND = await gathered;
-      for (const [i, w] of weights_OtD.entries())
-        w.accumulateInto((grad) => matmulInto(grad, dys_NOt[i] as Tensor, again_ND, 'tn'));
+      accumulateProduct(weights_OtD, dy_NOt, again_ND);
       again_ND.dispose();
       return await dx;
     };
-    return [ys_NOt, pullback([saved], backward)];
+    return [y_NOt, pullback([saved], backward)];
   };
-
-/** Σ dy · w. */
-const sumOfProducts = ([dy, ...dys]: readonly Tensor[], [w, ...ws]: readonly Parameter[]): Tensor =>
-  ws.reduce(
-    (sum, { value }, i) => matmulOnto(sum, dys[i] as Tensor, value),
-    matmul(dy as Tensor, (w as Parameter).value),
-  );
 
 /** x_NIt · w_DItᵀ on each rank, then g. */
 export const rowParallel = (edge: Edge, w_DIt: Parameter): Layer => chain(linear(w_DIt), sumOfParts(edge));
@@ -246,6 +238,7 @@ export async function applyTensorParallel(
   for (const [i, block] of model.blocks.entries()) {
     const [attention, mlp] = [`model.layers.${i}.self_attn`, `model.layers.${i}.mlp`];
     const kv = [split(`${attention}.k_proj`, 0, kvCopies), split(`${attention}.v_proj`, 0, kvCopies)];
+    block.kvHeads = (block.kvHeads * kvCopies) / tp.size;
     block.qkv = columnParallel(edge, split(`${attention}.q_proj`, 0), ...kv);
     block.output = rowParallel(edge, split(`${attention}.o_proj`, 1));
     block.gateUp = columnParallel(edge, split(`${mlp}.gate_proj`, 0), split(`${mlp}.up_proj`, 0));

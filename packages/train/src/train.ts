@@ -53,9 +53,9 @@ export interface Rank {
 /** Cuts the model for this rank, dimension by dimension, and then allocates what is left. */
 export async function openRank(setup: Setup, world: ProcessGroup): Promise<Rank> {
   const { config, shape } = setup;
-  const { precision: dtype, recompute, sequenceParallel, zero, bucketMegabytes } = config;
+  const { precision: dtype, recompute, deterministic, sequenceParallel, zero, bucketMegabytes } = config;
   const mesh = await createMesh(world, config);
-  const model = createLlama(shape, { dtype, recompute });
+  const model = createLlama(shape, { dtype, recompute, deterministic });
   await applyTensorParallel(model, mesh.tp, { sequenceParallel });
   applyContextParallel(model, mesh.cp, { order: config.contextOrder });
   const parts = await applyPipelineParallel(model, mesh.pp, chunksOf(config), config.ppBalance);

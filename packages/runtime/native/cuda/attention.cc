@@ -2,11 +2,13 @@
  * Attention by cuDNN: its flash attention, as TensorFlow ops (the equations stand in packages/ops/src/attention.ts).
  *
  *   FourfoldAttention(q [B, T, H, K], k and v [B, S, G, K]; causal, scale) -> o like q, lse [B, H, T]
- *   FourfoldAttentionGrad(do, q, k, v, o, lse; causal, scale) -> dq, dk, dv
+ *   FourfoldAttentionGrad(do, q, k, v, o, lse; causal, scale, deterministic) -> dq, dk, dv
+ *
+ * or with one tensor qkv [B, T, H+2G, K], of which q, k and v are heads, and one gradient like it (kv_heads is G).
  *
  * cuDNN is told a computation as a graph of operations, and builds a plan for it, which takes a while: one is kept for
- * each shape. Heads lie beside one another in a token's row, so a head's tokens are H · K numbers apart; cuDNN takes
- * any strides, and nothing is ever transposed.
+ * each shape. Heads lie beside one another in a token's row, so a head's tokens are as far apart as the row is long;
+ * cuDNN takes any strides, and nothing is ever transposed or cut out.
  *
  * cuDNN has bfloat16 alone. float32, and heads longer than it takes, are flash-attention.cu's.
  */
@@ -50,6 +52,11 @@ static cudnnHandle_t Handle() {
 /** Numbers for the tensors of a graph. */
 enum Uid : int64_t { Q = 1, KEYS, V, O, LSE, DO, DQ, DK, DV };
 
+/** Heads as cuDNN has them: sides in the order B, heads, tokens, K, wherever they lie in memory. */
+static std::vector<int64_t> Sides(const Heads& x) { return {x.B, x.count, x.tokens, x.K}; }
+
+static std::vector<int64_t> Strides(const Heads& x) { return {x.tokens * x.row * x.K, x.K, x.row * x.K, 1}; }
+
 /** A graph with cuDNN's plan for it. */
 struct Plan {
     fe::graph::Graph graph;
@@ -61,10 +68,15 @@ struct Plan {
             .set_compute_data_type(fe::DataType_t::FLOAT);
     }
 
-    std::shared_ptr<fe::graph::Tensor_attributes> Input(Uid uid, const std::vector<int64_t>& sides,
-                                                        const std::vector<int64_t>& strides) {
-        return graph.tensor(
-            fe::graph::Tensor_attributes().set_uid(uid).set_dim(sides).set_stride(strides));
+    using Described = std::shared_ptr<fe::graph::Tensor_attributes>;
+
+    Described Input(Uid uid, const std::vector<int64_t>& sides, const std::vector<int64_t>& strides) {
+        return graph.tensor(fe::graph::Tensor_attributes().set_uid(uid).set_dim(sides).set_stride(strides));
+    }
+    Described Input(Uid uid, const Heads& x) { return Input(uid, Sides(x), Strides(x)); }
+
+    static void Output(Uid uid, const Described& y, const Heads& to) {
+        y->set_output(true).set_uid(uid).set_dim(Sides(to)).set_stride(Strides(to));
     }
 
     /** cuDNN's own rules choose, so that every run takes the same way. */
@@ -78,45 +90,44 @@ struct Plan {
     }
 };
 
-/** [B, tokens, heads, K] as cuDNN has it: sides in the order B, heads, tokens, K, wherever they lie in memory. */
-static std::vector<int64_t> Sides(const Tensor& x) {
-    return {x.dim_size(0), x.dim_size(2), x.dim_size(1), x.dim_size(3)};
-}
-
-static std::vector<int64_t> Strides(const Tensor& x) {
-    const int64_t T = x.dim_size(1), H = x.dim_size(2), K = x.dim_size(3);
-    return {T * H * K, K, H * K, 1};
-}
-
 // ## The ops
 
 class Attention : public GpuOp {
   public:
     explicit Attention(OpKernelConstruction* c)
-        : GpuOp(c), causal_(Attribute<bool>(c, "causal")), scale_(Attribute<float>(c, "scale")) {}
+        : GpuOp(c), causal_(Attribute<bool>(c, "causal")), scale_(Attribute<float>(c, "scale")),
+          count_(Attribute<int>(c, "N")), kv_heads_(Attribute<int>(c, "kv_heads")) {}
 
   protected:
-    using Key = std::vector<int64_t>;
-
-    /** Whether k and v belong to q; throws what is needed where they don't. */
-    static void CheckShapes(OpKernelContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal) {
-        const bool four = q.dims() == 4 && k.dims() == 4 && k.shape() == v.shape();
-        const bool fits = four && k.dim_size(0) == q.dim_size(0) && k.dim_size(3) == q.dim_size(3) &&
-                          k.dim_size(1) > 0 && k.dim_size(2) > 0 && q.dim_size(2) % k.dim_size(2) == 0 &&
-                          (!causal || k.dim_size(1) == q.dim_size(1));
-        Require(ctx, fits, "q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal");
+    /** q, k and v: inputs `first` and the next two, or heads of input `first`. Throws where they don't fit. */
+    Attended InputsAt(OpKernelContext* ctx, int first) const {
+        const Tensor &q = ctx->input(first), &k = ctx->input(first + (count_ == 3 ? 1 : 0));
+        const Tensor& v = ctx->input(first + (count_ == 3 ? 2 : 0));
+        Require(ctx, q.dims() == 4 && k.dims() == 4 && k.shape() == v.shape(), Needed());
+        const int64_t G = count_ == 3 ? k.dim_size(2) : kv_heads_, H = q.dim_size(2) - (count_ == 3 ? 0 : 2 * G);
+        const bool fits = k.dim_size(0) == q.dim_size(0) && k.dim_size(3) == q.dim_size(3) && k.dim_size(1) > 0 &&
+                          G > 0 && H >= 0 && H % G == 0 && (!causal_ || k.dim_size(1) == q.dim_size(1));
+        Require(ctx, fits, Needed());
+        if (count_ == 3) return {Heads(q, 0, H), Heads(k, 0, G), Heads(v, 0, G), causal_, scale_, q.dtype()};
+        return {Heads(q, 0, H), Heads(q, H, G), Heads(q, H + G, G), causal_, scale_, q.dtype()};
     }
 
-    static bool ByCudnn(const Tensor& q) {
-        return q.dtype() == DT_BFLOAT16 && q.dim_size(3) % 8 == 0 && q.dim_size(3) <= 128;
+    std::string Needed() const {
+        if (count_ == 1) return "qkv [B, T, H+2G, K], G dividing H, and T above 0";
+        return "q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal";
     }
+
+    static bool ByCudnn(const Attended& a) { return a.type == DT_BFLOAT16 && a.q.K % 8 == 0 && a.q.K <= 128; }
+
+    static TensorShape OutputShape(const Attended& a) { return TensorShape({a.q.B, a.q.tokens, a.q.count, a.q.K}); }
+    static TensorShape LseShape(const Attended& a) { return TensorShape({a.q.B, a.q.count, a.q.tokens}); }
 
     /** The plan for such tensors, made by `build` where there is none yet. */
     template <class Build>
-    Plan& PlanFor(const Tensor& q, const Tensor& k, Build build) {
+    Plan& PlanFor(const Attended& a, Build build) {
         std::lock_guard<std::mutex> lock(mutex_);
-        Key key = Sides(q);
-        for (int64_t side : Sides(k)) key.push_back(side);
+        std::vector<int64_t> key = Sides(a.q);
+        for (int64_t side : Sides(a.k)) key.push_back(side);
         std::unique_ptr<Plan>& plan = plans_[key];
         if (!plan) {
             auto made = std::make_unique<Plan>();
@@ -134,75 +145,74 @@ class Attention : public GpuOp {
     }
 
     void Run(OpKernelContext* ctx) override {
-        const Tensor &q = ctx->input(0), &k = ctx->input(1), &v = ctx->input(2);
-        CheckShapes(ctx, q, k, v, causal_);
-        const Tensor o = Output(ctx, 0, q.shape());
-        const Tensor lse = Output(ctx, 1, TensorShape({q.dim_size(0), q.dim_size(2), q.dim_size(1)}));
-        if (!ByCudnn(q)) return Flash(ctx, {q, k, v, causal_, scale_}, o, lse);
-        Plan& plan = PlanFor(q, k, [&](Plan& made) { Describe(made, q, k); });
-        Execute(ctx, plan, {{Q, Data(q)}, {KEYS, Data(k)}, {V, Data(v)}, {O, Data(o)}, {LSE, Data(lse)}});
+        const Attended a = InputsAt(ctx, 0);
+        const Tensor o = Output(ctx, 0, OutputShape(a)), lse = Output(ctx, 1, LseShape(a));
+        if (!ByCudnn(a)) return Flash(ctx, a, o, lse);
+        Plan& plan = PlanFor(a, [&](Plan& made) { Describe(made, a, Heads(o, 0, a.q.count)); });
+        Execute(ctx, plan, {{Q, a.q.at}, {KEYS, a.k.at}, {V, a.v.at}, {O, Data(o)}, {LSE, Data(lse)}});
     }
 
     const bool causal_;
     const float scale_;
+    const int count_, kv_heads_;
 
   private:
     std::mutex mutex_;
-    std::map<Key, std::unique_ptr<Plan>> plans_;
+    std::map<std::vector<int64_t>, std::unique_ptr<Plan>> plans_;
 
-    void Describe(Plan& plan, const Tensor& q, const Tensor& k) const {
+    static void Describe(Plan& plan, const Attended& a, const Heads& output) {
         const auto options = fe::graph::SDPA_attributes()
                                  .set_name("attention")
                                  .set_generate_stats(true)
-                                 .set_causal_mask(causal_)
-                                 .set_attn_scale(scale_);
-        const auto queries = plan.Input(Q, Sides(q), Strides(q));
-        const auto keys = plan.Input(KEYS, Sides(k), Strides(k)), values = plan.Input(V, Sides(k), Strides(k));
-        const auto [o, lse] = plan.graph.sdpa(queries, keys, values, options);
-        o->set_output(true).set_uid(O).set_dim(Sides(q)).set_stride(Strides(q));
+                                 .set_causal_mask(a.causal)
+                                 .set_attn_scale(a.scale);
+        const auto [o, lse] = plan.graph.sdpa(plan.Input(Q, a.q), plan.Input(KEYS, a.k), plan.Input(V, a.v), options);
+        plan.Output(O, o, output);
         lse->set_output(true).set_uid(LSE).set_data_type(fe::DataType_t::FLOAT);
     }
 };
 
-/** Deterministic: cuDNN adds up dq's parts in order, where its fastest way adds them as they come. */
+/** Deterministic unless told otherwise: cuDNN adds up dq's parts in order, where its fastest way adds as they come. */
 class AttentionGrad : public Attention {
   public:
-    using Attention::Attention;
+    explicit AttentionGrad(OpKernelConstruction* c)
+        : Attention(c), deterministic_(Attribute<bool>(c, "deterministic")) {}
 
   protected:
     void Run(OpKernelContext* ctx) override {
-        const Tensor &dO = ctx->input(0), &q = ctx->input(1), &k = ctx->input(2), &v = ctx->input(3);
-        const Tensor &o = ctx->input(4), &lse = ctx->input(5);
-        CheckShapes(ctx, q, k, v, causal_);
-        const bool fits = Same(ctx, 0, 1) && Same(ctx, 4, 1) &&
-                          lse.shape() == TensorShape({q.dim_size(0), q.dim_size(2), q.dim_size(1)});
-        Require(ctx, fits, "do and o like q, and lse [B, H, T]");
-        const Tensor dq = Output(ctx, 0, q.shape()), dk = Output(ctx, 1, k.shape()), dv = Output(ctx, 2, k.shape());
-        if (!ByCudnn(q)) return FlashGrad(ctx, {q, k, v, causal_, scale_}, {dO, o, lse}, {dq, dk, dv});
-        Plan& plan = PlanFor(q, k, [&](Plan& made) { Describe(made, q, k, lse); });
+        const Attended a = InputsAt(ctx, 1);
+        const Tensor &dO = ctx->input(0), &o = ctx->input(1 + count_), &lse = ctx->input(2 + count_);
+        const bool fits = dO.shape() == OutputShape(a) && o.shape() == dO.shape() && lse.shape() == LseShape(a);
+        Require(ctx, fits, "do and o [B, T, H, K], lse [B, H, T], " + Needed());
+        std::vector<Tensor> grads;
+        for (int i = 0; i < count_; i++) grads.push_back(Output(ctx, i, ctx->input(1 + i).shape()));
+        const auto like = [&](const Heads& x, int i) { return Heads(grads[count_ == 3 ? i : 0], x.first, x.count); };
+        const AttendedGradients out{like(a.q, 0), like(a.k, 1), like(a.v, 2)};
+        if (!ByCudnn(a)) return FlashGrad(ctx, a, {dO, o, lse}, out);
+        Plan& plan = PlanFor(a, [&](Plan& made) { Describe(made, a, Heads(o, 0, a.q.count), out); });
         Execute(ctx, plan,
-                {{Q, Data(q)}, {KEYS, Data(k)}, {V, Data(v)}, {O, Data(o)}, {LSE, Data(lse)}, {DO, Data(dO)},
-                 {DQ, Data(dq)}, {DK, Data(dk)}, {DV, Data(dv)}});
+                {{Q, a.q.at}, {KEYS, a.k.at}, {V, a.v.at}, {O, Data(o)}, {LSE, Data(lse)}, {DO, Data(dO)},
+                 {DQ, out.dq.at}, {DK, out.dk.at}, {DV, out.dv.at}});
     }
 
   private:
-    void Describe(Plan& plan, const Tensor& q, const Tensor& k, const Tensor& lse) const {
-        const auto sides = Sides(q), strides = Strides(q), key_sides = Sides(k), key_strides = Strides(k);
-        const int64_t B = q.dim_size(0), H = q.dim_size(2), T = q.dim_size(1);
+    const bool deterministic_;
+
+    void Describe(Plan& plan, const Attended& a, const Heads& output, const AttendedGradients& out) const {
+        const int64_t B = a.q.B, H = a.q.count, T = a.q.tokens;
         const auto stats = plan.Input(LSE, {B, H, T, 1}, {H * T, T, 1, 1});
         stats->set_data_type(fe::DataType_t::FLOAT);
         const auto options = fe::graph::SDPA_backward_attributes()
                                  .set_name("attention_grad")
-                                 .set_causal_mask(causal_)
-                                 .set_attn_scale(scale_)
-                                 .set_deterministic_algorithm(true);
-        const auto queries = plan.Input(Q, sides, strides), keys = plan.Input(KEYS, key_sides, key_strides);
-        const auto values = plan.Input(V, key_sides, key_strides), o = plan.Input(O, sides, strides);
-        const auto dO = plan.Input(DO, sides, strides);
-        const auto [dq, dk, dv] = plan.graph.sdpa_backward(queries, keys, values, o, dO, stats, options);
-        dq->set_output(true).set_uid(DQ).set_dim(sides).set_stride(strides);
-        dk->set_output(true).set_uid(DK).set_dim(key_sides).set_stride(key_strides);
-        dv->set_output(true).set_uid(DV).set_dim(key_sides).set_stride(key_strides);
+                                 .set_causal_mask(a.causal)
+                                 .set_attn_scale(a.scale)
+                                 .set_deterministic_algorithm(deterministic_);
+        const auto q = plan.Input(Q, a.q), k = plan.Input(KEYS, a.k), v = plan.Input(V, a.v);
+        const auto o = plan.Input(O, output), dO = plan.Input(DO, output);
+        const auto [dq, dk, dv] = plan.graph.sdpa_backward(q, k, v, o, dO, stats, options);
+        plan.Output(DQ, dq, out.dq);
+        plan.Output(DK, dk, out.dk);
+        plan.Output(DV, dv, out.dv);
     }
 };
 

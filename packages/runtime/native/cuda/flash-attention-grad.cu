@@ -7,7 +7,8 @@
  * other bits every time: here one kernel goes over the keys for each query, another over the queries for each key. That
  * is 7 products instead of 5, and nobody else writes to what a thread has in its registers.
  *
- * As in flash-attention.cu, PARTS threads share a query (or a key), and tiles of 32 of the others come by.
+ * As in flash-attention.cu, PARTS threads share a query (or a key), and tiles of 32 of the others come by; a token of q
+ * and dq has Q_ROW heads, one of k, v, dk and dv KV_ROW.
  */
 #include "types.cuh"
 
@@ -19,7 +20,7 @@ __device__ inline float part_sum(float x) {
     return x;
 }
 
-// This thread's part of a row of x, `heads` rows to a token; zeros where there is no such token.
+// This thread's part of a row of x; zeros where there is no such token.
 __device__ inline void take(const T* x, int64_t row, bool there, float* mine) {
     for (int d = 0; d < MINE; d++) mine[d] = there ? wide(x[row * K + d * PARTS + threadIdx.x % PARTS]) : 0;
 }
@@ -34,16 +35,13 @@ __device__ inline void add(float* mine, float factor, const float* row) {
     for (int d = 0; d < MINE; d++) mine[d] += factor * row[d * PARTS + threadIdx.x % PARTS];
 }
 
-// Rows start to start + TILE of two tensors, into shared memory.
-__device__ inline void fetch(const T* a, const T* b, int64_t batch, int64_t length, int heads, int head, int64_t start,
-                             float (*a_tile)[K], float (*b_tile)[K]) {
-    __syncthreads();
+// Head `head` of tokens start to start + TILE, of x [B, tokens, `row`, K], into shared memory.
+__device__ inline void fetch(const T* x, int row, int64_t batch, int64_t tokens, int head, int64_t start,
+                             float (*tile)[K]) {
     for (int n = threadIdx.x; n < TILE * K; n += OWN * PARTS) {
-        const int64_t t = start + n / K, from = ((batch * length + t) * heads + head) * K + n % K;
-        a_tile[n / K][n % K] = t < length ? wide(a[from]) : 0;
-        b_tile[n / K][n % K] = t < length ? wide(b[from]) : 0;
+        const int64_t t = start + n / K, from = ((batch * tokens + t) * row + head) * K + n % K;
+        tile[n / K][n % K] = t < tokens ? wide(x[from]) : 0;
     }
-    __syncthreads();
 }
 
 // D [B, H, T]: one thread a query.
@@ -60,15 +58,19 @@ extern "C" __global__ void __launch_bounds__(OWN * PARTS)
                     int64_t tokens, int64_t keys, T* dq) {
     __shared__ float k_tile[TILE][K], v_tile[TILE][K];
     const int64_t b = blockIdx.z, h = blockIdx.y, first = static_cast<int64_t>(blockIdx.x) * OWN;
-    const int64_t i = first + threadIdx.x / PARTS, row = (b * tokens + i) * H + h, place = (b * H + h) * tokens + i;
+    const int64_t i = first + threadIdx.x / PARTS, place = (b * H + h) * tokens + i;
+    const int64_t row = (b * tokens + i) * Q_ROW + h;
     const bool there = i < tokens;
     float q_[MINE], dO_[MINE], dq_[MINE] = {};
     take(q, row, there, q_);
-    take(dO, row, there, dO_);
+    take(dO, (b * tokens + i) * H + h, there, dO_);
     const float lse_ = there ? lse[place] : 0, D_ = there ? D[place] : 0;
     const int64_t seen = CAUSAL ? min(keys, first + OWN) : keys;
     for (int64_t start = 0; start < seen; start += TILE) {
-        fetch(k, v, b, keys, G, h / (H / G), start, k_tile, v_tile);
+        __syncthreads();
+        fetch(k, KV_ROW, b, keys, h / (H / G), start, k_tile);
+        fetch(v, KV_ROW, b, keys, h / (H / G), start, v_tile);
+        __syncthreads();
         for (int j = 0; j < TILE; j++) {
             const float s = scale * dot(q_, k_tile[j]), dP = dot(dO_, v_tile[j]);
             const bool visible = start + j < keys && (!CAUSAL || start + j <= i);
@@ -84,14 +86,17 @@ extern "C" __global__ void __launch_bounds__(OWN * PARTS)
                  int64_t tokens, int64_t keys, T* dk, T* dv) {
     __shared__ float q_tile[TILE][K], dO_tile[TILE][K];
     const int64_t b = blockIdx.z, g = blockIdx.y, first = static_cast<int64_t>(blockIdx.x) * OWN;
-    const int64_t j = first + threadIdx.x / PARTS, row = (b * keys + j) * G + g;
+    const int64_t j = first + threadIdx.x / PARTS, row = (b * keys + j) * KV_ROW + g;
     const bool there = j < keys;
     float k_[MINE], v_[MINE], dk_[MINE] = {}, dv_[MINE] = {};
     take(k, row, there, k_);
     take(v, row, there, v_);
     for (int64_t h = g * (H / G); h < (g + 1) * (H / G); h++)  // the heads that share these keys
         for (int64_t start = CAUSAL ? first / TILE * TILE : 0; start < tokens; start += TILE) {
-            fetch(q, dO, b, tokens, H, h, start, q_tile, dO_tile);
+            __syncthreads();
+            fetch(q, Q_ROW, b, tokens, h, start, q_tile);
+            fetch(dO, H, b, tokens, h, start, dO_tile);
+            __syncthreads();
             for (int n = 0; n < TILE; n++) {
                 const int64_t i = start + n, place = (b * H + h) * tokens + min(i, tokens - 1);
                 const float s = scale * dot(k_, q_tile[n]), dP = dot(v_, dO_tile[n]);

@@ -8,7 +8,8 @@
  * sum of the values so weighted; a larger score brings both sums down by exp(old largest - new): the "online" softmax.
  *
  * PARTS threads share a query: each has every PARTS-th of its K dimensions in registers, and a score is the sum of
- * their products. q and o are [B, T, H, K], k and v [B, S, G, K], lse [B, H, T]. Query i sees keys 0 to i where CAUSAL.
+ * their products. o is [B, T, H, K] and lse [B, H, T]; a token of q has Q_ROW heads, of which H are meant, one of k and v
+ * KV_ROW, of which G. Query i sees keys 0 to i where CAUSAL.
  *
  * Dao et al., "FlashAttention" (2022), and "FlashAttention-2" (2023). The version before it wrote the scores, T · S for
  * each head, to memory and read them three times.
@@ -30,14 +31,14 @@ extern "C" __global__ void __launch_bounds__(QUERIES * PARTS)
     const int part = threadIdx.x % PARTS;
     const int64_t b = blockIdx.z, h = blockIdx.y, g = h / (H / G);
     const int64_t first = static_cast<int64_t>(blockIdx.x) * QUERIES, i = first + threadIdx.x / PARTS;
-    const int64_t at = ((b * tokens + i) * H + h) * K;
+    const int64_t from = ((b * tokens + i) * Q_ROW + h) * K, to = ((b * tokens + i) * H + h) * K;
     float q_[MINE], o_[MINE] = {}, most = -INFINITY, sum = 0;
-    for (int d = 0; d < MINE; d++) q_[d] = i < tokens ? scale * wide(q[at + d * PARTS + part]) : 0;
+    for (int d = 0; d < MINE; d++) q_[d] = i < tokens ? scale * wide(q[from + d * PARTS + part]) : 0;
     const int64_t seen = CAUSAL ? min(keys, first + QUERIES) : keys;  // by some query of the block
     for (int64_t start = 0; start < seen; start += KEYS) {
         __syncthreads();
         for (int n = threadIdx.x; n < KEYS * K; n += QUERIES * PARTS) {
-            const int64_t j = start + n / K, from = ((b * keys + j) * G + g) * K + n % K;
+            const int64_t j = start + n / K, from = ((b * keys + j) * KV_ROW + g) * K + n % K;
             k_tile[n / K][n % K] = j < keys ? wide(k[from]) : 0;
             v_tile[n / K][n % K] = j < keys ? wide(v[from]) : 0;
         }
@@ -63,6 +64,6 @@ extern "C" __global__ void __launch_bounds__(QUERIES * PARTS)
         }
     }
     if (i >= tokens) return;
-    for (int d = 0; d < MINE; d++) o[at + d * PARTS + part] = narrow<T>(o_[d] / sum);
+    for (int d = 0; d < MINE; d++) o[to + d * PARTS + part] = narrow<T>(o_[d] / sum);
     if (part == 0) lse[(b * H + h) * tokens + i] = most + logf(sum);
 }

@@ -1,19 +1,30 @@
-/** Attention by our own kernels: flash-attention.cu and flash-attention-grad.cu. */
+/** Attention's tensors, and attention by our own kernels: flash-attention.cu and flash-attention-grad.cu. */
 #pragma once
 #include "op.h"
 
 namespace fourfold::cuda {
 
+/** `count` heads of a tensor [B, tokens, row, K], which has `row` of them: those from `first` on. */
+struct Heads {
+    int64_t B, tokens, row, K, first, count;
+    void* at;  // the first of them, of the first token
+
+    Heads(const Tensor& x, int64_t first, int64_t count)
+        : B(x.dim_size(0)), tokens(x.dim_size(1)), row(x.dim_size(2)), K(x.dim_size(3)), first(first), count(count),
+          at(static_cast<char*>(Data(x)) + first * K * tensorflow::DataTypeSize(x.dtype())) {}
+};
+
 struct Attended {
-    const Tensor &q, &k, &v;
+    Heads q, k, v;
     bool causal;
     float scale;
+    DataType type;
 };
 struct AttendedOutput {
     const Tensor &dO, &o, &lse;
 };
 struct AttendedGradients {
-    const Tensor &dq, &dk, &dv;
+    Heads dq, dk, dv;
 };
 
 /** o and lse of q, k and v. */

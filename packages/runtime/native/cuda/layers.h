@@ -49,19 +49,31 @@ class RmsNormGrad : public GpuOp {
     }
 };
 
+/** What swiglu.cu is compiled for, and how many threads' work N rows of F are. */
+struct SwigluGrid {
+    int64_t N, F;
+    int width;
+
+    explicit SwigluGrid(const Tensor& x) : N(x.dim_size(0)), F(x.dim_size(1) / 2), width(WidthFor(x.dtype(), F)) {}
+    Grid Of() const { return {Blocks(N * F / width, 256)}; }
+    static CUfunction Kernel(const char* name, const Tensor& x) {
+        const SwigluGrid grid(x);
+        return Find("swiglu.cu", name, {Type("T", x.dtype()), Constant("F", grid.F), Constant("WIDTH", grid.width)});
+    }
+};
+
 class Swiglu : public GpuOp {
   public:
     using GpuOp::GpuOp;
 
   protected:
     void Run(OpKernelContext* ctx) override {
-        const Tensor &gate = ctx->input(0), &up = ctx->input(1);
-        Require(ctx, Same(ctx, 0, 1), "gate and up of one shape");
-        const int64_t count = gate.NumElements();
-        const Tensor y = Output(ctx, 0, gate.shape());
-        const int width = WidthFor(gate.dtype(), count);
-        const CUfunction kernel = Find("swiglu.cu", "swiglu", {Type("T", gate.dtype()), Constant("WIDTH", width)});
-        Launch(ctx, kernel, {Blocks(count / width, 256)}, 256, Data(gate), Data(up), count, Data(y));
+        const Tensor& x = ctx->input(0);
+        Require(ctx, x.dims() == 2 && x.dim_size(1) % 2 == 0, "x [N, 2F]");
+        const SwigluGrid grid(x);
+        const Tensor y = Output(ctx, 0, TensorShape({grid.N, grid.F}));
+        if (y.NumElements() == 0) return;
+        Launch(ctx, grid.Kernel("swiglu", x), grid.Of(), 256, Data(x), grid.N, Data(y));
     }
 };
 
@@ -71,42 +83,39 @@ class SwigluGrad : public GpuOp {
 
   protected:
     void Run(OpKernelContext* ctx) override {
-        const Tensor &dy = ctx->input(0), &gate = ctx->input(1), &up = ctx->input(2);
-        Require(ctx, Same(ctx, 0, 1) && Same(ctx, 0, 2), "dy, gate and up of one shape");
-        const int64_t count = gate.NumElements();
-        const Tensor dgate = Output(ctx, 0, gate.shape()), dup = Output(ctx, 1, gate.shape());
-        const int width = WidthFor(gate.dtype(), count);
-        const CUfunction kernel = Find("swiglu.cu", "swiglu_grad", {Type("T", gate.dtype()), Constant("WIDTH", width)});
-        Launch(ctx, kernel, {Blocks(count / width, 256)}, 256, Data(dy), Data(gate), Data(up), count, Data(dgate),
-               Data(dup));
+        const Tensor &dy = ctx->input(0), &x = ctx->input(1);
+        const bool fits = x.dims() == 2 && dy.dims() == 2 && x.dim_size(1) == 2 * dy.dim_size(1);
+        Require(ctx, fits && x.dim_size(0) == dy.dim_size(0), "dy [N, F] and x [N, 2F]");
+        const SwigluGrid grid(x);
+        const Tensor dx = Output(ctx, 0, x.shape());
+        if (dx.NumElements() == 0) return;
+        Launch(ctx, grid.Kernel("swiglu_grad", x), grid.Of(), 256, Data(dy), Data(x), grid.N, Data(dx));
     }
 };
 
 class Rope : public GpuOp {
   public:
-    explicit Rope(OpKernelConstruction* c) : GpuOp(c), sign_(Attribute<bool>(c, "inverse") ? -1.0f : 1.0f) {}
+    explicit Rope(OpKernelConstruction* c)
+        : GpuOp(c), sign_(Attribute<bool>(c, "inverse") ? -1.0f : 1.0f), turned_(Attribute<int>(c, "turned")) {}
 
   protected:
     void Run(OpKernelContext* ctx) override {
-        const Tensor &q = ctx->input(0), &k = ctx->input(1), &cos = ctx->input(2), &sin = ctx->input(3);
-        const bool four = q.dims() == 4 && k.dims() == 4 && cos.dims() == 2 && Same(ctx, 2, 3);
-        const bool fits = four && k.dim_size(0) == q.dim_size(0) && k.dim_size(1) == q.dim_size(1) &&
-                          cos.dim_size(0) == q.dim_size(1) && cos.dim_size(1) == q.dim_size(3) &&
-                          k.dim_size(3) == q.dim_size(3) && q.dim_size(3) > 0 && q.dim_size(3) % 2 == 0;
-        Require(ctx, fits, "q [B, T, H, K], k [B, T, G, K], cos and sin [T, K], with K even");
-        const int64_t N = q.dim_size(0) * q.dim_size(1), T = q.dim_size(1), K = q.dim_size(3);
-        const int64_t H = q.dim_size(2), G = k.dim_size(2);
-        const Tensor q_turned = Output(ctx, 0, q.shape()), k_turned = Output(ctx, 1, k.shape());
-        const int width = WidthFor(q.dtype(), K / 2);
-        const Given given{Type("T", q.dtype()), Constant("K", K), Constant("H", H), Constant("G", G),
+        const Tensor &x = ctx->input(0), &cos = ctx->input(1), &sin = ctx->input(2);
+        const bool fits = x.dims() == 4 && cos.dims() == 2 && Same(ctx, 1, 2) && cos.dim_size(0) == x.dim_size(1) &&
+                          cos.dim_size(1) == x.dim_size(3) && x.dim_size(3) > 0 && x.dim_size(3) % 2 == 0;
+        Require(ctx, fits && turned_ <= x.dim_size(2), "x [B, T, J, K], cos and sin [T, K], K even, J heads or fewer");
+        const int64_t N = x.dim_size(0) * x.dim_size(1), T = x.dim_size(1), J = x.dim_size(2), K = x.dim_size(3);
+        const Tensor y = Output(ctx, 0, x.shape());
+        const int width = WidthFor(x.dtype(), K / 2);
+        const Given given{Type("T", x.dtype()), Constant("K", K), Constant("J", J), Constant("TURNED", turned_),
                           Constant("WIDTH", width)};
-        const int64_t pieces = N * (H + G) * (K / 2 / width);
-        Launch(ctx, Find("rope.cu", "rope", given), {Blocks(pieces, 256)}, 256, Data(q), Data(k), Data(cos), Data(sin),
-               sign_, N, T, Data(q_turned), Data(k_turned));
+        Launch(ctx, Find("rope.cu", "rope", given), {Blocks(N * J * (K / 2 / width), 256)}, 256, Data(x), Data(cos),
+               Data(sin), sign_, N, T, Data(y));
     }
 
   private:
     const float sign_;
+    const int turned_;
 };
 
 REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldRmsNorm"), RmsNorm);

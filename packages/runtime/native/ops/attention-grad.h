@@ -3,8 +3,11 @@
  * follows from it while the tile is in the cache (the equations stand in packages/ops/src/attention-block.ts).
  *
  *   FourfoldAttentionGrad(do, q, k, v, o, lse; causal, scale) -> dq [B, T, H, K], dk and dv [B, S, G, K]
+ *   FourfoldAttentionGrad(do, qkv, o, lse; causal, scale, kv_heads) -> dqkv [B, T, H+2G, K]
  *
  * o [B, T, H, K] and lse [B, H, T] are those of the whole attention, of which k and v may be one block.
+ *
+ * These sums have one order anyway: `deterministic` false, which lets a GPU add up as it comes, changes nothing here.
  *
  * One query head is one piece of work. It has its own dq, and its own part of its group's dk and dv, since two threads
  * can't add to the same numbers; the R parts are added up at the end.
@@ -19,33 +22,34 @@ class AttentionGrad : public AttentionKernel {
     explicit AttentionGrad(OpKernelConstruction* c) : AttentionKernel(c, 1) {}
 
     void Compute(OpKernelContext* ctx) override {
-        const char* needed = "do, q and o [B, T, H, K], k and v [B, S, G, K], lse [B, H, T], G dividing H, S above 0, "
-                             "and T = S if causal";
-        const bool fits = Fits(ctx) && SameShape(ctx, 0, 1) && SameShape(ctx, 4, 1) && IsPerQuery(ctx, 5);
-        OP_REQUIRES(ctx, fits, WrongShapes(ctx, needed));
+        const bool fits = Fits(ctx) && OthersFit(ctx, ShapeOf(ctx));
+        OP_REQUIRES(ctx, fits, WrongShapes(ctx, "do and o [B, T, H, K], lse [B, H, T], " + Needed()));
         const AttentionShape shape = ShapeOf(ctx);
         const int64_t T = shape.T, S = shape.S, K = shape.K, numbers = shape.B * shape.H * S * K;
-        const float *dO = In(ctx, 0), *q = In(ctx, 1), *k = In(ctx, 2), *v = In(ctx, 3), *o = In(ctx, 4);
-        const float* lse = In(ctx, 5);
-        float *dq = OutLike(ctx, 0, 1), *dk = OutLike(ctx, 1, 2), *dv = OutLike(ctx, 2, 2);
+        const float *dO = In(ctx, 0), *q = In(ctx, 1), *k = In(ctx, KeysInput()), *v = In(ctx, ValuesInput());
+        const float *o = In(ctx, After(0)), *lse = In(ctx, After(1));
+        float* dq = OutLike(ctx, 0, 1);
+        float *dk = Stacked() ? dq : OutLike(ctx, 1, 2), *dv = Stacked() ? dq : OutLike(ctx, 2, 2);
         Tensor parts;
         OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({2, numbers}), &parts));
         if (!ctx->status().ok()) return;
         float *dk_parts = parts.flat<float>().data(), *dv_parts = dk_parts + numbers;
         ForRows(ctx, shape.B * shape.H, T * S * K / 2, [=](int64_t first, int64_t last) {
             std::vector<float> keys(2 * S * K), scratch((5 * K + 2 * kKeys) * kQueries);
-            for (int64_t h = first; h < last; h++) {
-                const Head head{shape.Queries(dO, h), shape.Queries(q, h), shape.Queries(o, h), lse + h * T,
-                                Copy(shape.Keys(k, h), S, K, keys.data()),
-                                Copy(shape.Keys(v, h), S, K, keys.data() + S * K),
-                                shape.Queries(dq, h), {dk_parts + h * S * K, K}, {dv_parts + h * S * K, K}};
+            for (int64_t n = first; n < last; n++) {
+                const int64_t b = n / shape.H, h = n % shape.H, g = h / shape.R();
+                const Head head{shape.Outputs().Of(dO, b, h), shape.Queries().Of(q, b, h), shape.Outputs().Of(o, b, h),
+                                lse + n * T,
+                                Copy(shape.Keys().Of(k, b, g), S, K, keys.data()),
+                                Copy(shape.Values().Of(v, b, g), S, K, keys.data() + S * K),
+                                shape.Queries().Of(dq, b, h), {dk_parts + n * S * K, K}, {dv_parts + n * S * K, K}};
                 std::fill_n(head.dk.at, S * K, 0.0f);
                 std::fill_n(head.dv.at, S * K, 0.0f);
                 for (int64_t i = 0; i < T; i += kQueries) AddGradients(shape, head, Tile(shape, i), scratch.data());
             }
         });
-        SumGroups(ctx, shape, dk_parts, dk);
-        SumGroups(ctx, shape, dv_parts, dv);
+        SumGroups(ctx, shape, dk_parts, shape.Keys(), dk);
+        SumGroups(ctx, shape, dv_parts, shape.Values(), dv);
     }
 
   private:
@@ -57,9 +61,9 @@ class AttentionGrad : public AttentionKernel {
         Rows<float> dq, dk, dv;
     };
 
-    static bool IsPerQuery(OpKernelContext* ctx, int i) {
-        const TensorShape& q = ctx->input(1).shape();
-        return ctx->input(i).shape() == TensorShape({q.dim_size(0), q.dim_size(2), q.dim_size(1)});
+    bool OthersFit(OpKernelContext* ctx, const AttentionShape& shape) const {
+        const bool outputs = ctx->input(0).shape() == PerOutput(shape) && SameShape(ctx, 0, After(0));
+        return outputs && ctx->input(After(1)).shape() == PerQuery(shape);
     }
 
     static void AddGradients(const AttentionShape& shape, const Head& head, const Tile& tile, float* scratch) {
@@ -108,28 +112,31 @@ class AttentionGrad : public AttentionKernel {
         std::fill_n(dS, hidden, 0.0f);
     }
 
-    /** sums [B, S, G, K], each of the R heads of a group in parts [B, H, S, K], which are one piece each. */
-    static void SumGroups(OpKernelContext* ctx, const AttentionShape& shape, const float* parts, float* sums) {
+    /** The gradient of keys or values: of each the sum of the group's R heads in parts [B, H, S, K]. */
+    static void SumGroups(OpKernelContext* ctx, const AttentionShape& shape, const float* parts, const Heads& heads,
+                          float* sums) {
         const int64_t R = shape.R(), S = shape.S, G = shape.G, K = shape.K;
         ForRows(ctx, shape.B * S * G, R * K, [=](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
                 const int64_t b = n / (S * G), s = n / G % S, g = n % G;
                 const float* part = parts + ((b * G + g) * R * S + s) * K;
-                std::copy_n(part, K, sums + n * K);
+                float* sum = heads.Of(sums, b, g)[s];
+                std::copy_n(part, K, sum);
                 for (int64_t r = 1; r < R; r++)
 #pragma omp simd
-                    for (int64_t d = 0; d < K; d++) sums[n * K + d] += part[r * S * K + d];
+                    for (int64_t d = 0; d < K; d++) sum[d] += part[r * S * K + d];
             }
         });
     }
 };
 
 REGISTER_OP("FourfoldAttentionGrad")
-    .Input("do: T").Input("q: T").Input("k: T").Input("v: T").Input("o: T").Input("lse: float")
-    .Output("dq: T").Output("dk: T").Output("dv: T")
-    .Attr("T: {float, bfloat16}").Attr("causal: bool").Attr("scale: float")
+    .Input("do: T").Input("qkv: N * T").Input("o: T").Input("lse: float")
+    .Output("dqkv: N * T")
+    .Attr("N: int >= 1").Attr("T: {float, bfloat16}").Attr("causal: bool").Attr("scale: float").Attr("kv_heads: int")
+    .Attr("deterministic: bool")
     .SetShapeFn([](InferenceContext* c) {
-        for (int i = 0; i < 3; i++) c->set_output(i, c->input(i + 1));
+        for (int i = 0; i < c->num_outputs(); i++) c->set_output(i, c->input(i + 1));
         return absl::OkStatus();
     });
 REGISTER_KERNEL_BUILDER(Name("FourfoldAttentionGrad").Device(DEVICE_CPU).TypeConstraint<float>("T"), AttentionGrad);

@@ -2,10 +2,11 @@
  * Attention over a block of keys, forward in one op (the equations stand in packages/ops/src/attention-block.ts).
  *
  *   FourfoldAttention(q [B, T, H, K], k and v [B, S, G, K]; causal, scale) -> o [B, T, H, K], lse [B, H, T]
+ *   FourfoldAttention(qkv [B, T, H+2G, K]; causal, scale, kv_heads G)      the same of heads that one tensor has
  *
- * The rows of one head lie H · K numbers apart (G · K those of keys and values), as a linear layer leaves them. A tile
- * is copied into one piece before it is multiplied: rows that lie some KiB apart share a few places of the cache, and
- * would drive each other out.
+ * The rows of one head lie as far apart as a token's heads are long, as a linear layer leaves them. A tile is copied
+ * into one piece before it is multiplied: rows that lie some KiB apart share a few places of the cache, and would drive
+ * each other out.
  *
  * Scores exist for 64 queries and 64 keys at a time, 16 KiB, and never leave the cache (FlashAttention-2's form, Dao
  * 2023). A tile of scores lies with its keys as rows and its queries as columns: so a softmax's maximum and sum, which
@@ -26,19 +27,30 @@ namespace fourfold {
 constexpr int64_t kQueries = 64, kKeys = 64;  // of a tile; a product's depth is one of them, or K
 static_assert(kKeys == kQueries && kQueries <= kMostDepth && kQueries % kPanel == 0);
 
+/** Which heads of a tensor [B, tokens, heads, K] are meant: those from `first` on. */
+struct Heads {
+    int64_t tokens, heads, K, first;
+
+    /** Head h of sequence b: its rows. */
+    template <class Float>
+    Rows<Float> Of(Float* x, int64_t b, int64_t h) const {
+        return {x + (b * tokens * heads + first + h) * K, heads * K};
+    }
+};
+
 /** H query heads, in groups of R = H / G, each with one head of keys and values. */
 struct AttentionShape {
     int64_t B, T, H, S, G, K;
     bool causal;
     float scale;
+    bool stacked;  // q, k and v are heads of one tensor, in this order
 
     int64_t R() const { return H / G; }
-    /** Query head n of B · H in a tensor shaped as q: its T rows. */
-    template <class Float>
-    Rows<Float> Queries(Float* x, int64_t n) const { return {x + (n / H * T * H + n % H) * K, H * K}; }
-    /** The head of keys or values that query head n sees: S rows. */
-    template <class Float>
-    Rows<Float> Keys(Float* x, int64_t n) const { return {x + (n / H * S * G + n % H / R()) * K, G * K}; }
+    int64_t All() const { return H + 2 * G; }
+    Heads Outputs() const { return {T, H, K, 0}; }
+    Heads Queries() const { return {T, stacked ? All() : H, K, 0}; }
+    Heads Keys() const { return {S, stacked ? All() : G, K, stacked ? H : 0}; }
+    Heads Values() const { return {S, stacked ? All() : G, K, stacked ? H + G : 0}; }
 };
 
 /** Some queries of one head: the first of them, how many, and that number rounded up to whole panels. */
@@ -77,31 +89,50 @@ inline void Multiply(Rows<const float> x, const float* turned, const Tile& tile,
     AddProduct({x.at, x.row, 1}, {turned, kQueries}, {y, kQueries}, keys, K, tile.columns);
 }
 
-/** What the kernels share: the attributes, and the shapes of q, k and v, which are inputs `first` and the next two. */
+/** What the kernels share: the attributes, and q, k and v, which are inputs from `first` on: three, or one. */
 class AttentionKernel : public OpKernel {
   public:
     AttentionKernel(OpKernelConstruction* c, int first) : OpKernel(c), first_(first) {
         OP_REQUIRES_OK(c, c->GetAttr("causal", &causal_));
         OP_REQUIRES_OK(c, c->GetAttr("scale", &scale_));
+        OP_REQUIRES_OK(c, c->GetAttr("N", &count_));
+        OP_REQUIRES_OK(c, c->GetAttr("kv_heads", &kv_heads_));
+        OP_REQUIRES(c, count_ == 1 || count_ == 3, absl::InvalidArgumentError("q, k and v are one tensor or three"));
     }
 
   protected:
+    bool Stacked() const { return count_ == 1; }
+    /** The input that comes `i`-th after those. */
+    int After(int i) const { return first_ + count_ + i; }
+    /** Which input k and v are: the same where they are stacked. */
+    int KeysInput() const { return first_ + (Stacked() ? 0 : 1); }
+    int ValuesInput() const { return first_ + (Stacked() ? 0 : 2); }
+
     AttentionShape ShapeOf(OpKernelContext* ctx) const {
-        const Tensor &q = ctx->input(first_), &k = ctx->input(first_ + 1);
-        return {q.dim_size(0), q.dim_size(1), q.dim_size(2), k.dim_size(1), k.dim_size(2), q.dim_size(3),
-                causal_, scale_};
+        const Tensor &q = ctx->input(first_), &k = ctx->input(KeysInput());
+        const int64_t G = Stacked() ? kv_heads_ : k.dim_size(2), H = q.dim_size(2) - (Stacked() ? 2 * G : 0);
+        return {q.dim_size(0), q.dim_size(1), H, k.dim_size(1), G, q.dim_size(3), causal_, scale_, Stacked()};
     }
 
     bool Fits(OpKernelContext* ctx) const {
-        const Tensor &q = ctx->input(first_), &k = ctx->input(first_ + 1);
-        if (q.dims() != 4 || k.dims() != 4 || !SameShape(ctx, first_ + 1, first_ + 2)) return false;
+        const Tensor &q = ctx->input(first_), &k = ctx->input(KeysInput());
+        if (q.dims() != 4 || k.dims() != 4 || !SameShape(ctx, KeysInput(), ValuesInput())) return false;
         const AttentionShape s = ShapeOf(ctx);
-        const bool grouped = s.G > 0 && s.H % s.G == 0, square = !causal_ || s.T == s.S;
+        const bool grouped = s.G > 0 && s.H >= 0 && s.H % s.G == 0, square = !causal_ || s.T == s.S;
         return k.dim_size(0) == s.B && k.dim_size(3) == s.K && s.S > 0 && grouped && square;
     }
 
+    /** What the shapes must be, in words. */
+    std::string Needed() const {
+        if (Stacked()) return "qkv [B, T, H+2G, K], G dividing H, and T above 0";
+        return "q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal";
+    }
+
+    static TensorShape PerQuery(const AttentionShape& s) { return TensorShape({s.B, s.H, s.T}); }
+    static TensorShape PerOutput(const AttentionShape& s) { return TensorShape({s.B, s.T, s.H, s.K}); }
+
   private:
-    int first_;
+    int first_, count_, kv_heads_;
     bool causal_;
     float scale_;
 };
@@ -146,22 +177,18 @@ class Attention : public AttentionKernel {
     explicit Attention(OpKernelConstruction* c) : AttentionKernel(c, 0) {}
 
     void Compute(OpKernelContext* ctx) override {
-        const char* needed = "q [B, T, H, K], k and v [B, S, G, K], G dividing H, S above 0, and T = S if causal";
-        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, needed));
+        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, Needed()));
         const AttentionShape shape = ShapeOf(ctx);
-        const float *q = In(ctx, 0), *k = In(ctx, 1), *v = In(ctx, 2);
-        float* o = OutLike(ctx, 0, 0);
-        Tensor* lse_tensor = nullptr;
-        OP_REQUIRES_OK(ctx, ctx->allocate_output(1, TensorShape({shape.B, shape.H, shape.T}), &lse_tensor));
+        const float *q = In(ctx, 0), *k = In(ctx, KeysInput()), *v = In(ctx, ValuesInput());
+        float *o = Out(ctx, 0, PerOutput(shape)), *lse = Out(ctx, 1, PerQuery(shape));
         if (!ctx->status().ok()) return;
-        float* lse = lse_tensor->flat<float>().data();
         const int64_t T = shape.T, S = shape.S, K = shape.K, tiles = (T + kQueries - 1) / kQueries;
         ForRows(ctx, shape.B * shape.H * tiles, kQueries * S * K / 4, [=](int64_t first, int64_t last) {
             std::vector<float> scratch((3 * K + kKeys) * kQueries);
             for (int64_t n = first; n < last; n++) {
-                const int64_t h = n / tiles;
-                const Head head{shape.Queries(q, h), shape.Keys(k, h), shape.Keys(v, h),
-                                shape.Queries(o, h), lse + h * T};
+                const int64_t bh = n / tiles, b = bh / shape.H, h = bh % shape.H, g = h / shape.R();
+                const Head head{shape.Queries().Of(q, b, h), shape.Keys().Of(k, b, g), shape.Values().Of(v, b, g),
+                                shape.Outputs().Of(o, b, h), lse + bh * T};
                 Attend(shape, head, Tile(shape, n % tiles * kQueries), scratch.data());
             }
         });
@@ -201,13 +228,17 @@ class Attention : public AttentionKernel {
 };
 
 REGISTER_OP("FourfoldAttention")
-    .Input("q: T").Input("k: T").Input("v: T").Output("o: T").Output("lse: float")
-    .Attr("T: {float, bfloat16}").Attr("causal: bool").Attr("scale: float")
+    .Input("qkv: N * T").Output("o: T").Output("lse: float")
+    .Attr("N: int >= 1").Attr("T: {float, bfloat16}").Attr("causal: bool").Attr("scale: float").Attr("kv_heads: int")
     .SetShapeFn([](InferenceContext* c) {
         ShapeHandle q;
+        DimensionHandle heads;
+        int kv_heads = 0;
         TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &q));
-        c->set_output(0, q);
-        c->set_output(1, c->MakeShape({c->Dim(q, 0), c->Dim(q, 2), c->Dim(q, 1)}));
+        TF_RETURN_IF_ERROR(c->GetAttr("kv_heads", &kv_heads));
+        TF_RETURN_IF_ERROR(c->Subtract(c->Dim(q, 2), c->num_inputs() == 1 ? 2 * kv_heads : 0, &heads));
+        c->set_output(0, c->MakeShape({c->Dim(q, 0), c->Dim(q, 1), heads, c->Dim(q, 3)}));
+        c->set_output(1, c->MakeShape({c->Dim(q, 0), heads, c->Dim(q, 1)}));
         return absl::OkStatus();
     });
 REGISTER_KERNEL_BUILDER(Name("FourfoldAttention").Device(DEVICE_CPU).TypeConstraint<float>("T"), Attention);

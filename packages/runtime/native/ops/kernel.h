@@ -26,6 +26,7 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
+using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
@@ -48,12 +49,15 @@ inline absl::Status WrongShapes(OpKernelContext* ctx, const std::string& needed)
 
 inline const float* In(OpKernelContext* ctx, int i) { return ctx->input(i).flat<float>().data(); }
 
-/** Output `i`, of the shape of input `like`; where there is no memory for it, the context's status says so. */
-inline float* OutLike(OpKernelContext* ctx, int i, int like) {
+/** Output `i`; where there is no memory for it, the context's status says so. */
+inline float* Out(OpKernelContext* ctx, int i, const TensorShape& shape) {
     Tensor* out = nullptr;
-    ctx->SetStatus(ctx->allocate_output(i, ctx->input(like).shape(), &out));
+    ctx->SetStatus(ctx->allocate_output(i, shape, &out));
     return ctx->status().ok() ? out->flat<float>().data() : nullptr;
 }
+
+/** The same, of the shape of input `like`. */
+inline float* OutLike(OpKernelContext* ctx, int i, int like) { return Out(ctx, i, ctx->input(like).shape()); }
 
 // ## Work
 

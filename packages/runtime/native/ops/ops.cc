@@ -11,3 +11,4 @@
 #include "rms-norm.h"
 #include "rope.h"
 #include "swiglu.h"
+#include "together.h"

@@ -1,9 +1,10 @@
 /**
  * RoPE in one pass (the equations stand in packages/ops/src/rope.ts).
  *
- *   FourfoldRope(q [B, T, H, K], k [B, T, G, K], cos [T, K], sin± [T, K]; inverse) -> q and k turned
+ *   FourfoldRope(x [B, T, J, K], cos [T, K], sin± [T, K]; turned, inverse) -> y like x
  *
- * Each element meets its partner half a head away. Turning back, which is backward, is turning with -sin.
+ * The first `turned` heads of each token turn (q's and k's), the others are copied (v's). Each element meets its
+ * partner half a head away. Turning back, which is backward, is turning with -sin.
  */
 #pragma once
 #include "kernel.h"
@@ -12,36 +13,39 @@ namespace fourfold {
 
 class Rope : public OpKernel {
   public:
-    explicit Rope(OpKernelConstruction* c) : OpKernel(c) { OP_REQUIRES_OK(c, c->GetAttr("inverse", &inverse_)); }
+    explicit Rope(OpKernelConstruction* c) : OpKernel(c) {
+        OP_REQUIRES_OK(c, c->GetAttr("inverse", &inverse_));
+        OP_REQUIRES_OK(c, c->GetAttr("turned", &turned_));
+    }
 
     void Compute(OpKernelContext* ctx) override {
-        const char* needed = "q [B, T, H, K], k [B, T, G, K], cos and sin [T, K], with K even and above 0";
+        const char* needed = "x [B, T, J, K], cos and sin [T, K], with K even and above 0, and no more than J turned";
         OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, needed));
         const TensorShape& shape = ctx->input(0).shape();
-        const int64_t T = shape.dim_size(1), H = shape.dim_size(2), K = shape.dim_size(3);
-        const int64_t G = ctx->input(1).dim_size(2);
-        const float *q = In(ctx, 0), *k = In(ctx, 1), *cos = In(ctx, 2), *sin = In(ctx, 3);
+        const int64_t T = shape.dim_size(1), J = shape.dim_size(2), K = shape.dim_size(3), turned = turned_;
+        const float *x = In(ctx, 0), *cos = In(ctx, 1), *sin = In(ctx, 2);
         const float sign = inverse_ ? -1.0f : 1.0f;
-        float *q_turned = OutLike(ctx, 0, 0), *k_turned = OutLike(ctx, 1, 1);
+        float* y = OutLike(ctx, 0, 0);
         if (!ctx->status().ok()) return;
-        ForRows(ctx, shape.dim_size(0) * T, 2 * (H + G) * K, [=](int64_t first, int64_t last) {
+        ForRows(ctx, shape.dim_size(0) * T, 2 * J * K, [=](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
                 const float *c = cos + n % T * K, *s = sin + n % T * K;
-                for (int64_t h = n * H; h < (n + 1) * H; h++) Turn(q + h * K, c, s, sign, K / 2, q_turned + h * K);
-                for (int64_t g = n * G; g < (n + 1) * G; g++) Turn(k + g * K, c, s, sign, K / 2, k_turned + g * K);
+                const int64_t token = n * J * K, rest = turned * K;
+                for (int64_t d = 0; d < rest; d += K) Turn(x + token + d, c, s, sign, K / 2, y + token + d);
+                std::copy_n(x + token + rest, J * K - rest, y + token + rest);
             }
         });
     }
 
   private:
     bool inverse_;
+    int turned_;
 
-    static bool Fits(OpKernelContext* ctx) {
-        const TensorShape &q = ctx->input(0).shape(), &k = ctx->input(1).shape(), &table = ctx->input(2).shape();
-        if (q.dims() != 4 || k.dims() != 4 || !SameShape(ctx, 2, 3)) return false;
-        const int64_t T = q.dim_size(1), K = q.dim_size(3);
-        const bool alike = k.dim_size(0) == q.dim_size(0) && k.dim_size(1) == T && k.dim_size(3) == K;
-        return alike && table == TensorShape({T, K}) && K > 0 && K % 2 == 0;
+    bool Fits(OpKernelContext* ctx) const {
+        const TensorShape &x = ctx->input(0).shape(), &table = ctx->input(1).shape();
+        if (x.dims() != 4 || !SameShape(ctx, 1, 2)) return false;
+        const int64_t K = x.dim_size(3);
+        return table == TensorShape({x.dim_size(1), K}) && K > 0 && K % 2 == 0 && turned_ <= x.dim_size(2);
     }
 
     /** One head of one token. */
@@ -55,11 +59,10 @@ class Rope : public OpKernel {
 };
 
 REGISTER_OP("FourfoldRope")
-    .Input("q: T").Input("k: T").Input("cos: float").Input("sin: float").Output("q_turned: T").Output("k_turned: T")
-    .Attr("T: {float, bfloat16}").Attr("inverse: bool")
+    .Input("x: T").Input("cos: float").Input("sin: float").Output("y: T")
+    .Attr("T: {float, bfloat16}").Attr("turned: int >= 0").Attr("inverse: bool")
     .SetShapeFn([](InferenceContext* c) {
         c->set_output(0, c->input(0));
-        c->set_output(1, c->input(1));
         return absl::OkStatus();
     });
 REGISTER_KERNEL_BUILDER(Name("FourfoldRope").Device(DEVICE_CPU).TypeConstraint<float>("T"), Rope);
