@@ -31,6 +31,10 @@ export interface Layer<X = Tensor, Y = Tensor> {
   (x: X): Promise<[value: Y, pull: Pullback<X, Y>]>;
   /** base + y at once, where the layer can do that for less: what flows past it is added inside its last product. */
   onto?(x: X, base: Y): Promise<[value: Y, pull: Pullback<X, Y>]>;
+  /** The pullback alone, where nobody wants y and the layer can spare itself its last product. */
+  again?(x: X): Promise<Pullback<X, Y>>;
+  /** The pullback of a layer that only passes on: it needs nothing of x, which then need not be computed either. */
+  blind?(): Pullback<X, Y>;
 }
 
 /** A pullback that owns the tensors `saved`: `run` uses them, and they are freed after it, or on drop. */
@@ -74,6 +78,15 @@ async function forwardOnto(f: Layer, x: Tensor, base: Tensor): ReturnType<Layer>
 const backwardOnto = async (pull: Pullback, dy: Tensor, base: Tensor): Promise<Tensor> =>
   pull.onto ? pull.onto(dy, base) : sumOf(base, await pull(dy));
 
+/** What backward of f needs, whether or not f can do with less than its value. */
+async function pullbackAgain<X extends Value, Y extends Value>(f: Layer<X, Y>, x: X): Promise<Pullback<X, Y>> {
+  if (f.blind) return f.blind();
+  if (f.again) return f.again(x);
+  const [y, pull] = await f(x);
+  release(y);
+  return pull;
+}
+
 /** base + x, which it frees. */
 function sumOf(base: Tensor, x: Tensor): Tensor {
   const sum = add(base, x);
@@ -99,24 +112,37 @@ type AnyLayer = Layer<Value, Value>;
 /**
  * One layer after the other; backward in reverse. What lies between two layers is freed as soon as it was read.
  *
- * The chain can add to a base if its last layer can, and its pullback if that of its first layer can.
+ * The chain can add to a base if its last layer can, and its pullback if that of its first layer can. For the pullback
+ * alone it stops at the last layer that looks at its input.
  */
 export const chain = ((...layers: AnyLayer[]): AnyLayer => {
-  const last = layers.at(-1);
+  const onto = layers.at(-1)?.onto;
   const forward = async (x: Value, base?: Value): ReturnType<AnyLayer> => {
-    const pulls: Pullback<Value, Value>[] = [];
-    let y = x;
-    for (const layer of layers) {
-      const [next, pull] = base && layer === last && layer.onto ? await layer.onto(y, base) : await layer(y);
-      if (y !== x) release(y);
-      y = next;
-      pulls.push(pull);
-    }
+    const [y, pulls] = await inOrder(base && onto ? layers.with(-1, (z) => onto(z, base)) : layers, x);
     return [y, inReverse(pulls)];
   };
+  const again = async (x: Value) => {
+    const seeing = layers.findLastIndex((layer) => !layer.blind);
+    const [y, pulls] = await inOrder(layers.slice(0, Math.max(0, seeing)), x);
+    for (const layer of layers.slice(pulls.length)) pulls.push(await pullbackAgain(layer, y));
+    if (y !== x) release(y);
+    return inReverse(pulls);
+  };
   const run: AnyLayer = (x) => forward(x);
-  return Object.assign(run, last?.onto ? { onto: forward } : {});
+  return Object.assign(run, { again }, onto ? { onto: forward } : {});
 }) as unknown as Chain;
+
+async function inOrder(layers: AnyLayer[], x: Value): Promise<[Value, Pullback<Value, Value>[]]> {
+  const pulls: Pullback<Value, Value>[] = [];
+  let y = x;
+  for (const layer of layers) {
+    const [next, pull] = await layer(y);
+    if (y !== x) release(y);
+    y = next;
+    pulls.push(pull);
+  }
+  return [y, pulls];
+}
 
 function inReverse(pulls: Pullback<Value, Value>[]): Pullback<Value, Value> {
   const [first] = pulls;
@@ -135,12 +161,14 @@ function inReverse(pulls: Pullback<Value, Value>[]): Pullback<Value, Value> {
 const release = (value: Value): void => tf.dispose(value as Tensor);
 
 /** y = x + f(x), so dx = dy + f'(dy): the residual stream. */
-export const residual =
-  (f: Layer): Layer =>
-  async (x) => {
+export const residual = (f: Layer): Layer => {
+  const past = (pull: Pullback) => pullbackThrough([pull], (dy: Tensor) => backwardOnto(pull, dy, dy));
+  const forward: Layer = async (x) => {
     const [y, pull] = await forwardOnto(f, x, x);
-    return [y, pullbackThrough([pull], (dy: Tensor) => backwardOnto(pull, dy, dy))];
+    return [y, past(pull)];
   };
+  return Object.assign(forward, { again: async (x: Tensor) => past(await pullbackAgain(f, x)) });
+};
 
 /** (f(x), g(x), ...) of the same x, so dx is the sum of what each returns. */
 export const fanOut =
@@ -189,7 +217,8 @@ async function inTurn(pulls: Pullback[], dys: readonly Tensor[]): Promise<Tensor
 export const identity: Layer = async (x) => [share(x), pullback([], (dy: Tensor) => share(dy))];
 
 /**
- * The same layer with less memory: forward keeps its input alone, and backward runs forward once more.
+ * The same layer with less memory: forward keeps its input alone, and backward runs forward once more, up to what it
+ * ends with: nobody needs the value of a block's last product, only what the product read.
  *
  * Chen et al., "Training deep nets with sublinear memory cost" (2016). The same kernels on the same input give the same
  * bits, so the gradients are exactly those of the layer itself.
@@ -200,10 +229,6 @@ export const recomputed =
     const [y, pull] = await layer(x);
     pull.drop();
     const saved = share(x);
-    const backward = async (dy: Tensor) => {
-      const [again, pullAgain] = await layer(saved);
-      again.dispose();
-      return pullAgain(dy);
-    };
+    const backward = async (dy: Tensor) => (await pullbackAgain(layer, saved))(dy);
     return [y, pullback([saved], backward)];
   };

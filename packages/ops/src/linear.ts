@@ -40,6 +40,7 @@ export function linear(...weights_OI: Parameter[]): Layer {
       tf.tidy(() => matmulOnto(base_NO, x_NI, stacked(weights_OI), 'nt')),
       pullback(x_NI),
     ],
+    again: async (x_NI: Tensor) => pullback(x_NI),
   });
 }
 

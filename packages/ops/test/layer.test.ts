@@ -1,5 +1,5 @@
-import { memory } from '@fourfold/runtime';
-import { expectNoLeak, onBackends } from '@fourfold/runtime/testing';
+import { memory, profileOps } from '@fourfold/runtime';
+import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import {
@@ -103,13 +103,24 @@ onBackends(() => {
     });
   });
 
-  test('a recomputed layer gives the very same bits', async () => {
-    const [plain, again] = [await valuesOf((f) => f), await valuesOf(recomputed)];
+  test.each(Object.keys(LAYERS))('recomputed, %s gives the very same bits', async (name) => {
+    const [plain, again] = [await valuesOf(name, (f) => f), await valuesOf(name, recomputed)];
     expect(again).toEqual(plain);
   });
 
+  test.each(Object.keys(LAYERS))('what backward needs of %s can be dropped', async (name) => {
+    await expectNoLeak(async () => {
+      const { layer, x, free } = block(name);
+      const pull = await layer.again?.(x);
+      pull?.drop();
+      expect(pull).toBeDefined();
+      x.dispose();
+      free();
+    });
+  });
+
   test('a recomputed layer keeps its input alone', async () => {
-    const { layer, x, free } = block();
+    const { layer, x, free } = block('a block');
     const before = memory().tensors;
     const [y, pull] = await recomputed(layer)(x);
     expect(memory().tensors - before).toBe(2); // y, and a share of x
@@ -121,14 +132,29 @@ onBackends(() => {
   });
 });
 
-/** A block as Llama has it: x + mlp(norm(x)). */
-function block() {
-  const [a, b, c] = three();
-  const w = parameter('norm', [4]);
-  const mlp = chain(rmsNorm(w, 1e-5), fanOut(linear(a), linear(b)), swiglu, linear(c));
-  const parameters = [a, b, c, w];
+/** A layer that only passes on, as a sum over ranks does. */
+const twice: Layer = Object.assign(
+  async (x: tf.Tensor): ReturnType<Layer> => [tf.mul(x, 2), pullback([], (dy: tf.Tensor) => tf.mul(dy, 2))],
+  { blind: () => pullback([], (dy: tf.Tensor) => tf.mul(dy, 2)) },
+);
+
+type Weights = readonly [a: Parameter, b: Parameter, c: Parameter, norm: Parameter];
+const mlp = ([a, b, c, norm]: Weights): Layer =>
+  chain(rmsNorm(norm, 1e-5), fanOut(linear(a), linear(b)), swiglu, linear(c));
+
+/** Layers on 4 columns. */
+const LAYERS: Record<string, (weights: Weights) => Layer> = {
+  'a block': (weights) => residual(mlp(weights)),
+  'two residual branches': (weights) => chain(residual(mlp(weights)), residual(mlp(weights))),
+  'a chain that ends without a product': ([a, b]) => chain(fanOut(linear(a), linear(b)), swiglu),
+  'a chain that ends with a sum over ranks': ([a, , c]) => residual(chain(linear(a), chain(linear(c), twice))),
+  'a chain that only passes on': () => chain(twice, chain(twice, twice)),
+};
+
+function block(name: string) {
+  const parameters = [...three(), parameter('norm', [4])] as const;
   return {
-    layer: residual(mlp),
+    layer: LAYERS[name]?.(parameters) as Layer,
     parameters,
     x: randn('x', [6, 4]),
     free: () => {
@@ -137,16 +163,54 @@ function block() {
   };
 }
 
-/** y, dx and every dw of the block, as plain arrays. */
-async function valuesOf(change: (layer: Layer) => Layer): Promise<ArrayLike<number>[]> {
+/** y, dx and every dw of a layer, as plain arrays. */
+async function valuesOf(name: string, change: (layer: Layer) => Layer): Promise<ArrayLike<number>[]> {
   return expectNoLeak(async () => {
-    const { layer, parameters, x, free } = block();
+    const { layer, parameters, x, free } = block(name);
     const [y, pull] = await change(layer)(x);
     const dx = await pull(y);
-    const all = [y, dx, ...parameters.map((p) => p.grad as tf.Tensor)];
+    const all = [y, dx, ...parameters.flatMap(({ grad }) => grad ?? [])];
     const values = await Promise.all(all.map((t) => t.data()));
     tf.dispose([x, y, dx]);
     free();
     return values;
   });
 }
+
+// ## What recomputation spares
+
+/** How many products backward of a recomputed layer runs. */
+async function productsOf(layer: Layer, x: tf.Tensor): Promise<number> {
+  const [y, pull] = await recomputed(layer)(x);
+  const profile = await profileOps(async () => (await pull(y)).dispose());
+  y.dispose();
+  return profile.find(({ op }) => op === 'MatMul')?.calls ?? 0;
+}
+
+test('backward of a recomputed layer runs forward without its last product', async () => {
+  await useBackend('cpu');
+  const [[a, b, c], norm, x] = [three(), parameter('norm', [4]), randn('x', [6, 4])];
+  const branch = chain(rmsNorm(norm, 1e-5), linear(a), linear(c));
+  const plain: Layer = (y) => linear(c)(y); // that can't do with less
+  expect(await productsOf(linear(a), x)).toBe(2); // those of backward alone
+  expect(await productsOf(residual(branch), x)).toBe(1 + 4);
+  expect(await productsOf(chain(residual(branch), residual(branch)), x)).toBe(3 + 8);
+  expect(await productsOf(chain(linear(a), plain), x)).toBe(2 + 4);
+  for (const p of [a, b, c, norm]) p.dispose();
+  x.dispose();
+});
+
+test('nor does it run what comes after that product and only passes on', async () => {
+  await useBackend('cpu');
+  const [[a, b, c], x] = [three(), randn('x', [6, 4])];
+  let sums = 0;
+  const sum: Layer = Object.assign((x: tf.Tensor) => {
+    sums += 1;
+    return twice(x);
+  }, twice);
+  expect(await productsOf(residual(chain(linear(a), chain(linear(c), sum))), x)).toBe(1 + 4);
+  expect(await productsOf(residual(chain(chain(linear(a), sum), linear(c))), x)).toBe(1 + 4); // here it must
+  expect(sums).toBe(1 + 2);
+  for (const p of [a, b, c]) p.dispose();
+  x.dispose();
+});

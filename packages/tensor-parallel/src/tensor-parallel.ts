@@ -64,10 +64,12 @@ export const sequenceSplit = (tp: ProcessGroup): Edge => ({
   sum: (part_ND) => tp.reduceScatter(part_ND, 0),
 });
 
-/** g: the sum of all ranks' parts. */
-export const sumOfParts =
-  ({ gather, sum }: Edge): Layer =>
-  async (part_ND) => [await sum(part_ND), pullback([], gather)];
+/** g: the sum of all ranks' parts, of which backward needs nothing: a recomputed block ends before it. */
+export const sumOfParts = ({ gather, sum }: Edge): Layer => {
+  const blind = () => pullback([], gather);
+  const forward: Layer = async (part_ND) => [await sum(part_ND), blind()];
+  return Object.assign(forward, { blind });
+};
 
 // ## Split matrices
 
@@ -276,5 +278,6 @@ export function tensorParallelBytes(tp: ProcessGroup, part: Llama, N: number, se
     0,
   );
   const loss = part.loss ? gather + statistics + sum : 0;
-  return blocks.length * (recompute ? 2 * forward + backward : forward + backward) + embedding + loss;
+  const again = recompute ? forward - sum : 0; // a block's second forward ends before its last g
+  return blocks.length * (forward + again + backward) + embedding + loss;
 }
