@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { builtModule, compileModule, libraryFiles, modulesFor } from '../src/setup/compile.ts';
+import { builtModule, compileModule, libraryFiles, moduleOf, modulesFor } from '../src/setup/compile.ts';
 import { SetupFailure } from '../src/setup/failure.ts';
 import { pinsFor } from '../src/setup/wheels.ts';
 import { compiler, enter, makeWorld } from './setup-world.ts';
@@ -25,6 +25,38 @@ test('a module keeps its file name while its sources and flags stay; other libra
   expect(new Set(files).size).toBe(files.length);
   expect(await modulesFor(cpu)).toEqual(modules);
   expect(files).not.toContain((await modulesFor(cuda)).binding.file); // its search path has NVIDIA's folders
+});
+
+test("a module's file name changes with each source and header of its folders", async () => {
+  const { folder } = enter(makeWorld());
+  const folders = ['own', 'shared'].map((name) => join(folder, name));
+  for (const path of folders) mkdirSync(path);
+  const [source, shared, header] = ['own/a.cc', 'shared/b.cc', 'shared/b.h'].map((file) => join(folder, file));
+  const files = [source, shared, header] as [string, string, string];
+  for (const path of files) writeFileSync(path, '');
+  writeFileSync(join(folder, 'shared', 'notes.txt'), ''); // no code: not compiled, not counted
+  const module = () => moduleOf('name', 'a module', folders, ['-O2'], false);
+  const first = await module();
+  expect(first).toMatchObject({ title: 'a module', sources: [source, shared], flags: ['-O2'], usesTensorflow: false });
+  const names = [first.file];
+  for (const path of files) {
+    writeFileSync(path, '// changed');
+    names.push((await module()).file);
+  }
+  names.push((await moduleOf('name', 'a module', folders, ['-O3'], false)).file);
+  expect(new Set(names).size).toBe(5);
+  writeFileSync(join(folder, 'shared', 'notes.txt'), 'changed');
+  expect((await module()).file).toBe(names[3]);
+});
+
+test('both modules for GPUs are compiled with the sources that they share', async () => {
+  const pins = pinsFor('cuda', 'linux-x64');
+  const { cuda, nccl } = pins ? await modulesFor(pins) : {};
+  for (const module of [cuda, nccl]) {
+    const names = module?.sources.map((path) => path.split('/').slice(-2).join('/'));
+    expect(names).toContain('gpu/driver.cc');
+    expect(new Set(names?.map((name) => name.split('/')[1])).size).toBe(names?.length); // objects lie in one folder
+  }
 });
 
 test('sources are there, and flags name no folder of this machine: the cache can be moved', async () => {
@@ -79,7 +111,7 @@ test("the GPU's ops are compiled with NVIDIA's headers, and linked with none of 
   const lines = world.log();
   expect(lines.pop()).not.toMatch(/ -l|libcud/);
   for (const line of lines) {
-    expect(line).toMatch(/ -std=c\+\+20 .*native\/cuda\/\S+\.cc /);
+    expect(line).toMatch(/ -std=c\+\+20 .*native\/(cuda|gpu)\/\S+\.cc /);
     for (const folder of ['nvidia-cudnn-frontend/include', 'nvidia-cuda-crt/nvidia/cu13/include'])
       expect(line).toContain(` -I${home}/headers/${folder} `);
   }

@@ -1,94 +1,18 @@
 /**
- * NVIDIA's libraries, opened when they are first asked for: the driver, the run-time compiler and cuBLASLt.
+ * The libraries beside the driver (../gpu/driver.h) that the ops ask: NVIDIA's run-time compiler and cuBLASLt.
  *
- * Their headers are not needed to compile this: the few types and functions that are used stand here, under the names
- * that NVIDIA's documentation gives them (CUDA 12 and 13). Handles are plain pointers.
+ * The few types and functions that are used stand here, under the names that NVIDIA's documentation gives them (CUDA 12
+ * and 13).
  */
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
+
+#include "../gpu/driver.h"
 
 namespace fourfold::cuda {
 
-/** What a library says went wrong, in its own words. Thrown inside this module only; its edges turn it around. */
-class Error : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
-
-// ## The driver (libcuda.so.1)
-
-using CUdevice = int;
-using CUcontext = void*;
-using CUstream = void*;
-using CUevent = void*;
-using CUmodule = void*;
-using CUfunction = void*;
-using CUresult = int;
-using CUdeviceptr = unsigned long long;
-
-constexpr unsigned CU_EVENT_DEFAULT = 0;
-constexpr int CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16;
-constexpr int CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76;
-
-/** Functions of the driver. `_v2` is the binary name of what cuda.h calls by the name before it. */
-struct Driver {
-    CUresult (*cuInit)(unsigned flags);
-    CUresult (*cuDeviceGet)(CUdevice*, int ordinal);
-    CUresult (*cuDeviceGetAttribute)(int*, int attribute, CUdevice);
-    CUresult (*cuDevicePrimaryCtxRetain)(CUcontext*, CUdevice);
-    CUresult (*cuCtxPushCurrent_v2)(CUcontext);
-    CUresult (*cuCtxPopCurrent_v2)(CUcontext*);
-    CUresult (*cuModuleLoadData)(CUmodule*, const void* image);
-    CUresult (*cuModuleGetFunction)(CUfunction*, CUmodule, const char* name);
-    CUresult (*cuLaunchKernel)(CUfunction, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
-                               unsigned blockY, unsigned blockZ, unsigned sharedBytes, CUstream, void** arguments,
-                               void** extra);
-    CUresult (*cuMemAllocHost_v2)(void**, size_t bytes);
-    CUresult (*cuMemFreeHost)(void*);
-    CUresult (*cuMemcpyHtoDAsync_v2)(CUdeviceptr, const void*, size_t bytes, CUstream);
-    CUresult (*cuMemcpyDtoHAsync_v2)(void*, CUdeviceptr, size_t bytes, CUstream);
-    CUresult (*cuEventCreate)(CUevent*, unsigned flags);
-    CUresult (*cuEventRecord)(CUevent, CUstream);
-    CUresult (*cuEventQuery)(CUevent);
-    CUresult (*cuEventSynchronize)(CUevent);
-    CUresult (*cuEventElapsedTime)(float* milliseconds, CUevent, CUevent);
-    CUresult (*cuEventDestroy_v2)(CUevent);
-    CUresult (*cuGetErrorString)(CUresult, const char**);
-};
-
-/** The driver; throws Error where the machine has none. */
-const Driver& driver();
-
-/** The first GPU that this process sees, which is TensorFlow's. */
-CUdevice Device();
-
-/** How many multiprocessors it has. */
-int Multiprocessors();
-
-/** Makes TensorFlow's context, the device's primary one, this thread's for as long as it lives. */
-class InContext {
-  public:
-    InContext();
-    ~InContext();
-    InContext(const InContext&) = delete;
-};
-
-/** A place in a stream, whose time the GPU writes down. */
-class Event {
-  public:
-    Event();
-    ~Event();
-    Event(const Event&) = delete;
-    void Record(CUstream stream) const;
-    /** Milliseconds since `start`. Waits until the GPU has come here. */
-    float After(const Event& start) const;
-
-  private:
-    CUevent event_ = nullptr;
-};
+using namespace gpu;
 
 // ## The run-time compiler (libnvrtc.so.12 or .13)
 
@@ -155,10 +79,10 @@ const CublasLt& cublasLt();
 
 // ## Results
 
-/** Throws Error for any result but success. */
-void Check(const char* call, CUresult);
-
-/** The same for the other libraries, whose results are numbers: 0 is success. */
+/** Throws Error for any result but success, which is 0. The driver's results have Check. */
 void CheckCode(const char* call, int result);
+
+/** How many multiprocessors the GPU has. */
+int Multiprocessors();
 
 }  // namespace fourfold::cuda

@@ -174,12 +174,13 @@ class Product : public GpuOp {
     static float TimeOf(OpKernelContext* ctx, const Plan& plan, const cublasLtAlgo& way, const Operands& trial) {
         constexpr int kRounds = 3, kTimes = 4;
         if (Multiply(ctx, plan, way, trial) != 0) return INFINITY;
-        const Event start, end;
+        const Event start(CU_EVENT_DEFAULT), end(CU_EVENT_DEFAULT);
         float least = INFINITY;
         for (int round = 0; round < kRounds; round++) {
             start.Record(StreamOf(ctx));
             for (int i = 0; i < kTimes; i++) Multiply(ctx, plan, way, trial);
             end.Record(StreamOf(ctx));
+            end.Synchronize();
             least = std::min(least, end.After(start));
         }
         return least;

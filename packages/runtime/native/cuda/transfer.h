@@ -24,16 +24,12 @@ namespace fourfold::cuda {
 struct Pinned {
     void* data = nullptr;
     size_t bytes = 0;
-    CUevent copied = nullptr;
+    Event copied{CU_EVENT_DISABLE_TIMING};
 
     explicit Pinned(size_t size) : bytes(size) {
         Check("cuMemAllocHost", driver().cuMemAllocHost_v2(&data, std::max<size_t>(size, 1)));
-        Check("cuEventCreate", driver().cuEventCreate(&copied, CU_EVENT_DEFAULT));
     }
-    ~Pinned() {
-        driver().cuMemFreeHost(data);
-        driver().cuEventDestroy_v2(copied);
-    }
+    ~Pinned() { driver().cuMemFreeHost(data); }
     Pinned(const Pinned&) = delete;
 };
 
@@ -47,7 +43,7 @@ class Transfers {
         std::memcpy(piece->data, data, bytes);
         const auto target = reinterpret_cast<CUdeviceptr>(Data(to));
         Check("cuMemcpyHtoDAsync", driver().cuMemcpyHtoDAsync_v2(target, piece->data, bytes, StreamOf(ctx)));
-        Check("cuEventRecord", driver().cuEventRecord(piece->copied, StreamOf(ctx)));
+        piece->copied.Record(StreamOf(ctx));
         up_.push_back(std::move(piece));
     }
 
@@ -56,7 +52,7 @@ class Transfers {
         auto piece = std::make_shared<Pinned>(x.TotalBytes());
         const auto from = reinterpret_cast<CUdeviceptr>(Data(x));
         Check("cuMemcpyDtoHAsync", driver().cuMemcpyDtoHAsync_v2(piece->data, from, piece->bytes, StreamOf(ctx)));
-        Check("cuEventRecord", driver().cuEventRecord(piece->copied, StreamOf(ctx)));
+        piece->copied.Record(StreamOf(ctx));
         down_.push_back(std::move(piece));
     }
 
@@ -76,7 +72,7 @@ class Transfers {
 
     /** A piece of at least `bytes`: one whose copy up has ended, or a new one, since pinning memory takes long. */
     std::shared_ptr<Pinned> Take(size_t bytes) {
-        for (; !up_.empty() && driver().cuEventQuery(up_.front()->copied) == 0; up_.pop_front())
+        for (; !up_.empty() && up_.front()->copied.Query() == 0; up_.pop_front())
             spare_.push_back(up_.front());
         for (auto piece = spare_.begin(); piece != spare_.end(); piece++) {
             if ((*piece)->bytes < bytes) continue;

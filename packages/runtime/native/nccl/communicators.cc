@@ -30,7 +30,7 @@ static std::string InSeconds(double timeout) {
 static void Drain(CUstream stream, double timeout) {
     const Clock::time_point start = Clock::now();
     CUresult state;
-    while ((state = cuda().cuStreamQuery(stream)) == CUDA_ERROR_NOT_READY) {
+    while ((state = driver().cuStreamQuery(stream)) == CUDA_ERROR_NOT_READY) {
         if (SecondsSince(start) > timeout) throw Error("the last exchange did not end within " + InSeconds(timeout));
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
@@ -82,16 +82,15 @@ int Communicators::Add(ncclComm_t comm, double timeout) {
     Check("ncclCommCount", nccl().ncclCommCount(comm, &made->size), comm);
     Check("ncclCommUserRank", nccl().ncclCommUserRank(comm, &made->rank), comm);
     int least, greatest;
-    Check("cuCtxGetStreamPriorityRange", cuda().cuCtxGetStreamPriorityRange(&least, &greatest));
+    Check("cuCtxGetStreamPriorityRange", driver().cuCtxGetStreamPriorityRange(&least, &greatest));
     // Highest priority: a collective's few blocks get their place on the GPU before the next thousands of a matmul.
-    const CUresult stream = cuda().cuStreamCreateWithPriority(&made->stream, CU_STREAM_NON_BLOCKING, greatest);
+    const CUresult stream = driver().cuStreamCreateWithPriority(&made->stream, CU_STREAM_NON_BLOCKING, greatest);
     Check("cuStreamCreateWithPriority", stream);
-    Check("cuEventCreate", cuda().cuEventCreate(&made->ready, CU_EVENT_DISABLE_TIMING));
 
     CUdeviceptr x;  // one number to send, and a place for each rank's
-    Check("cuMemAlloc", cuda().cuMemAlloc_v2(&x, (made->size + 1) * sizeof(float)));
+    Check("cuMemAlloc", driver().cuMemAlloc_v2(&x, (made->size + 1) * sizeof(float)));
     UseOnce(*made, reinterpret_cast<float*>(x), timeout);
-    Check("cuMemFree", cuda().cuMemFree_v2(x));
+    Check("cuMemFree", driver().cuMemFree_v2(x));
 
     std::lock_guard<std::mutex> lock(mutex_);
     all_.push_back(std::move(made));
@@ -113,9 +112,7 @@ void Communicators::Close(int number, bool abort) {
         Drain(closed->stream, closed->timeout);
         Check("ncclCommDestroy", nccl().ncclCommDestroy(comm), nullptr);
     }
-    for (const Running& running : closed->running) cuda().cuEventDestroy_v2(running.end);
-    cuda().cuEventDestroy_v2(closed->ready);
-    cuda().cuStreamDestroy_v2(closed->stream);
+    driver().cuStreamDestroy_v2(closed->stream);
 }
 
 // ## Collectives
@@ -131,38 +128,30 @@ Group Communicators::At(int number) {
     return Find(number);
 }
 
-CUevent Communicators::TakeEvent() {
-    CUevent event;
-    if (spare_.empty()) {
-        Check("cuEventCreate", cuda().cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
-    } else {
-        event = spare_.back();
-        spare_.pop_back();
-    }
+Event Communicators::TakeEvent() {
+    if (spare_.empty()) return Event(CU_EVENT_DISABLE_TIMING);
+    Event event = std::move(spare_.back());
+    spare_.pop_back();
     return event;
 }
 
 void Communicators::Start(int number, CUstream compute, Held held, const Enqueue& enqueue) {
-    Group group;
-    CUevent ready, end;
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        group = Find(number);
-        ready = Find(number).ready;
-        end = TakeEvent();
-        compute_ = compute;
-    }
-    // The lock is open from here: should NCCL not return, the watch can still say so. A stream that was told to wait
-    // for an event waits for its last recording, so `ready` can be recorded anew for the next collective.
-    Check("cuEventRecord", cuda().cuEventRecord(ready, compute));
-    Check("cuStreamWaitEvent", cuda().cuStreamWaitEvent(group.stream, ready, 0));
+    std::unique_lock<std::mutex> lock(mutex_);
+    const Group group = Find(number);
+    Event end = TakeEvent();
+    compute_ = compute;
+    // A stream that was told to wait for an event waits for its last recording, so `ready` can be recorded anew for
+    // the next collective.
+    Find(number).ready.Record(compute);
+    Find(number).ready.Await(group.stream);
+    lock.unlock();  // should NCCL not return, the watch can still say so
     enqueue(group);
-    Check("cuEventRecord", cuda().cuEventRecord(end, group.stream));
+    end.Record(group.stream);
 
-    std::lock_guard<std::mutex> lock(mutex_);
+    lock.lock();
     Communicator& communicator = Find(number);
     communicator.newest = tickets_++;
-    communicator.running.push_back({communicator.newest, end, compute, std::move(held), ""});
+    communicator.running.push_back({communicator.newest, std::move(end), compute, std::move(held), ""});
 }
 
 int64_t Communicators::Ticket(int number, const std::string& call) {
@@ -178,7 +167,7 @@ void Communicators::Wait(int number, int64_t ticket) {
     std::lock_guard<std::mutex> lock(mutex_);
     for (Running& running : Find(number).running) {
         if (running.ticket != ticket) continue;
-        Check("cuStreamWaitEvent", cuda().cuStreamWaitEvent(running.compute, running.end, 0));
+        running.end.Await(running.compute);
         running.held.reset();
         return;
     }
@@ -204,7 +193,7 @@ std::string Communicators::Look() {
 
 std::string Communicators::LookAt(Communicator& c) {
     while (!c.running.empty()) {
-        const CUresult state = cuda().cuEventQuery(c.running.front().end);
+        const CUresult state = c.running.front().end.Query();
         if (state == CUDA_ERROR_NOT_READY || state == CUDA_ERROR_DEINITIALIZED) break;  // the latter: exit() has begun
         const std::string call = c.running.front().call;
         if (state != 0) {
@@ -214,7 +203,7 @@ std::string Communicators::LookAt(Communicator& c) {
                 return call + ": " + error.what();
             }
         }
-        spare_.push_back(c.running.front().end);
+        spare_.push_back(std::move(c.running.front().end));
         c.running.pop_front();
     }
     const std::string call = c.running.empty() ? "between two collectives" : c.running.front().call;

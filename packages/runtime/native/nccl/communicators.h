@@ -43,15 +43,15 @@ using Enqueue = std::function<void(const Group&)>;
 /** A collective whose end the GPU has not reported yet. */
 struct Running {
     int64_t ticket;
-    CUevent end;
+    Event end;
     CUstream compute;  // TensorFlow's
     Held held;
     std::string call;  // in words
 };
 
 struct Communicator : Group {
-    double timeout;  // seconds that a collective may take once those before it have ended
-    CUevent ready;   // TensorFlow's stream has come to where the newest collective was started
+    double timeout;                        // seconds that a collective may take once those before it have ended
+    Event ready{CU_EVENT_DISABLE_TIMING};  // TensorFlow's stream has come to where the newest collective was started
     std::deque<Running> running;
     int64_t newest = -1;                          // ticket of the collective started last
     int64_t oldest = -1;                          // ticket that was first in `running` when the watch last looked
@@ -91,12 +91,12 @@ class Communicators {
   private:
     Communicator& Find(int number);
     int Add(ncclComm_t comm, double timeout);
-    CUevent TakeEvent();
+    Event TakeEvent();
     std::string LookAt(Communicator&);
 
     std::mutex mutex_;  // JavaScript's thread, the watch and those that join use all that follows
     std::vector<std::unique_ptr<Communicator>> all_;
-    std::vector<CUevent> spare_;
+    std::vector<Event> spare_;
     CUstream compute_ = nullptr;
     int64_t tickets_ = 0;
 };

@@ -24,8 +24,8 @@
 #include <string>
 #include <thread>
 
+#include "../gpu/js.h"
 #include "communicators.h"
-#include "js.h"
 
 namespace fourfold::nccl {
 
@@ -46,25 +46,23 @@ static napi_value UniqueId(const Arguments& a) {
 }
 
 static napi_value Gpu(const Arguments& a) {
-    CUdevice device;
     CUuuid name;
-    Check("cuInit", cuda().cuInit(0));
-    Check("cuDeviceGet", cuda().cuDeviceGet(&device, 0));
-    Check("cuDeviceGetUuid", cuda().cuDeviceGetUuid_v2(&name, device));
+    Check("cuDeviceGetUuid", driver().cuDeviceGetUuid_v2(&name, Device()));
     return BytesOf(a.env, &name, sizeof name);
 }
 
 static napi_value Join(const Arguments& a) {
-    const ncclUniqueId id = a.Id(0);
+    ncclUniqueId id;
+    a.Bytes(0, &id, sizeof id);
     const int size = a.Int(1), rank = a.Int(2);
     const double timeout = a.Number(3);
     nccl();  // opened here, since doing so sets an environment variable, which is safe in this thread alone
-    return InThread(a.env, [=] { return communicators().Join(id, size, rank, timeout); });
+    return InThread(a.env, [=] { return Number(communicators().Join(id, size, rank, timeout)); });
 }
 
 static napi_value Split(const Arguments& a) {
     const int comm = a.Int(0), color = a.Int(1), key = a.Int(2);
-    return InThread(a.env, [=] { return communicators().Split(comm, color, key); });
+    return InThread(a.env, [=] { return Number(communicators().Split(comm, color, key)); });
 }
 
 static napi_value Close(const Arguments& a) {
@@ -72,16 +70,14 @@ static napi_value Close(const Arguments& a) {
     const bool abort = a.Bool(1);
     return InThread(a.env, [=] {
         communicators().Close(comm, abort);
-        return 0;
+        return Result();
     });
 }
 
 // ## Tickets
 
 static napi_value Ticket(const Arguments& a) {
-    napi_value ticket;
-    napi_create_int64(a.env, communicators().Ticket(a.Int(0), a.Text(1)), &ticket);
-    return ticket;
+    return NumberOf(a.env, communicators().Ticket(a.Int(0), a.Text(1)));
 }
 
 static napi_value Wait(const Arguments& a) {
@@ -101,7 +97,7 @@ static napi_value Drained(const Arguments& a) {
     }
     try {
         InContext context;
-        Check("cuLaunchHostFunc", cuda().cuLaunchHostFunc(compute, Done, job));
+        Check("cuLaunchHostFunc", driver().cuLaunchHostFunc(compute, Done, job));
     } catch (const Error& error) {
         job->error = error.what();
         Done(job);
@@ -160,24 +156,18 @@ static napi_value EndWithin(const Arguments& a) {
     return nullptr;
 }
 
-static void Export(napi_env env, napi_value exports, const char* name, napi_callback callback) {
-    napi_value function;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
-    napi_set_named_property(env, exports, name, function);
-}
-
 NAPI_MODULE_INIT() {
-    Export(env, exports, "version", Function<Version>);
-    Export(env, exports, "uniqueId", Function<UniqueId>);
-    Export(env, exports, "gpu", Function<Gpu>);
-    Export(env, exports, "join", Function<Join>);
-    Export(env, exports, "split", Function<Split>);
-    Export(env, exports, "close", Function<Close>);
-    Export(env, exports, "ticket", Function<Ticket>);
-    Export(env, exports, "wait", Function<Wait>);
-    Export(env, exports, "drained", Function<Drained>);
-    Export(env, exports, "watch", Function<Watch>);
-    Export(env, exports, "endWithin", Function<EndWithin>);
+    Export<Version>(env, exports, "version");
+    Export<UniqueId>(env, exports, "uniqueId");
+    Export<Gpu>(env, exports, "gpu");
+    Export<Join>(env, exports, "join");
+    Export<Split>(env, exports, "split");
+    Export<Close>(env, exports, "close");
+    Export<Ticket>(env, exports, "ticket");
+    Export<Wait>(env, exports, "wait");
+    Export<Drained>(env, exports, "drained");
+    Export<Watch>(env, exports, "watch");
+    Export<EndWithin>(env, exports, "endWithin");
     return exports;
 }
 

@@ -1,83 +1,20 @@
 /**
- * NCCL and the CUDA driver, opened when they are first asked for.
+ * NCCL, opened when it is first asked for (libnccl.so.2).
  *
- * Neither's headers are needed to compile this: the few types and functions that are used stand here, under the names
- * that NVIDIA's documentation gives them (nccl.h of NCCL 2.18 and later, cuda.h of CUDA 11.4 and later). Structures
- * differ from the libraries' own only in what nobody looks into: handles are plain pointers.
+ * Its header is not needed to compile this: the few types and functions that are used stand here, under the names that
+ * NVIDIA's documentation gives them (NCCL 2.18 and later). Structures differ from the library's own only in what nobody
+ * looks into.
  */
 #pragma once
 #include <cstddef>
-#include <stdexcept>
 #include <string>
+
+#include "../gpu/driver.h"
 
 namespace fourfold::nccl {
 
-/** What a library says went wrong, in its own words. Thrown inside this module only; its edges turn it around. */
-class Error : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
-
-// ## The CUDA driver's interface (libcuda.so.1)
-
-using CUdevice = int;
-using CUcontext = void*;
-using CUstream = void*;
-using CUevent = void*;
-using CUdeviceptr = unsigned long long;
-using CUresult = int;
-struct CUuuid {
-    char bytes[16];
-};
-
-constexpr CUresult CUDA_ERROR_DEINITIALIZED = 4, CUDA_ERROR_NOT_READY = 600;
-constexpr unsigned CU_STREAM_NON_BLOCKING = 1;  // not ordered with the default stream
-constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
-
-/** Functions of the driver. `_v2` is the binary name of what cuda.h calls by the name before it. */
-struct Cuda {
-    CUresult (*cuInit)(unsigned flags);
-    CUresult (*cuDeviceGet)(CUdevice*, int ordinal);
-    CUresult (*cuDeviceGetUuid_v2)(CUuuid*, CUdevice);
-    CUresult (*cuDevicePrimaryCtxRetain)(CUcontext*, CUdevice);
-    CUresult (*cuCtxPushCurrent_v2)(CUcontext);
-    CUresult (*cuCtxPopCurrent_v2)(CUcontext*);
-    CUresult (*cuCtxGetStreamPriorityRange)(int* least, int* greatest);
-    CUresult (*cuStreamCreateWithPriority)(CUstream*, unsigned flags, int priority);
-    CUresult (*cuStreamDestroy_v2)(CUstream);
-    CUresult (*cuStreamQuery)(CUstream);
-    CUresult (*cuStreamWaitEvent)(CUstream, CUevent, unsigned flags);
-    CUresult (*cuLaunchHostFunc)(CUstream, void (*function)(void*), void* argument);
-    CUresult (*cuEventCreate)(CUevent*, unsigned flags);
-    CUresult (*cuEventRecord)(CUevent, CUstream);
-    CUresult (*cuEventQuery)(CUevent);
-    CUresult (*cuEventDestroy_v2)(CUevent);
-    CUresult (*cuMemAlloc_v2)(CUdeviceptr*, size_t bytes);
-    CUresult (*cuMemFree_v2)(CUdeviceptr);
-    CUresult (*cuGetErrorString)(CUresult, const char**);
-};
-
-/** The driver; throws Error where the machine has none. */
-const Cuda& cuda();
-
-/** Throws Error for any result but success. */
-void Check(const char* what, CUresult);
-
-/** The context in which TensorFlow computes: the primary one of the first GPU that this process sees. */
-CUcontext PrimaryContext();
-
-/** Makes TensorFlow's context this thread's for as long as it lives. */
-class InContext {
-  public:
-    InContext() { Check("cuCtxPushCurrent", cuda().cuCtxPushCurrent_v2(PrimaryContext())); }
-    ~InContext() {
-        CUcontext popped;
-        cuda().cuCtxPopCurrent_v2(&popped);
-    }
-    InContext(const InContext&) = delete;
-};
-
-// ## NCCL's interface (libnccl.so.2)
+using namespace gpu;
+using gpu::Check;  // beside NCCL's own below
 
 struct ncclUniqueId {
     char internal[128];

@@ -1,7 +1,7 @@
 /**
  * Compiles the native modules: tfjs-node-gpu's own binding, unchanged, Fourfold's addon (../../native/*.cc), its
  * fused ops for TensorFlow (../../native/ops) and, for CUDA, the same ops' kernels on GPUs (../../native/cuda) and the
- * collectives between GPUs (../../native/nccl).
+ * collectives between GPUs (../../native/nccl), both with what they share (../../native/gpu).
  *
  * They speak Node-API, whose functions every Node since 20 has under the same names: one binary serves Node 20
  * to 26, and the headers come from npm (node-api-headers), so that no Node headers need be installed.
@@ -66,9 +66,9 @@ export async function modulesFor(pins: Pins): Promise<Modules> {
   const native = fileURLToPath(new URL('../../native', import.meta.url));
   const binding = join(folderOf('@tensorflow/tfjs-node-gpu'), 'binding');
   return {
-    binding: await moduleOf('tfjs_binding', "tfjs-node-gpu's binding", binding, flags, true),
-    addon: await moduleOf('fourfold_addon', "Fourfold's addon", native, flags, false),
-    ops: await moduleOf('fourfold_ops', "Fourfold's fused ops", join(native, 'ops'), vectors, true),
+    binding: await moduleOf('tfjs_binding', "tfjs-node-gpu's binding", [binding], flags, true),
+    addon: await moduleOf('fourfold_addon', "Fourfold's addon", [native], flags, false),
+    ops: await moduleOf('fourfold_ops', "Fourfold's fused ops", [join(native, 'ops')], vectors, true),
     ...(pins.cuda.length > 0 ? await gpuModules(native, flags, headerFolders(pins)) : {}),
   };
 }
@@ -78,19 +78,26 @@ export async function modulesFor(pins: Pins): Promise<Modules> {
 async function gpuModules(native: string, flags: string[], headers: string[]) {
   const both = [...flags, '-w', ALIGNMENT];
   const cuda = [...both, '-std=c++20', '-O1'];
+  const sources = (name: string): string[] => [join(native, name), join(native, 'gpu')];
   return {
-    cuda: { ...(await moduleOf('fourfold_cuda', "Fourfold's GPU ops", join(native, 'cuda'), cuda, true)), headers },
-    nccl: await moduleOf('fourfold_nccl', "Fourfold's NCCL ops", join(native, 'nccl'), both, true),
+    cuda: { ...(await moduleOf('fourfold_cuda', "Fourfold's GPU ops", sources('cuda'), cuda, true)), headers },
+    nccl: await moduleOf('fourfold_nccl', "Fourfold's NCCL ops", sources('nccl'), both, true),
   };
 }
 
-/** A module of all the .cc files in `folder`; its file name hashes them, their headers, the flags and the versions. */
-async function moduleOf(name: string, title: string, folder: string, flags: string[], usesTensorflow: boolean) {
+/** A module of all the .cc files in `folders`; its file name hashes them, their headers, the flags and the versions. */
+export async function moduleOf(
+  name: string,
+  title: string,
+  folders: readonly string[],
+  flags: readonly string[],
+  usesTensorflow: boolean,
+): Promise<Module> {
   const hash = createHash('sha256').update(JSON.stringify(flags));
   hash.update(await readFile(join(folderOf('node-api-headers'), 'package.json'))); // its version is in it
-  const files = (await readdir(folder)).filter((file) => /\.(cc|h)$/.test(file)).sort();
-  for (const file of files) hash.update(file).update(await readFile(join(folder, file)));
-  const sources = files.filter((file) => file.endsWith('.cc')).map((file) => join(folder, file));
+  const files = (await Promise.all(folders.map(codeIn))).flat();
+  for (const file of files) hash.update(basename(file)).update(await readFile(file));
+  const sources = files.filter((file) => file.endsWith('.cc'));
   return {
     file: `${name}-${hash.digest('hex').slice(0, 12)}.node`,
     title,
@@ -99,6 +106,12 @@ async function moduleOf(name: string, title: string, folder: string, flags: stri
     headers: [],
     usesTensorflow,
   };
+}
+
+/** The .cc and .h files in `folder`, as paths. */
+async function codeIn(folder: string): Promise<string[]> {
+  const files = (await readdir(folder)).filter((file) => /\.(cc|h)$/.test(file));
+  return files.sort().map((file) => join(folder, file));
 }
 
 /** The file's path under `home` where it is there, else undefined. */

@@ -6,12 +6,13 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <vector>
 
-#include "nccl.h"
+#include "library.h"
 
-namespace fourfold::nccl {
+namespace fourfold::gpu {
 
-// ## Arguments and results
+// ## Arguments
 
 /** A call from JavaScript. */
 struct Arguments {
@@ -33,28 +34,58 @@ struct Arguments {
         if (napi_get_value_bool(env, at[i], &value) != napi_ok) throw Error("true or false is needed");
         return value;
     }
-    std::string Text(int i) const {
-        char text[1024] = "";
-        size_t length = 0;
-        const napi_status status = napi_get_value_string_utf8(env, at[i], text, sizeof text, &length);
-        if (status != napi_ok) throw Error("a text is needed");
-        return std::string(text, length);
+    std::string Text(int i) const { return TextIn(at[i]); }
+
+    std::vector<std::string> Texts(int i) const {
+        uint32_t length = 0;
+        if (napi_get_array_length(env, at[i], &length) != napi_ok) throw Error("a list of texts is needed");
+        std::vector<std::string> texts;
+        for (uint32_t j = 0; j < length; j++) {
+            napi_value element;
+            napi_get_element(env, at[i], j, &element);
+            texts.push_back(TextIn(element));
+        }
+        return texts;
     }
-    ncclUniqueId Id(int i) const {
-        ncclUniqueId id;
+    /** A copy of exactly `size` bytes. */
+    void Bytes(int i, void* to, size_t size) const {
         void* data = nullptr;
         size_t length = 0;
-        const bool ok = napi_get_buffer_info(env, at[i], &data, &length) == napi_ok && length == sizeof id;
-        if (!ok) throw Error("128 bytes are needed");
-        memcpy(&id, data, sizeof id);
-        return id;
+        const bool ok = napi_get_buffer_info(env, at[i], &data, &length) == napi_ok && length == size;
+        if (!ok) throw Error(std::to_string(size) + " bytes are needed");
+        memcpy(to, data, size);
+    }
+
+  private:
+    std::string TextIn(napi_value value) const {
+        size_t length = 0;
+        const bool ok = napi_get_value_string_utf8(env, value, nullptr, 0, &length) == napi_ok;
+        if (!ok) throw Error("a text is needed");
+        std::string text(length, '\0');
+        napi_get_value_string_utf8(env, value, text.data(), length + 1, &length);
+        return text;
     }
 };
+
+// ## Results
 
 inline napi_value TextOf(napi_env env, const std::string& text) {
     napi_value value;
     napi_create_string_utf8(env, text.data(), text.size(), &value);
     return value;
+}
+
+inline napi_value NumberOf(napi_env env, double number) {
+    napi_value value;
+    napi_create_double(env, number, &value);
+    return value;
+}
+
+inline napi_value NumbersOf(napi_env env, const std::vector<double>& numbers) {
+    napi_value list;
+    napi_create_array_with_length(env, numbers.size(), &list);
+    for (size_t i = 0; i < numbers.size(); i++) napi_set_element(env, list, i, NumberOf(env, numbers[i]));
+    return list;
 }
 
 inline napi_value BytesOf(napi_env env, const void* data, size_t length) {
@@ -63,7 +94,7 @@ inline napi_value BytesOf(napi_env env, const void* data, size_t length) {
     return value;
 }
 
-/** A function of JavaScript's; an Error that `body` throws is thrown there. */
+/** A function of JavaScript's with up to four arguments; an Error that `body` throws is thrown there. */
 template <napi_value (*body)(const Arguments&)>
 napi_value Function(napi_env env, napi_callback_info info) {
     Arguments arguments{env, {}};
@@ -77,13 +108,28 @@ napi_value Function(napi_env env, napi_callback_info info) {
     }
 }
 
+/** Gives the module a function: `Export<Version>(env, exports, "version")`. */
+template <napi_value (*body)(const Arguments&)>
+void Export(napi_env env, napi_value exports, const char* name) {
+    napi_value function;
+    napi_create_function(env, name, NAPI_AUTO_LENGTH, Function<body>, nullptr, &function);
+    napi_set_named_property(env, exports, name, function);
+}
+
 // ## Promises
+
+/** What another thread has found, made into a value in JavaScript's own; empty for undefined. */
+using Result = std::function<napi_value(napi_env)>;
+
+inline Result Number(double number) {
+    return [number](napi_env env) { return NumberOf(env, number); };
+}
 
 /** A promise that another thread settles. */
 struct Job {
     napi_deferred deferred;
     napi_threadsafe_function settle;
-    int result = 0;
+    Result result;
     std::string error;
 };
 
@@ -92,7 +138,8 @@ inline void Settle(napi_env env, napi_value, void*, void* data) {
     if (env != nullptr) {  // null when Node is going down
         napi_value value;
         if (job->error.empty()) {
-            napi_create_int32(env, job->result, &value);
+            if (job->result) value = job->result(env);
+            else napi_get_undefined(env, &value);
             napi_resolve_deferred(env, job->deferred, value);
         } else {
             napi_create_error(env, nullptr, TextOf(env, job->error), &value);
@@ -106,8 +153,8 @@ inline void Settle(napi_env env, napi_value, void*, void* data) {
 inline Job* NewJob(napi_env env, napi_value* promise) {
     Job* job = new Job;
     napi_create_promise(env, &job->deferred, promise);
-    napi_create_threadsafe_function(env, nullptr, nullptr, TextOf(env, "nccl"), 0, 1, nullptr, nullptr, nullptr, Settle,
-                                    &job->settle);
+    napi_create_threadsafe_function(env, nullptr, nullptr, TextOf(env, "fourfold"), 0, 1, nullptr, nullptr, nullptr,
+                                    Settle, &job->settle);
     return job;
 }
 
@@ -116,7 +163,7 @@ inline void Done(void* job) {
 }
 
 /** A promise of what `work` returns, which runs in a thread of its own. */
-inline napi_value InThread(napi_env env, std::function<int()> work) {
+inline napi_value InThread(napi_env env, std::function<Result()> work) {
     napi_value promise;
     Job* job = NewJob(env, &promise);
     std::thread([job, work] {
@@ -130,4 +177,4 @@ inline napi_value InThread(napi_env env, std::function<int()> work) {
     return promise;
 }
 
-}  // namespace fourfold::nccl
+}  // namespace fourfold::gpu
