@@ -13,9 +13,6 @@ export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
 export {
   chain,
-  each,
-  fanOut,
-  identity,
   type Layer,
   type Pullback,
   type PullbackOnto,

@@ -79,11 +79,11 @@ const backwardOnto = async (pull: Pullback, dy: Tensor, base: Tensor): Promise<T
   pull.onto ? pull.onto(dy, base) : sumOf(base, await pull(dy));
 
 /** What backward of f needs, whether or not f can do with less than its value. */
-async function pullbackAgain<X extends Value, Y extends Value>(f: Layer<X, Y>, x: X): Promise<Pullback<X, Y>> {
+async function pullbackAgain(f: Layer, x: Tensor): Promise<Pullback> {
   if (f.blind) return f.blind();
   if (f.again) return f.again(x);
   const [y, pull] = await f(x);
-  release(y);
+  y.dispose();
   return pull;
 }
 
@@ -96,69 +96,54 @@ function sumOf(base: Tensor, x: Tensor): Tensor {
 
 // ## Layers made of layers
 
-/** What flows between layers: a tensor, or several. */
-type Value = Tensor | readonly Tensor[];
-// biome-ignore format: a table of types
-export interface Chain {
-  <A extends Value, B extends Value, C extends Value>(f: Layer<A, B>, g: Layer<B, C>): Layer<A, C>;
-  <A extends Value, B extends Value, C extends Value, D extends Value>(
-    f: Layer<A, B>, g: Layer<B, C>, h: Layer<C, D>): Layer<A, D>;
-  <A extends Value, B extends Value, C extends Value, D extends Value, E extends Value>(
-    f: Layer<A, B>, g: Layer<B, C>, h: Layer<C, D>, i: Layer<D, E>): Layer<A, E>;
-  (...layers: Layer[]): Layer;
-}
-type AnyLayer = Layer<Value, Value>;
-
 /**
  * One layer after the other; backward in reverse. What lies between two layers is freed as soon as it was read.
  *
  * The chain can add to a base if its last layer can, and its pullback if that of its first layer can. For the pullback
  * alone it stops at the last layer that looks at its input.
  */
-export const chain = ((...layers: AnyLayer[]): AnyLayer => {
+export const chain = (...layers: Layer[]): Layer => {
   const onto = layers.at(-1)?.onto;
-  const forward = async (x: Value, base?: Value): ReturnType<AnyLayer> => {
+  const forward = async (x: Tensor, base?: Tensor): ReturnType<Layer> => {
     const [y, pulls] = await inOrder(base && onto ? layers.with(-1, (z) => onto(z, base)) : layers, x);
     return [y, inReverse(pulls)];
   };
-  const again = async (x: Value) => {
+  const again = async (x: Tensor) => {
     const seeing = layers.findLastIndex((layer) => !layer.blind);
     const [y, pulls] = await inOrder(layers.slice(0, Math.max(0, seeing)), x);
     for (const layer of layers.slice(pulls.length)) pulls.push(await pullbackAgain(layer, y));
-    if (y !== x) release(y);
+    if (y !== x) y.dispose();
     return inReverse(pulls);
   };
-  const run: AnyLayer = (x) => forward(x);
+  const run: Layer = (x) => forward(x);
   return Object.assign(run, { again }, onto ? { onto: forward } : {});
-}) as unknown as Chain;
+};
 
-async function inOrder(layers: AnyLayer[], x: Value): Promise<[Value, Pullback<Value, Value>[]]> {
-  const pulls: Pullback<Value, Value>[] = [];
+async function inOrder(layers: Layer[], x: Tensor): Promise<[Tensor, Pullback[]]> {
+  const pulls: Pullback[] = [];
   let y = x;
   for (const layer of layers) {
     const [next, pull] = await layer(y);
-    if (y !== x) release(y);
+    if (y !== x) y.dispose();
     y = next;
     pulls.push(pull);
   }
   return [y, pulls];
 }
 
-function inReverse(pulls: Pullback<Value, Value>[]): Pullback<Value, Value> {
+function inReverse(pulls: Pullback[]): Pullback {
   const [first] = pulls;
-  const backward = async (dy: Value, base?: Value) => {
+  const backward = async (dy: Tensor, base?: Tensor) => {
     let d = dy;
     for (const pull of pulls.toReversed()) {
       const next = base && pull === first && pull.onto ? await pull.onto(d, base) : await pull(d);
-      if (d !== dy) release(d);
+      if (d !== dy) d.dispose();
       d = next;
     }
     return d;
   };
-  return pullbackThrough(pulls, (dy: Value) => backward(dy), first?.onto && backward);
+  return pullbackThrough(pulls, (dy: Tensor) => backward(dy), first?.onto && backward);
 }
-
-const release = (value: Value): void => tf.dispose(value as Tensor);
 
 /** y = x + f(x), so dx = dy + f'(dy): the residual stream. */
 export const residual = (f: Layer): Layer => {
@@ -169,52 +154,6 @@ export const residual = (f: Layer): Layer => {
   };
   return Object.assign(forward, { again: async (x: Tensor) => past(await pullbackAgain(f, x)) });
 };
-
-/** (f(x), g(x), ...) of the same x, so dx is the sum of what each returns. */
-export const fanOut =
-  (...layers: Layer[]): Layer<Tensor, readonly Tensor[]> =>
-  async (x) => {
-    const [values, pulls] = await together(layers, () => x);
-    const backward = async (dys: readonly Tensor[]) => {
-      const [first, ...others] = pulls as [Pullback, ...Pullback[]];
-      let dx = await first(dys[0] as Tensor);
-      for (const [i, pull] of others.entries()) {
-        const before = dx;
-        dx = await backwardOnto(pull, dys[i + 1] as Tensor, before);
-        before.dispose();
-      }
-      return dx;
-    };
-    return [values, pullbackThrough(pulls, backward)];
-  };
-
-/** (f(x₀), g(x₁), ...): each layer on its own part of a tuple. */
-export const each =
-  (...layers: Layer[]): Layer<readonly Tensor[], readonly Tensor[]> =>
-  async (xs) => {
-    const [values, pulls] = await together(layers, (i) => xs[i] as Tensor);
-    return [values, pullbackThrough(pulls, (dys: readonly Tensor[]) => inTurn(pulls, dys))];
-  };
-
-async function together(layers: Layer[], input: (i: number) => Tensor): Promise<[Tensor[], Pullback[]]> {
-  const values: Tensor[] = [];
-  const pulls: Pullback[] = [];
-  for (const [i, layer] of layers.entries()) {
-    const [value, pull] = await layer(input(i));
-    values.push(value);
-    pulls.push(pull);
-  }
-  return [values, pulls];
-}
-
-async function inTurn(pulls: Pullback[], dys: readonly Tensor[]): Promise<Tensor[]> {
-  const dxs: Tensor[] = [];
-  for (const [i, pull] of pulls.entries()) dxs.push(await pull(dys[i] as Tensor));
-  return dxs;
-}
-
-/** y = x. */
-export const identity: Layer = async (x) => [share(x), pullback([], (dy: Tensor) => share(dy))];
 
 /**
  * The same layer with less memory: forward keeps its input alone, and backward runs forward once more, up to what it

@@ -126,7 +126,7 @@ function ropeInFloat64({ values: x, shape }: Input, cos: Values, sin: Values, si
 
 test('rope is that of float64 in both directions, on the heads that are to turn', async () => {
   const half = fc.integer({ min: 1, max: 35 });
-  const heads = fc.integer({ min: 0, max: 4 });
+  const others = fc.integer({ min: 0, max: 4 });
   const check = async (turned: number, others: number, T: number, half: number, inverse: boolean) => {
     const [J, K] = [turned + others, 2 * half];
     const x = random('x', [2, T, J, K]);
@@ -136,7 +136,7 @@ test('rope is that of float64 in both directions, on the heads that are to turn'
     const expected = fill(x.values.length, (i) => at(Math.floor(i / K) % J < turned ? all : x.values, i));
     expectValues(await run(op, x, cos, sin), [expected]);
   };
-  await fc.assert(fc.asyncProperty(heads, heads, side, half, fc.boolean(), check), RUNS);
+  await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 4 }), others, side, half, fc.boolean(), check), RUNS);
 });
 
 test('turning back undoes turning', async () => {

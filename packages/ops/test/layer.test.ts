@@ -4,9 +4,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import {
   chain,
-  each,
-  fanOut,
-  identity,
   type Layer,
   linear,
   type Parameter,
@@ -16,7 +13,7 @@ import {
   rmsNorm,
   swiglu,
 } from '../src/index.ts';
-import { checkLayer, expectClose, FLOAT32, parameter, randn, single } from './helpers.ts';
+import { checkLayer, parameter, randn, single } from './helpers.ts';
 
 const times = (x: tf.Tensor | undefined, w: tf.Tensor | undefined): tf.Tensor =>
   tf.matMul(x as tf.Tensor, w as tf.Tensor, false, true);
@@ -63,43 +60,13 @@ onBackends(() => {
     });
   });
 
-  test('fanOut, each and chain make a gated MLP: (silu(x · aᵀ) · (x · bᵀ)) · cᵀ', async () => {
+  test('a linear layer of two weights, swiglu and another make a gated MLP: (silu(x · aᵀ) · (x · bᵀ)) · cᵀ', async () => {
     const [a, b, c] = three();
     await checkLayer({
-      layer: single(chain(fanOut(linear(a), linear(b)), each(identity, identity), swiglu, linear(c))),
+      layer: single(chain(linear(a, b), swiglu, linear(c))),
       inputs: [randn('x', [6, 4])],
       parameters: [a, b, c],
       reference: ([x], [a, b, c]) => times(tf.mul(silu(times(x, a)), times(x, b)), c),
-    });
-  });
-
-  test('each gives every layer its own part', async () => {
-    const [a, b, c] = three();
-    const parts: Layer<readonly tf.Tensor[]> = chain(each(linear(a), chain(linear(b), linear(c), linear(b))), swiglu);
-    await expectNoLeak(async () => {
-      const inputs = [randn('x', [6, 4]), randn('z', [6, 4])];
-      const [y, pull] = await parts(inputs);
-      const wanted = tf.tidy(() =>
-        tf.mul(silu(times(inputs[0], a.value)), times(times(times(inputs[1], b.value), c.value), b.value)),
-      );
-      await expectClose(y, wanted, FLOAT32, 'y');
-      pull.drop();
-      tf.dispose([...inputs, y, wanted]);
-    });
-    for (const p of [a, b, c]) p.dispose();
-  });
-
-  test('fanOut over three branches, one of them x itself, adds up three gradients', async () => {
-    const [a, b, c] = three();
-    const addAll: Layer<readonly tf.Tensor[]> = async (xs) => {
-      const sum = tf.addN([...xs]);
-      return [sum, pullback([], (dy: tf.Tensor) => xs.map(() => dy.clone()))];
-    };
-    await checkLayer({
-      layer: single(chain(fanOut(identity, chain(linear(a), linear(c)), chain(linear(b), linear(c))), addAll)),
-      inputs: [randn('x', [6, 4])],
-      parameters: [a, b, c],
-      reference: ([x], [a, b, c]) => tf.addN([x as tf.Tensor, times(times(x, a), c), times(times(x, b), c)]),
     });
   });
 
@@ -139,14 +106,13 @@ const twice: Layer = Object.assign(
 );
 
 type Weights = readonly [a: Parameter, b: Parameter, c: Parameter, norm: Parameter];
-const mlp = ([a, b, c, norm]: Weights): Layer =>
-  chain(rmsNorm(norm, 1e-5), fanOut(linear(a), linear(b)), swiglu, linear(c));
+const mlp = ([a, b, c, norm]: Weights): Layer => chain(rmsNorm(norm, 1e-5), linear(a, b), swiglu, linear(c));
 
 /** Layers on 4 columns. */
 const LAYERS: Record<string, (weights: Weights) => Layer> = {
   'a block': (weights) => residual(mlp(weights)),
   'two residual branches': (weights) => chain(residual(mlp(weights)), residual(mlp(weights))),
-  'a chain that ends without a product': ([a, b]) => chain(fanOut(linear(a), linear(b)), swiglu),
+  'a chain that ends without a product': ([a, b]) => chain(linear(a, b), swiglu),
   'a chain that ends with a sum over ranks': ([a, , c]) => residual(chain(linear(a), chain(linear(c), twice))),
   'a chain that only passes on': () => chain(twice, chain(twice, twice)),
 };
