@@ -5,8 +5,8 @@
  * each one's time is from the GPU's end of the step before to its own end.
  */
 import { profileReport } from '@fourfold/metrics';
-import { createLlama, initialize, type LlamaConfig, lossAndGradients } from '@fourfold/model';
-import { kernels } from '@fourfold/ops';
+import { createLlama, type Initialize, initialize, type LlamaConfig, lossAndGradients } from '@fourfold/model';
+import { kernels, partOf } from '@fourfold/ops';
 import { AdamW, squaredNorm } from '@fourfold/optim';
 import {
   attr,
@@ -84,7 +84,7 @@ export async function measure(task: Task): Promise<Measured> {
 /** Makes the model and returns what runs one step of it; the step's loss is a promise in what that returns. */
 function trainingStep({ config, batch, seq, dtype, recompute, deterministic, moments, masterWeights }: Task) {
   const model = createLlama(config, { dtype, recompute, deterministic });
-  initialize(model, ({ name, fullShape }) => quickWeights(name, fullShape));
+  initialize(model, quickWeights);
   const optimizer = new AdamW(model.parameters, { weightDecay: 0.1, moments, masterWeights });
   const words = randomWords(keyOf(0, 'tokens'), 0, 2 * batch * seq);
   const ids = Int32Array.from(words, (word) => word % config.vocabulary);
@@ -102,18 +102,20 @@ function trainingStep({ config, batch, seq, dtype, recompute, deterministic, mom
 
 /**
  * Normal numbers of standard deviation 0.02, drawn by the device itself, and ones for norms: any weights will do. A
- * weight has its numbers from its name alone: TensorFlow's RandomStandardNormal would go on where it last ended.
+ * weight has its numbers from its name alone: TensorFlow's RandomStandardNormal would go on where it last ended. A rank
+ * draws the whole, and takes its part.
  */
-const quickWeights = (name: string, shape: readonly number[]): tf.Tensor =>
+export const quickWeights: Initialize = ({ name, fullShape, shard }) =>
   tf.tidy(() => {
-    if (shape.length === 1) return tf.ones([...shape]);
+    if (fullShape.length === 1) return partOf(tf.ones([...fullShape]), shard);
     const seed = keyOf(0, name).map((word) => word | 0);
     const types = [attr.type('dtype', 'float32'), attr.type('T', 'int32'), attr.type('Tseed', 'int32')];
-    return kernels.scale(execute('StatelessRandomNormal', [ints(...shape), ints(...seed)], types), 0.02);
+    const normal = execute('StatelessRandomNormal', [ints(...fullShape), ints(...seed)], types);
+    return kernels.scale(partOf(normal, shard), 0.02);
   });
 
 /** The GPU's clock; where there is none this process's. Milliseconds of each mark after the first. */
-function openClock(): { mark: () => void; marks: () => number[] } {
+export function openClock(): { mark: () => void; marks: () => number[] } {
   const { cuda } = tensorflow();
   if (cuda) return { mark: () => cuda.mark(), marks: () => cuda.marks() };
   const times: number[] = [];

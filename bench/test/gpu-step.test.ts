@@ -1,6 +1,8 @@
 import { MODELS } from '@fourfold/model';
+import { openBackend, read } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { measure, type Task } from '../src/gpu-step.ts';
+import { measure, quickWeights, type Task } from '../src/gpu-step.ts';
 
 const config = { ...MODELS['nano'], vocabulary: 50 } as Task['config'];
 const task: Task = {
@@ -43,4 +45,22 @@ test.each([
 test('recomputing changes no loss', async () => {
   const [kept, again] = [await measure(task), await measure({ ...task, recompute: true })];
   expect(again.loss).toBe(kept.loss);
+});
+
+test('weights are of their name alone, and a rank has its part of them', async () => {
+  await openBackend({ device: 'cpu' });
+  const numbersOf = async (name: string, shard?: { axis: number; index: number; of: number }) => {
+    const x = quickWeights({ name, fullShape: [6, 500], shard });
+    const numbers = Float32Array.from(await read(x));
+    x.dispose();
+    return numbers;
+  };
+  const before = tf.memory().numTensors;
+  const whole = await numbersOf('w');
+  expect(await numbersOf('w')).toEqual(whole);
+  expect(await numbersOf('v')).not.toEqual(whole);
+  expect(await numbersOf('w', { axis: 0, index: 1, of: 3 })).toEqual(whole.slice(1000, 2000));
+  const squares = whole.reduce((sum, x) => sum + x * x, 0);
+  expect(Math.sqrt(squares / whole.length)).toBeCloseTo(0.02, 2); // of 3000 numbers: within 1.3 % of it
+  expect(tf.memory().numTensors).toBe(before);
 });

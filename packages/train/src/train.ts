@@ -20,6 +20,7 @@ import { sample } from '@fourfold/inference';
 import {
   mfuOf, openRunLog, peakFlops, profileReport, type RunLog, rankRun, runReport, spanOf,
 } from '@fourfold/metrics';
+import type { Initialize } from '@fourfold/model';
 import { createLlama, initialize, initialWeights, type Llama, parameterCount, parameterShapes } from '@fourfold/model';
 import { kernels, type Parameter } from '@fourfold/ops';
 import { AdamW, learningRateAt, squaredNorm } from '@fourfold/optim';
@@ -50,8 +51,8 @@ export interface Rank {
   readonly optimizer: AdamW;
 }
 
-/** Cuts the model for this rank, dimension by dimension, and then allocates what is left. */
-export async function openRank(setup: Setup, world: ProcessGroup): Promise<Rank> {
+/** Cuts the model for this rank, dimension by dimension, and allocates what is left: `weights`, or the seed's. */
+export async function openRank(setup: Setup, world: ProcessGroup, weights?: Initialize): Promise<Rank> {
   const { config, shape } = setup;
   const { precision: dtype, recompute, deterministic, sequenceParallel, zero, bucketMegabytes } = config;
   const mesh = await createMesh(world, config);
@@ -59,7 +60,7 @@ export async function openRank(setup: Setup, world: ProcessGroup): Promise<Rank>
   await applyTensorParallel(model, mesh.tp, { sequenceParallel });
   applyContextParallel(model, mesh.cp, { order: config.contextOrder });
   const parts = await applyPipelineParallel(model, mesh.pp, chunksOf(config), config.ppBalance);
-  for (const part of parts) initialize(part, initialWeights(config.seed, shape));
+  for (const part of parts) initialize(part, weights ?? initialWeights(config.seed, shape));
   const parameters = parts.flatMap((part) => part.parameters);
   const buckets = { backwards: config.gradAccSteps, bucketBytes: bucketMegabytes * 2 ** 20, zero };
   const data =
