@@ -36,10 +36,22 @@ export const swiglu = (x_N2F: Tensor): Tensor => execute('FourfoldSwiglu', [x_N2
 export const swigluGrad = (dy_NF: Tensor, x_N2F: Tensor): Tensor =>
   execute('FourfoldSwigluGrad', [dy_NF, x_N2F], T[dtypeOf(x_N2F)]);
 
-/** x_BTJK with the first `turned` of its J heads turned by the tables, or back. */
-export function rope(x_BTJK: Tensor, cos_TK: Tensor, sin_TK: Tensor, turned: number, inverse: boolean): Tensor {
-  const attributes = [...T[dtypeOf(x_BTJK)], attr.int('turned', turned), attr.bool('inverse', inverse)];
-  return execute('FourfoldRope', [x_BTJK, cos_TK, sin_TK], attributes);
+export interface RopeForm {
+  /** How many of the J heads turn, the first ones. */
+  readonly turned: number;
+  /** Whether they turn back. */
+  readonly inverse: boolean;
+  /** Whether the result is written over x, in its own memory. */
+  readonly inPlace?: boolean;
+}
+
+/** x_BTJK turned by the tables. */
+export function rope(x_BTJK: Tensor, cos_TK: Tensor, sin_TK: Tensor, form: RopeForm): Tensor {
+  const { turned, inverse, inPlace = false } = form;
+  const flags = [attr.bool('inverse', inverse), attr.bool('in_place', inPlace)];
+  const attributes = [...T[dtypeOf(x_BTJK)], attr.int('turned', turned), ...flags];
+  const run = inPlace ? executeView : execute;
+  return run('FourfoldRope', [x_BTJK, cos_TK, sin_TK], attributes);
 }
 
 /** q_BTHK, k_BSGK and v_BSGK, or one tensor that has them as heads in this order. */

@@ -22,6 +22,8 @@ export interface Pullback<X = Tensor, Y = Tensor> {
   drop(): void;
   /** base + dx at once, where the pullback can do that for less: instead of the plain call. base stays the caller's. */
   onto?(dy: Y, base: X): Promise<X>;
+  /** The same of a dy that is taken over: dx may be written over it. */
+  over?(dy: Y): Promise<X>;
 }
 /** One that can do that. */
 export interface PullbackOnto<X = Tensor, Y = Tensor> extends Pullback<X, Y> {
@@ -31,6 +33,8 @@ export interface Layer<X = Tensor, Y = Tensor> {
   (x: X): Promise<[value: Y, pull: Pullback<X, Y>]>;
   /** base + y at once, where the layer can do that for less: what flows past it is added inside its last product. */
   onto?(x: X, base: Y): Promise<[value: Y, pull: Pullback<X, Y>]>;
+  /** The same of an x that is taken over: y may be written over it. */
+  over?(x: X): Promise<[value: Y, pull: Pullback<X, Y>]>;
   /** The pullback alone, where nobody wants y and the layer can spare itself its last product. */
   again?(x: X): Promise<Pullback<X, Y>>;
   /** The pullback of a layer that only passes on: it needs nothing of x, which then need not be computed either. */
@@ -123,8 +127,9 @@ async function inOrder(layers: Layer[], x: Tensor): Promise<[Tensor, Pullback[]]
   const pulls: Pullback[] = [];
   let y = x;
   for (const layer of layers) {
-    const [next, pull] = await layer(y);
-    if (y !== x) y.dispose();
+    const isOwn = y !== x; // made here, and wanted by nobody but this layer
+    const [next, pull] = isOwn && layer.over ? await layer.over(y) : await layer(y);
+    if (isOwn && !layer.over) y.dispose();
     y = next;
     pulls.push(pull);
   }
@@ -136,9 +141,12 @@ function inReverse(pulls: Pullback[]): Pullback {
   const backward = async (dy: Tensor, base?: Tensor) => {
     let d = dy;
     for (const pull of pulls.toReversed()) {
-      const next = base && pull === first && pull.onto ? await pull.onto(d, base) : await pull(d);
-      if (d !== dy) d.dispose();
-      d = next;
+      const before = d;
+      const onto = pull === first && base ? pull.onto : undefined;
+      const over = before !== dy ? pull.over : undefined; // what was made here is wanted by nobody else
+      if (onto) d = await onto(before, base as Tensor);
+      else d = over ? await over(before) : await pull(before);
+      if (before !== dy && (onto || !over)) before.dispose();
     }
     return d;
   };

@@ -12,12 +12,12 @@
  *
  * Su et al., "RoFormer" (2021).
  */
-import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps, isSole } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
 import { add, concat, mul, reshape, share, slice, swapHalves } from './kernels.ts';
-import { type Layer, pullback } from './layer.ts';
+import { type Layer, type Pullback, pullback } from './layer.ts';
 
 /** Llama 3's stretching of RoPE to contexts longer than it was first trained on. */
 export interface Llama3Scaling {
@@ -70,23 +70,42 @@ export function ropeTables(positions_T: ArrayLike<number>, frequencies: Float64A
 /**
  * qkv_BTJK, whose J heads are those of q, of k and of v in this order, with q's and k's turned: all but the last
  * `kvHeads`, which are v's. The tables stay the caller's.
+ *
+ * What may be written over is turned where it lies, and v is not touched.
  */
-export const rope =
-  ({ cos_TK, sin_TK }: RopeTables, kvHeads: number): Layer =>
-  async (qkv_BTJK) => {
-    const tables = { cos_TK: share(cos_TK), sin_TK: share(sin_TK) };
-    const backward = (dqkv_BTJK: Tensor) => turned(dqkv_BTJK, tables, kvHeads, true);
-    return [turned(qkv_BTJK, tables, kvHeads, false), pullback(Object.values(tables), backward)];
-  };
+export const rope = ({ cos_TK, sin_TK }: RopeTables, kvHeads: number): Layer => {
+  const layer =
+    (over: boolean) =>
+    async (qkv_BTJK: Tensor): ReturnType<Layer> => {
+      const tables = { cos_TK: share(cos_TK), sin_TK: share(sin_TK) };
+      const backward = (over: boolean) => (dqkv_BTJK: Tensor) =>
+        turned(dqkv_BTJK, tables, { kvHeads, back: true, over });
+      const [pull, pullOver] = [false, true].map((over) => pullback(Object.values(tables), backward(over)));
+      const y_BTJK = turned(qkv_BTJK, tables, { kvHeads, back: false, over });
+      return [y_BTJK, Object.assign(pull as Pullback, { over: pullOver })];
+    };
+  return Object.assign(layer(false), { over: layer(true) });
+};
 
-/** All heads but the last `kvHeads` turned, or turned back. */
-function turned(x_BTJK: Tensor, tables: RopeTables, kvHeads: number, back: boolean): Tensor {
+interface Turn {
+  /** Of v, which don't turn. */
+  readonly kvHeads: number;
+  readonly back: boolean;
+  /** Whether x is taken over, and its memory with it if nobody else has it. */
+  readonly over: boolean;
+}
+
+function turned(x_BTJK: Tensor, tables: RopeTables, { kvHeads, back, over }: Turn): Tensor {
   const count = (x_BTJK.shape[2] as number) - kvHeads;
-  if (hasFusedOps(x_BTJK)) return fused.rope(x_BTJK, tables.cos_TK, tables.sin_TK, count, back);
-  return tf.tidy(() => {
-    const [first, others] = [slice(x_BTJK, 2, 0, count), slice(x_BTJK, 2, count, kvHeads)];
-    return concat([stockTurned(first, tables, back), others], 2);
-  });
+  const form = { turned: count, inverse: back, inPlace: over && isSole(x_BTJK) };
+  const y_BTJK = hasFusedOps(x_BTJK)
+    ? fused.rope(x_BTJK, tables.cos_TK, tables.sin_TK, form)
+    : tf.tidy(() => {
+        const [first, others] = [slice(x_BTJK, 2, 0, count), slice(x_BTJK, 2, count, kvHeads)];
+        return concat([stockTurned(first, tables, back), others], 2);
+      });
+  if (over) x_BTJK.dispose();
+  return y_BTJK;
 }
 
 function stockTurned(x_BTHK: Tensor, { cos_TK, sin_TK }: RopeTables, back: boolean): Tensor {

@@ -39,7 +39,10 @@ function outputs(): tf.Tensor[] {
   return [
     ...[y, r, ...fused.rmsNormGrad(dy, x, w, r), ...fused.rmsNormGrad(dy, x, w, r, x)],
     ...[fused.swiglu(gateUp), fused.swigluGrad(dy, gateUp)],
-    ...[fused.rope(qkv, cos, sin, 8, false), fused.rope(qkv, cos, sin, 8, true)],
+    ...[
+      fused.rope(qkv, cos, sin, { turned: 8, inverse: false }),
+      fused.rope(qkv, cos, sin, { turned: 8, inverse: true }),
+    ],
     ...[o, lse, ...fused.attentionGrad([q, k, v], saved, form)],
     ...[...joined, ...fused.attentionGrad([qkv], saved, form)],
     ...[...fused.crossEntropy(logits, ids, true, 0.1), fused.embeddingGrad(dy, ids, grad)],

@@ -18,7 +18,7 @@ const OPS = {
   rmsNormGrad: fused.rmsNormGrad,
   swiglu: fused.swiglu,
   swigluGrad: fused.swigluGrad,
-  rope: (x, cos, sin) => fused.rope(x, cos, sin, 3, false),
+  rope: (x, cos, sin) => fused.rope(x, cos, sin, { turned: 3, inverse: false }),
   attention: (q, k, v) => fused.attention([q, k, v], { causal: false, scale: 1 }),
   causalAttention: (q, k, v) => fused.attention([q, k, v], { causal: true, scale: 1 }),
   joinedAttention: (qkv) => fused.attention([qkv], JOINED),

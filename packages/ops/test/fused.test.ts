@@ -131,7 +131,7 @@ test('rope is that of float64 in both directions, on the heads that are to turn'
     const [J, K] = [turned + others, 2 * half];
     const x = random('x', [2, T, J, K]);
     const [cos, sin] = [random('cos', [T, K]), random('sin', [T, K])];
-    const op = (...xs: Tensor[]) => fused.rope(...(xs as [Tensor, Tensor, Tensor]), turned, inverse);
+    const op = (...xs: Tensor[]) => fused.rope(...(xs as [Tensor, Tensor, Tensor]), { turned, inverse });
     const all = ropeInFloat64(x, cos.values, sin.values, inverse ? -1 : 1);
     const expected = fill(x.values.length, (i) => at(Math.floor(i / K) % J < turned ? all : x.values, i));
     expectValues(await run(op, x, cos, sin), [expected]);
@@ -147,7 +147,10 @@ test('turning back undoes turning', async () => {
     );
     const x = random('x', [2, T, 4, 2 * half]);
     const thereAndBack = (x: Tensor) =>
-      tf.tidy(() => fused.rope(fused.rope(x, cos_TK, sin_TK, 3, false), cos_TK, sin_TK, 3, true));
+      tf.tidy(() => {
+        const there = fused.rope(x, cos_TK, sin_TK, { turned: 3, inverse: false });
+        return fused.rope(there, cos_TK, sin_TK, { turned: 3, inverse: true, inPlace: true });
+      });
     expectValues(await run(thereAndBack, x), [x.values]);
     tf.dispose([cos_TK, sin_TK]);
   };

@@ -49,6 +49,45 @@ onBackends(() => {
     });
   });
 
+  test('a chain lets a layer take over what the chain has made, and nothing of its caller', async () => {
+    const [x, dy] = [randn('x', [2, 3]), randn('dy', [2, 3])];
+    const taken: tf.Tensor[] = [];
+    const takesOver: Layer = Object.assign(
+      async (z: tf.Tensor): ReturnType<Layer> => [tf.mul(z, 3), pullback([], (d: tf.Tensor) => tf.mul(d, 3))],
+      {
+        over: async (z: tf.Tensor): ReturnType<Layer> => {
+          taken.push(z);
+          const over = async (d: tf.Tensor) => {
+            taken.push(d);
+            return tf.tidy(() => [tf.mul(d, 3), d.dispose()][0] as tf.Tensor);
+          };
+          const y = tf.mul(z, 3);
+          z.dispose();
+          return [
+            y,
+            Object.assign(
+              pullback([], (d: tf.Tensor) => tf.mul(d, 3)),
+              { over },
+            ),
+          ];
+        },
+      },
+    );
+    await expectNoLeak(async () => {
+      const [y, pull] = await chain(takesOver, takesOver, takesOver)(x);
+      const dx = await pull(dy);
+      expect([y, dx].map((z) => z.shape)).toEqual([x.shape, x.shape]);
+      const thrice = (value: number) => Math.fround(Math.fround(Math.fround(value * 3) * 3) * 3);
+      const expected = (z: tf.Tensor) => Array.from(z.dataSync(), thrice);
+      expect([Array.from(y.dataSync()), Array.from(dx.dataSync())]).toEqual([expected(x), expected(dy)]);
+      tf.dispose([y, dx]);
+    });
+    expect(taken).toHaveLength(3); // two inputs and one gradient: x and dy are the caller's
+    expect(taken).not.toContain(x);
+    expect(taken).not.toContain(dy);
+    tf.dispose([x, dy]);
+  });
+
   test('residual adds its input, forward and backward', async () => {
     const [a, b, c] = three();
     b.dispose();

@@ -1,8 +1,9 @@
+import { memory } from '@fourfold/runtime';
 import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { rope, ropeFrequencies, ropeTables } from '../src/index.ts';
+import { type Layer, rope, ropeFrequencies, ropeTables } from '../src/index.ts';
 import { BFLOAT16, beside, checkBfloat16, checkLayer, randn, relativeError } from './helpers.ts';
 
 /** Hugging Face's apply_rotary_pos_emb, on angles computed here: x · cos + rotate_half(x) · sin. */
@@ -69,6 +70,33 @@ test('the tables belong to the caller, and may go before backward', async () => 
   const back = await pull(turned); // turned there and back
   expect(relativeError(await back.data(), await x.data())).toBeLessThan(3e-7);
   tf.dispose([x, turned, back]);
+});
+
+test('what nobody else has is turned where it lies; what somebody has, or shares, stays as it is', async () => {
+  await useBackend('cpu');
+  const tables = ropeTables([0, 1, 2], ropeFrequencies(4, 1e4));
+  const x = randn('q, k and v', [1, 3, 4, 4]);
+  const values = Array.from(await x.data());
+  const own = () => tf.tidy(() => tf.add(x, 0)); // of TensorFlow's making, not of an array of JavaScript's
+  const layer = rope(tables, 1);
+  const [wanted, pull] = await layer(x);
+  const results: number[][] = [];
+  for (const shared of [false, true]) {
+    const input = own();
+    const other = shared ? input.clone() : undefined;
+    const before = memory().bytes;
+    const [y, pullOver] = (await layer.over?.(input)) as Awaited<ReturnType<Layer>>;
+    expect(memory().bytes - before).toBe(shared ? 4 * x.size : 0);
+    if (other) expect(Array.from(await other.data())).toEqual(values);
+    results.push(Array.from(await y.data()));
+    const back = (await pullOver.over?.(y)) as tf.Tensor; // takes y over
+    expect(relativeError(await back.data(), values)).toBeLessThan(3e-7);
+    tf.dispose(other ? [back, other] : [back]);
+  }
+  expect(results).toEqual([Array.from(await wanted.data()), Array.from(await wanted.data())]);
+  expect(Array.from(await x.data())).toEqual(values);
+  pull.drop();
+  tf.dispose([x, wanted, ...Object.values(tables)]);
 });
 
 test("with Llama 3's scaling the frequencies are those of transformers 5.23", () => {

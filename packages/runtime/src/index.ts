@@ -18,6 +18,7 @@ export {
   executeViews,
   hasFusedOps,
   hasFusedProducts,
+  isSole,
   onTensorflow,
   onTensorflowCpu,
   read,

@@ -248,6 +248,13 @@ export function share(x: Tensor): Tensor {
   return tf.engine().makeTensorFromTensorInfo(x);
 }
 
+/** Whether nobody else has x's data or memory: no share of it, no view. Then who owns x may write over it. */
+export function isSole(x: Tensor): boolean {
+  if (!onTensorflow()) return false;
+  const { refCount, buffer } = (tf.backend() as TensorflowBackend).tensorMap.get(x.dataId);
+  return refCount === 1 && buffer?.holders === 1;
+}
+
 /** x as `dtype`; x itself, shared, where it is that already. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   const from = dtypeOf(x);

@@ -89,7 +89,7 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
   return [
     [`FourfoldRmsNorm ${x} ${norm} ${attrs} float epsilon 1e-5`, [X, [6]]],
     [`FourfoldRmsNormGrad ${x} ${x} ${norm} ${input(FLOAT, 6)} ${list(T, X)} ${attrs} int M 1`, [X, [16]]],
-    [`FourfoldRope ${q} ${tables} ${attrs} int turned 3 bool inverse 0`, [Q]],
+    [`FourfoldRope ${q} ${tables} ${attrs} int turned 3 bool inverse 0 bool in_place 0`, [Q]],
     [`FourfoldSwiglu ${x} ${attrs}`, [[6, 8]]],
     [`FourfoldSwigluGrad ${input(T, 6, 8)} ${x} ${attrs}`, [X]],
     [`FourfoldAttention ${list(T, Q, K, K)} ${attention} int N 3 int kv_heads 0`, [Q, [2, 4, 8]]],
@@ -172,7 +172,9 @@ function given(T: string): Record<string, Given[]> {
     'flash-attention-grad.cu': causal,
     'rms-norm.cu': sizes.map(({ D }) => ({ T, D, WIDTH: widthFor(T, D) })),
     'rms-norm-grad.cu': rows,
-    'rope.cu': sizes.map(({ K, H, G }) => ({ T, K, J: H + 2 * G, TURNED: H + G, WIDTH: widthFor(T, K / 2) })),
+    'rope.cu': sizes.flatMap(({ K, H, G }) =>
+      [H + 2 * G, H + G].map((HEADS) => ({ T, K, J: H + 2 * G, HEADS, TURNED: H + G, WIDTH: widthFor(T, K / 2) })),
+    ),
     'squared-norm.cu': [1, 4].map((WIDTH) => ({ WIDTH })), // gradients are float32 whatever T is
     'swiglu.cu': [1, whole].map((WIDTH) => ({ T, F: 3 * whole, WIDTH })),
   };

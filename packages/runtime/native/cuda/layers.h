@@ -96,7 +96,8 @@ class SwigluGrad : public GpuOp {
 class Rope : public GpuOp {
   public:
     explicit Rope(OpKernelConstruction* c)
-        : GpuOp(c), sign_(Attribute<bool>(c, "inverse") ? -1.0f : 1.0f), turned_(Attribute<int>(c, "turned")) {}
+        : GpuOp(c), sign_(Attribute<bool>(c, "inverse") ? -1.0f : 1.0f), turned_(Attribute<int>(c, "turned")),
+          in_place_(Attribute<bool>(c, "in_place")) {}
 
   protected:
     void Run(OpKernelContext* ctx) override {
@@ -104,18 +105,23 @@ class Rope : public GpuOp {
         const bool fits = x.dims() == 4 && cos.dims() == 2 && Same(ctx, 1, 2) && cos.dim_size(0) == x.dim_size(1) &&
                           cos.dim_size(1) == x.dim_size(3) && x.dim_size(3) > 0 && x.dim_size(3) % 2 == 0;
         Require(ctx, fits && turned_ <= x.dim_size(2), "x [B, T, J, K], cos and sin [T, K], K even, J heads or fewer");
-        const int64_t N = x.dim_size(0) * x.dim_size(1), T = x.dim_size(1), J = x.dim_size(2), K = x.dim_size(3);
-        const Tensor y = Output(ctx, 0, x.shape());
-        const int width = WidthFor(x.dtype(), K / 2);
-        const Given given{Type("T", x.dtype()), Constant("K", K), Constant("J", J), Constant("TURNED", turned_),
-                          Constant("WIDTH", width)};
-        Launch(ctx, Find("rope.cu", "rope", given), {Blocks(N * J * (K / 2 / width), 256)}, 256, Data(x), Data(cos),
-               Data(sin), sign_, N, T, Data(y));
+        const int64_t N = x.dim_size(0) * x.dim_size(1), J = x.dim_size(2), K = x.dim_size(3);
+        if (in_place_) ctx->set_output(0, x);
+        const Tensor y = in_place_ ? x : Output(ctx, 0, x.shape());
+        const int64_t heads = in_place_ ? turned_ : J;
+        if (heads == 0) return;
+        const int width = WidthFor(x.dtype(), K / 2), pieces = K / 2 / width;
+        const Given given{Type("T", x.dtype()), Constant("K", K), Constant("J", J), Constant("HEADS", heads),
+                          Constant("TURNED", turned_), Constant("WIDTH", width)};
+        const int threads = pieces * std::max<int64_t>(1, std::min<int64_t>(heads, 512 / pieces));
+        Launch(ctx, Find("rope.cu", "rope", given), {N}, threads, Data(x), Data(cos), Data(sin), sign_,
+               static_cast<int>(x.dim_size(1)), Data(y));
     }
 
   private:
     const float sign_;
     const int turned_;
+    const bool in_place_;
 };
 
 REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldRmsNorm"), RmsNorm);

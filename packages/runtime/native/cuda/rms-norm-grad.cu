@@ -9,42 +9,57 @@
  * `parts` [blocks, D], which `sum_parts` adds up in order: the bits are the same every time. Atomic additions would
  * save the second kernel, and give other bits at every run.
  *
- * Memory sees dy, x and onto once, and dx once. THREADS · EACH · WIDTH columns are at least D.
+ * Memory sees dy, x and onto once, and dx once. The next row is on its way while one is computed: else the block would
+ * wait for memory, then for the sum over its threads, then for memory. THREADS · EACH · WIDTH columns are at least D.
  */
 #include "types.cuh"
+
+// What a thread has of a row: dy, x and what dx is added to.
+struct Row {
+    Pack<T, WIDTH> dy[EACH], x[EACH], onto[EACH];
+};
+
+__device__ inline Row fetch(const T* dy, const T* x, const T* onto, int64_t n) {
+    Row row = {};
+    for (int e = 0; e < EACH; e++) {
+        const int d = (e * THREADS + threadIdx.x) * WIDTH;
+        if (d >= D) continue;
+        row.dy[e] = load<WIDTH>(dy + n * D + d);
+        row.x[e] = load<WIDTH>(x + n * D + d);
+        if (onto) row.onto[e] = load<WIDTH>(onto + n * D + d);
+    }
+    return row;
+}
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     rms_norm_grad(const T* dy, const T* x, const T* w, const float* r, const T* onto, int64_t N, T* dx, float* parts) {
     __shared__ float scratch[32];
-    float dw[EACH][WIDTH] = {}, w_[EACH][WIDTH];
+    float dw[EACH][WIDTH] = {}, w_[EACH][WIDTH] = {};
     for (int e = 0; e < EACH; e++) {
         const int d = (e * THREADS + threadIdx.x) * WIDTH;
         if (d >= D) continue;
         const auto pack = load<WIDTH>(w + d);
         for (int i = 0; i < WIDTH; i++) w_[e][i] = wide(pack[i]);
     }
+    Row next = fetch(dy, x, onto, blockIdx.x);
     for (int64_t n = blockIdx.x; n < N; n += gridDim.x) {
+        Row row = next;
+        if (n + gridDim.x < N) next = fetch(dy, x, onto, n + gridDim.x);
         float g[EACH][WIDTH], x_hat[EACH][WIDTH], along = 0;
-        Pack<T, WIDTH> dx_[EACH] = {};  // first what it is added to
-        for (int e = 0; e < EACH; e++) {
-            const int d = (e * THREADS + threadIdx.x) * WIDTH;
-            if (d >= D) continue;
-            const auto dy_ = load<WIDTH>(dy + n * D + d), x_ = load<WIDTH>(x + n * D + d);
-            if (onto) dx_[e] = load<WIDTH>(onto + n * D + d);
+        for (int e = 0; e < EACH; e++)
             for (int i = 0; i < WIDTH; i++) {
-                x_hat[e][i] = wide(x_[i]) * r[n];
-                g[e][i] = wide(dy_[i]) * w_[e][i];
-                dw[e][i] += wide(dy_[i]) * x_hat[e][i];
+                x_hat[e][i] = wide(row.x[e][i]) * r[n];
+                g[e][i] = wide(row.dy[e][i]) * w_[e][i];
+                dw[e][i] += wide(row.dy[e][i]) * x_hat[e][i];
                 along += g[e][i] * x_hat[e][i];
             }
-        }
         along = block_sum(along, scratch) / D;
         for (int e = 0; e < EACH; e++) {
             const int d = (e * THREADS + threadIdx.x) * WIDTH;
             if (d >= D) continue;
             for (int i = 0; i < WIDTH; i++)
-                dx_[e][i] = narrow<T>(wide(dx_[e][i]) + r[n] * (g[e][i] - x_hat[e][i] * along));
-            store(dx + n * D + d, dx_[e]);
+                row.onto[e][i] = narrow<T>(wide(row.onto[e][i]) + r[n] * (g[e][i] - x_hat[e][i] * along));
+            store(dx + n * D + d, row.onto[e]);
         }
     }
     for (int e = 0; e < EACH; e++)

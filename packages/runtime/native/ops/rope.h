@@ -1,10 +1,11 @@
 /**
  * RoPE in one pass (the equations stand in packages/ops/src/rope.ts).
  *
- *   FourfoldRope(x [B, T, J, K], cos [T, K], sin± [T, K]; turned, inverse) -> y like x
+ *   FourfoldRope(x [B, T, J, K], cos [T, K], sin± [T, K]; turned, inverse, in_place) -> y like x
  *
- * The first `turned` heads of each token turn (q's and k's), the others are copied (v's). Each element meets its
- * partner half a head away. Turning back, which is backward, is turning with -sin.
+ * The first `turned` heads of each token turn (q's and k's), the others are copied (v's), or stay where they are: y is
+ * x's own memory if in_place. Each element meets its partner half a head away. Turning back, which is backward, is
+ * turning with -sin.
  */
 #pragma once
 #include "kernel.h"
@@ -16,6 +17,7 @@ class Rope : public OpKernel {
     explicit Rope(OpKernelConstruction* c) : OpKernel(c) {
         OP_REQUIRES_OK(c, c->GetAttr("inverse", &inverse_));
         OP_REQUIRES_OK(c, c->GetAttr("turned", &turned_));
+        OP_REQUIRES_OK(c, c->GetAttr("in_place", &in_place_));
     }
 
     void Compute(OpKernelContext* ctx) override {
@@ -25,20 +27,21 @@ class Rope : public OpKernel {
         const int64_t T = shape.dim_size(1), J = shape.dim_size(2), K = shape.dim_size(3), turned = turned_;
         const float *x = In(ctx, 0), *cos = In(ctx, 1), *sin = In(ctx, 2);
         const float sign = inverse_ ? -1.0f : 1.0f;
-        float* y = OutLike(ctx, 0, 0);
+        if (in_place_) ctx->set_output(0, ctx->input(0));
+        float* y = in_place_ ? const_cast<float*>(x) : OutLike(ctx, 0, 0);
         if (!ctx->status().ok()) return;
         ForRows(ctx, shape.dim_size(0) * T, 2 * J * K, [=](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
                 const float *c = cos + n % T * K, *s = sin + n % T * K;
                 const int64_t token = n * J * K, rest = turned * K;
                 for (int64_t d = 0; d < rest; d += K) Turn(x + token + d, c, s, sign, K / 2, y + token + d);
-                std::copy_n(x + token + rest, J * K - rest, y + token + rest);
+                if (y != x) std::copy_n(x + token + rest, J * K - rest, y + token + rest);
             }
         });
     }
 
   private:
-    bool inverse_;
+    bool inverse_, in_place_;
     int turned_;
 
     bool Fits(OpKernelContext* ctx) const {
@@ -52,15 +55,16 @@ class Rope : public OpKernel {
     static void Turn(const float* x, const float* cos, const float* sin, float sign, int64_t half, float* y) {
 #pragma omp simd
         for (int64_t i = 0; i < half; i++) {
-            y[i] = x[i] * cos[i] + x[i + half] * (sign * sin[i]);
-            y[i + half] = x[i + half] * cos[i + half] + x[i] * (sign * sin[i + half]);
+            const float a = x[i], b = x[i + half];
+            y[i] = a * cos[i] + b * (sign * sin[i]);
+            y[i + half] = b * cos[i + half] + a * (sign * sin[i + half]);
         }
     }
 };
 
 REGISTER_OP("FourfoldRope")
     .Input("x: T").Input("cos: float").Input("sin: float").Output("y: T")
-    .Attr("T: {float, bfloat16}").Attr("turned: int >= 0").Attr("inverse: bool")
+    .Attr("T: {float, bfloat16}").Attr("turned: int >= 0").Attr("inverse: bool").Attr("in_place: bool")
     .SetShapeFn([](InferenceContext* c) {
         c->set_output(0, c->input(0));
         return absl::OkStatus();
