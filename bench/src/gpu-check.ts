@@ -1,7 +1,9 @@
 /**
- * Whether the GPU's fused ops compute what the stock kernels do: every layer, forward and backward, in both dtypes.
+ * Whether the GPU's fused ops compute what the stock kernels do: every layer, forward and backward, in both dtypes; and
+ * whether the whole model gives PyTorch's numbers (gpu-model-check.ts).
  *
  *     npx nx run bench:gpu-check
+ *     npx nx run bench:gpu-check -- --device cpu       the CPU's fused ops, which are for float32 alone
  *
  * A layer runs three times on the same inputs, which are numbers that bfloat16 can hold: in the stock kernels in
  * float32, fused in float32, and fused in bfloat16. The differences are given
@@ -13,19 +15,19 @@
  *
  * Each fused run is done twice: the bits must be the same.
  */
+import { readConfig, runMain } from '@fourfold/cli';
 // biome-ignore format: a list
 import {
   causalAttention, crossEntropy, embedding, type Layer, linear, Parameter, rmsNorm, rope, ropeFrequencies, ropeTables,
   swiglu,
 } from '@fourfold/ops';
-// biome-ignore format: a list
-import {
-  cast, type DType, exitWith, keyOf, normals, openBackend, RunError, randomWords, read,
-} from '@fourfold/runtime';
-import { stockKernels } from '@fourfold/runtime/tensorflow';
+import { cast, type DType, keyOf, normals, openBackend, RunError, randomWords, read } from '@fourfold/runtime';
+import { stockKernels, tensorflow } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { z } from 'zod';
 import { relative, sameBits, units, worstOf } from './difference.ts';
+import { checkModels } from './gpu-model-check.ts';
 
 /** A layer at one shape, and how far its results may be from the stock kernels'. */
 interface Case {
@@ -186,31 +188,61 @@ async function run({ inputs, weights = [], std = 1, layer }: Case, dtype: DType)
   return numbers;
 }
 
-/** Prints a line, and returns whether the case holds. */
+/** A case in one dtype, twice over: how far it is from the stock kernels, in words, and whether that is near enough. */
+async function compare(one: Case, dtype: 'float32' | 'bfloat16', stock: Float32Array[]) {
+  const ours = await run(one, dtype);
+  const same = sameBits(ours, await run(one, dtype));
+  const inUnits = one[dtype] === 'ulp';
+  // A weight's gradient, the last result, is float32 and a sum over rows: it isn't rounded to bfloat16 at all.
+  const error = worstOf(ours, stock, inUnits ? units : relative);
+  const good = same && error <= (one[dtype] === 'ulp' ? 2 : one[dtype]);
+  const figure = dtype === 'float32' ? error.toExponential(1) : error.toPrecision(2);
+  return { good, words: `${dtype} ${figure} (${inUnits ? '2 ulp' : one[dtype]})${same ? '' : ', other bits!'}` };
+}
+
+/** Prints a line, and returns whether the case holds, in the dtypes that the device has fused ops for. */
 async function check(one: Case): Promise<boolean> {
   const stock = await stockKernels(() => run(one, 'float32'));
-  const wide = await run(one, 'float32');
-  const narrow = await run(one, 'bfloat16');
-  const same = sameBits(wide, await run(one, 'float32')) && sameBits(narrow, await run(one, 'bfloat16'));
-  const wideError = worstOf(wide, stock, relative);
-  const inUnits = one.bfloat16 === 'ulp';
-  // A weight's gradient, the last result, is float32 and a sum over rows: it isn't rounded to bfloat16 at all.
-  const narrowError = worstOf(narrow, stock, inUnits ? units : relative);
-  const bound = one.bfloat16 === 'ulp' ? 2 : one.bfloat16;
-  const good = same && wideError <= one.float32 && narrowError <= bound;
-  const figures = [wideError.toExponential(1), one.float32, narrowError.toPrecision(2), inUnits ? '2 ulp' : bound];
-  const words = [`float32 ${figures[0]} (${figures[1]})`, `bfloat16 ${figures[2]} (${figures[3]})`];
-  console.log(`${good ? 'ok  ' : 'FAIL'} ${one.name.padEnd(40)} ${words.join('   ')}${same ? '' : '   other bits!'}`);
+  const results: Awaited<ReturnType<typeof compare>>[] = [];
+  for (const dtype of ['float32', 'bfloat16'] as const)
+    if (tensorflow().fusedDtypes.includes(dtype)) results.push(await compare(one, dtype, stock));
+  const good = results.every((result) => result.good);
+  const words = results.map((result) => result.words).join('   ');
+  console.log(`${good ? 'ok  ' : 'FAIL'} ${one.name.padEnd(40)} ${words}`);
   return good;
 }
 
-try {
-  const backend = await openBackend({ device: 'cuda' });
-  console.log(`${backend.description}: largest difference (bound)`);
+async function checkLayers(): Promise<boolean[]> {
+  console.log("\nlayers against TensorFlow's own kernels in float32: largest difference (bound)");
   const results: boolean[] = [];
   for (const one of CASES) results.push(await check(one));
-  const failed = results.filter((good) => !good).length;
-  if (failed > 0) throw new RunError(`${failed} of ${results.length} layers differ`);
-} catch (error) {
-  exitWith(error);
+  return results;
 }
+
+const PARTS = ['layers', 'model'] as const;
+const settings = z.object({
+  device: z.enum(['cuda', 'cpu']).default('cuda').describe('whose ops'),
+  only: z
+    .array(z.enum(PARTS))
+    .default([...PARTS])
+    .describe('what to check'),
+});
+
+async function main(): Promise<void> {
+  const usage = "Checks a device's fused ops against stock kernels, and a model on it against PyTorch's numbers.";
+  const config = readConfig({
+    schema: settings,
+    argv: process.argv.slice(2),
+    name: 'nx run bench:gpu-check --',
+    usage,
+  });
+  const { device, only } = config;
+  console.log((await openBackend({ device })).description);
+  const layers = only.includes('layers') ? await checkLayers() : [];
+  const models = only.includes('model') ? await checkModels(console.log) : [];
+  const failed = [layers, models].map((results) => results.filter((good) => !good).length);
+  if (failed.some((count) => count > 0))
+    throw new RunError(`${failed[0]} of ${layers.length} layers and ${failed[1]} of ${models.length} models differ`);
+}
+
+await runMain(main);

@@ -30,7 +30,8 @@ test('an end that is off is found, also in steps that fill no window', () => {
   const ends = flat.map((loss, i) => (i >= 40 ? loss * 0.9 : loss));
   const { windows, end } = distanceOf(ends, flat);
   expect(windows).toBe(0);
-  expect(end).toBeCloseTo((0.1 * 5 * (4 - 42 / 50)) / (20 * (4 - 34.5 / 50)), 10); // of steps 41 to 45, of steps 26 to 45
+  // A tenth of the mean of steps 41 to 45, and that of steps 26 to 45.
+  expect(end).toBeCloseTo((5 * 0.1 * (4 - 42 / 50)) / (20 * (4 - 34.5 / 50)), 10);
 });
 
 test('what is no number is not within', () => {

@@ -20,56 +20,9 @@ import {
   parameterShapes,
   placeOf,
 } from '../src/model.ts';
-import { FIXTURES, type Fixture, readFixture } from './fixtures.ts';
+import { batchOf, FIXTURES, fixtureModel, readFixture } from './fixtures.ts';
 
 beforeAll(async () => void (await openBackend({ device: 'cpu' })));
-
-/** Hugging Face's config.json as ours. */
-function configOf({ config: hf }: Fixture): LlamaConfig {
-  const number = (key: string) => Number(hf[key]);
-  const rope = (hf['rope_scaling'] ?? hf['rope_parameters'] ?? {}) as Record<string, unknown>;
-  const llama3 = rope['rope_type'] === 'llama3';
-  return {
-    layers: number('num_hidden_layers'),
-    dim: number('hidden_size'),
-    heads: number('num_attention_heads'),
-    kvHeads: number('num_key_value_heads'),
-    headDim: Number(hf['head_dim'] ?? number('hidden_size') / number('num_attention_heads')),
-    ffn: number('intermediate_size'),
-    vocabulary: number('vocab_size'),
-    theta: Number(hf['rope_theta'] ?? rope['rope_theta']),
-    normEpsilon: number('rms_norm_eps'),
-    tied: hf['tie_word_embeddings'] === true,
-    ...(llama3 && {
-      ropeScaling: {
-        factor: Number(rope['factor']),
-        lowFrequencyFactor: Number(rope['low_freq_factor']),
-        highFrequencyFactor: Number(rope['high_freq_factor']),
-        originalMaxPositions: Number(rope['original_max_position_embeddings']),
-      },
-    }),
-  };
-}
-
-function fixtureModel(fixture: Fixture, recompute = false): Llama {
-  const weights = ({ name }: { name: string }) => {
-    const weight = fixture.weights.get(name);
-    if (!weight) throw new Error(`the fixture has no ${name}`);
-    return tf.tensor(weight.data, weight.shape);
-  };
-  const model = createLlama(configOf(fixture), { recompute });
-  initialize(model, weights);
-  return model;
-}
-
-/** Inputs and targets, [B, T] each. */
-function batchOf({ tokens }: Fixture): [tf.Tensor, tf.Tensor] {
-  const [B, more] = tokens.shape as [number, number];
-  const all = tf.tensor2d(tokens.data, [B, more], 'int32');
-  const pair = [0, 1].map((start) => tf.slice(all, [0, start], [B, more - 1]));
-  all.dispose();
-  return pair as [tf.Tensor, tf.Tensor];
-}
 
 async function numberOf(x: tf.Tensor): Promise<number> {
   const [value = Number.NaN] = await x.data();
@@ -114,7 +67,7 @@ describe.each(FIXTURES)('%s as transformers computes it', (name) => {
   // 2e-6 is about twice PyTorch's own distance between float32 and float64 on these models (up to 1e-6).
   test.each([false, true])('every gradient within 2e-6 of its largest element (recompute %s)', async (recompute) => {
     const fixture = await readFixture(name);
-    const model = fixtureModel(fixture, recompute);
+    const model = fixtureModel(fixture, { recompute });
     await numberOf(await lossAndGradients(model, ...batchOf(fixture)));
     expect(model.parameters.map((p) => p.name).sort()).toEqual([...fixture.gradients.keys()].sort());
     for (const parameter of model.parameters) {
