@@ -28,9 +28,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { relative, sameBits, units, worstOf } from './difference.ts';
 import { checkModels } from './gpu-model-check.ts';
+import { PARALLEL_CASES } from './gpu-parallel.ts';
 
 /** A layer at one shape, and how far its results may be from the stock kernels'. */
-interface Case {
+export interface Case {
   readonly name: string;
   readonly inputs: readonly number[][];
   readonly weights?: readonly number[][];
@@ -215,7 +216,7 @@ async function check(one: Case): Promise<boolean> {
 async function checkLayers(): Promise<boolean[]> {
   console.log("\nlayers against TensorFlow's own kernels in float32: largest difference (bound)");
   const results: boolean[] = [];
-  for (const one of CASES) results.push(await check(one));
+  for (const one of [...CASES, ...PARALLEL_CASES]) results.push(await check(one));
   return results;
 }
 

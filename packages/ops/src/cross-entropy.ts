@@ -43,13 +43,19 @@ export type Loss = (
 
 /**
  * The losses of C tokens (float32) and, where gradients are wanted, that of their weighted sum by their logits: weight
- * times the softmax less 1 at the target, in any dtype. Takes logits_CV over, which have the dtype of the weights.
+ * times the softmax less 1 at the target, in any dtype.
  */
+export interface TokenLosses {
+  readonly losses_C: Tensor;
+  readonly dlogits_CV?: Tensor;
+}
+
+/** Takes logits_CV over, which have the dtype of the weights. */
 export type SoftmaxLoss = (
   logits_CV: Tensor,
   targets_C: Tensor,
   options: Required<LossOptions>,
-) => Promise<{ readonly losses_C: Tensor; readonly dlogits_CV?: Tensor }>;
+) => Promise<TokenLosses>;
 
 export interface CrossEntropyOptions {
   readonly chunkBytes?: number | undefined;
@@ -91,12 +97,16 @@ const noGradients: Pullback<Tensor, void> = pullback([], () => {
 
 const wholeSoftmaxLoss: SoftmaxLoss = async (logits_CV, targets_C, { gradients, weight }) => {
   if (!hasFusedOps(logits_CV)) return stockSoftmaxLoss(logits_CV, targets_C, gradients, weight);
-  const [losses_C, dlogits_CV] = fused.crossEntropy(logits_CV, targets_C, gradients, weight);
+  return lossOf(fused.crossEntropy(logits_CV, targets_C, gradients, weight), logits_CV, gradients);
+};
+
+/** What a fused op gives, which has written over the logits or, without gradients, has an empty second result. */
+export function lossOf([losses_C, dlogits_CV]: [Tensor, Tensor], logits_CV: Tensor, gradients: boolean): TokenLosses {
   logits_CV.dispose();
   if (gradients) return { losses_C, dlogits_CV };
   dlogits_CV.dispose();
   return { losses_C };
-};
+}
 
 /** In float32, and what is large is freed before the next large one is made. */
 function stockSoftmaxLoss(logits_CV: Tensor, targets_C: Tensor, gradients: boolean, weight: number) {

@@ -6,12 +6,15 @@
  * They compute what the stock kernels compute, to rounding. `hasFusedOps(x)` tells where they can be used. The layers
  * choose, and their stock version remains what runs everywhere else.
  *
- * All tensors of an op are of one dtype, but for what is float32 in any case: r, lse, RoPE's tables, and dw.
+ * All tensors of an op are of one dtype, but for what is float32 in any case: r, lse, RoPE's tables, losses and what
+ * they are made of, and the gradients of weights.
  */
 import { attr, dtypeOf, execute, executeMany, executeView, executeViews } from '@fourfold/runtime';
 import { ofDType } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { AttentionSaved } from './attention-block.ts';
+import type { Words } from './embedding.ts';
+import type { SplitLossOptions } from './split-softmax.ts';
 
 const T = ofDType((t) => [attr.type('T', t)]);
 
@@ -99,8 +102,35 @@ export function crossEntropy(logits_CV: Tensor, targets_C: Tensor, gradients: bo
 }
 
 /**
- * grad_VD with the rows of dx_ND added to rows ids_N, in its own memory: grad_VD itself has changed (and on the CPU the
- * array of JavaScript's that it was made of, if it was).
+ * What a rank that has a part of the words knows of a token's logits (see split-softmax.ts): [C, 3], float32. `first`:
+ * the first of its words.
  */
-export const embeddingGrad = (dx_ND: Tensor, ids_N: Tensor, grad_VD: Tensor): Tensor =>
-  executeView('FourfoldEmbeddingGrad', [dx_ND, ids_N, grad_VD], T[dtypeOf(dx_ND)], grad_VD);
+export const logitStatistics = (logits_CV: Tensor, targets_C: Tensor, first: number): Tensor =>
+  execute('FourfoldLogitStatistics', [logits_CV, targets_C], [...T[dtypeOf(logits_CV)], attr.int('first', first)]);
+
+/** crossEntropy's results, from the logits of this rank's words and the statistics of all ranks, [n·C, 3]. */
+export function logitGradient(logits_CV: Tensor, targets_C: Tensor, stats: Tensor, options: SplitLossOptions) {
+  const { first, gradients, weight } = options;
+  const loss = [attr.int('first', first), attr.bool('gradients', gradients), attr.float('weight', weight)];
+  const viewed = [undefined, gradients ? logits_CV : undefined];
+  const inputs = [logits_CV, targets_C, stats];
+  return executeViews('FourfoldLogitGradient', inputs, [...T[dtypeOf(logits_CV)], ...loss], viewed) as [Tensor, Tensor];
+}
+
+/** Rows of a table that has those of ids `first` and on, of `words` in all; 0 for ids that it has no row for. */
+export function embedding(table_VD: Tensor, ids_N: Tensor, { first, words }: Words): Tensor {
+  const attributes = [...T[dtypeOf(table_VD)], attr.int('first', first), attr.int('words', words)];
+  return execute('FourfoldEmbedding', [table_VD, ids_N], attributes);
+}
+
+/**
+ * grad_VD with the rows of dx_ND added to rows ids_N - first, in its own memory: grad_VD itself has changed (and on the
+ * CPU the array of JavaScript's that it was made of, if it was). Ids that it has no row for are passed over.
+ */
+export const embeddingGrad = (dx_ND: Tensor, ids_N: Tensor, grad_VD: Tensor, first = 0): Tensor =>
+  executeView(
+    'FourfoldEmbeddingGrad',
+    [dx_ND, ids_N, grad_VD],
+    [...T[dtypeOf(dx_ND)], attr.int('first', first)],
+    grad_VD,
+  );

@@ -7,8 +7,8 @@ export {
   attentionBlock,
   attentionBlockGradients,
 } from './attention-block.ts';
-export { crossEntropy, type Loss, type LossOptions, lossChunks, placesOf, type SoftmaxLoss } from './cross-entropy.ts';
-export { type Embedding, embedding } from './embedding.ts';
+export { crossEntropy, type Loss, type LossOptions, lossChunks, type SoftmaxLoss } from './cross-entropy.ts';
+export { type Embedding, embedding, wordsOf } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
 export {
@@ -26,4 +26,5 @@ export { accumulateProduct, linear, stacked } from './linear.ts';
 export { Parameter, partOf, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables } from './rope.ts';
+export { logitGradient, logitStatistics } from './split-softmax.ts';
 export { swiglu } from './swiglu.ts';

@@ -177,7 +177,6 @@ const GATHER = ofDType((t) => [
 /** Rows ids_N of table_VD: [N, D]. */
 export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
   if (!onTensorflow()) return tf.gather(table_VD, ids_N as tf.Tensor1D);
-  if (hasFusedProducts()) return execute('FourfoldEmbedding', [table_VD, ids_N], T[dtypeOf(table_VD)]);
   const axis = tf.scalar(0, 'int32');
   const rows_ND = execute('GatherV2', [table_VD, ids_N, axis], GATHER[dtypeOf(table_VD)]);
   axis.dispose();

@@ -1,5 +1,5 @@
-import { cast, memory, resetPeak } from '@fourfold/runtime';
-import { onBackends, useBackend } from '@fourfold/runtime/testing';
+import { cast, type DType, memory, resetPeak } from '@fourfold/runtime';
+import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -92,6 +92,54 @@ onBackends(() => {
     dx_ND.dispose();
     table_VD.dispose();
   });
+});
+
+/** Part `index` of a table's rows, of `of`, as a parameter. */
+function shardOf(table_VD: tf.Tensor, index: number, of: number, dtype: DType = 'float32'): Parameter {
+  const part = new Parameter('part', table_VD.shape);
+  part.shard = { axis: 0, index, of };
+  const rows = (table_VD.shape[0] as number) / of;
+  part.value = tf.tidy(() => cast(tf.slice(table_VD, [index * rows, 0], [rows, -1]), dtype));
+  return part;
+}
+
+onBackends((backend) => {
+  test('of ranks that share out the words one has the row, the others zeros; and that one the gradient', async () => {
+    const dtypes = fc.constantFrom<DType>('float32', ...(backend === 'cpu' ? (['bfloat16'] as const) : []));
+    const check = async (N: number, V: number, D: number, of: number, dtype: DType) => {
+      const rounded = (name: string, shape: number[]) =>
+        tf.tidy(() => cast(cast(randn(name, shape), dtype), 'float32'));
+      const [whole, dx_ND] = [Parameter.of('table', rounded('table', [V * of, D])), rounded('dx', [N, D])];
+      const [ids, narrow_ND] = [tf.tensor1d(integers('ids', N, V * of), 'int32'), cast(dx_ND, dtype)];
+      const [x_ND, pull] = await embedding(whole)(ids);
+      await pull(dx_ND);
+      const parts = Array.from({ length: of }, (_, r) => shardOf(whole.value, r, of, dtype));
+      const layers = await Promise.all(parts.map((part) => embedding(part)(ids)));
+      for (const [, pull] of layers) await pull(narrow_ND);
+      const sum = tf.tidy(() => tf.addN(layers.map(([x]) => cast(x, 'float32'))));
+      const grad = tf.concat(parts.map(({ grad }) => grad as tf.Tensor));
+      expect(await sum.data()).toEqual(await x_ND.data());
+      expect(await grad.data()).toEqual(await whole.grad?.data());
+      tf.dispose([ids, dx_ND, narrow_ND, x_ND, sum, grad, ...layers.map(([x]) => x)]);
+      for (const one of [whole, ...parts]) one.dispose();
+    };
+    const side = fc.integer({ min: 1, max: 12 });
+    const property = fc.asyncProperty(side, side, side, fc.integer({ min: 1, max: 4 }), dtypes, check);
+    await expectNoLeak(() => fc.assert(property, { numRuns: 20 }));
+  });
+});
+
+test('on the CPU a number that is no word is refused, of a whole table and of a part', async () => {
+  await useBackend('cpu');
+  const whole = parameter('table', [6, 2]);
+  const part = shardOf(whole.value, 1, 2);
+  for (const table of [whole, part])
+    for (const id of [6, -1]) {
+      const ids = tf.tensor1d([0, id], 'int32');
+      await expect(embedding(table)(ids)).rejects.toThrow(`FourfoldEmbedding: there is no word ${id} among 6`);
+      ids.dispose();
+    }
+  for (const table of [whole, part]) table.dispose();
 });
 
 test('in float32 on the CPU a batch adds its rows to the gradient that is there; no other table is made', async () => {

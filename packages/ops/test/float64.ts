@@ -62,3 +62,18 @@ export const placesOfNaN = (values?: Values): number[] =>
 /** first, first + 1, ..., last - 1. */
 export const range = (first: number, last: number): number[] =>
   Array.from({ length: last - first }, (_, i) => first + i);
+
+/** [losses, dlogits] of targets, the latter times a weight. */
+export function lossInFloat64({ values, shape }: Input, targets: number[], weight: number): [Values, Values] {
+  const [C, V] = shape as [number, number];
+  const row = (c: number) => fill(V, (v) => at(values, c * V + v));
+  const most = fill(C, (c) => Math.max(...row(c)));
+  const sums = fill(C, (c) => row(c).reduce((sum, x) => sum + Math.exp(x - at(most, c)), 0));
+  const losses = fill(C, (c) => Math.log(at(sums, c)) - (at(row(c), targets[c] as number) - at(most, c)));
+  const dlogits = fill(C * V, (i) => {
+    const [c, v] = [Math.floor(i / V), i % V];
+    const p = Math.exp(at(values, i) - at(most, c)) / at(sums, c);
+    return weight * (p - (v === targets[c] ? 1 : 0));
+  });
+  return [losses, dlogits];
+}

@@ -36,6 +36,10 @@ function outputs(): tf.Tensor[] {
     Array.from({ length: 1000 }, (_, n) => (n * n) % 50),
     'int32',
   );
+  const stats = fused.logitStatistics(logits, ids, 30);
+  const split = { first: 30, gradients: true, weight: 0.1 };
+  const gathered = tf.concat([stats, stats]);
+  const ofPart = fused.logitGradient(random('logits', [1000, 1501]), ids, gathered, split);
   return [
     ...[y, r, ...fused.rmsNormGrad(dy, x, w, r), ...fused.rmsNormGrad(dy, x, w, r, x)],
     ...[fused.swiglu(gateUp), fused.swigluGrad(dy, gateUp)],
@@ -46,6 +50,7 @@ function outputs(): tf.Tensor[] {
     ...[o, lse, ...fused.attentionGrad([q, k, v], saved, form)],
     ...[...joined, ...fused.attentionGrad([qkv], saved, form)],
     ...[...fused.crossEntropy(logits, ids, true, 0.1), fused.embeddingGrad(dy, ids, grad)],
+    ...[stats, ...ofPart, fused.embedding(grad, ids, { first: 10, words: 50 })],
   ];
 }
 

@@ -9,7 +9,18 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import * as fused from '../src/fused.ts';
-import { at, expectValues, fill, type Input, largest, random, run, sumOf, type Values } from './float64.ts';
+import {
+  at,
+  expectValues,
+  fill,
+  type Input,
+  largest,
+  lossInFloat64,
+  random,
+  run,
+  sumOf,
+  type Values,
+} from './float64.ts';
 import { integers } from './helpers.ts';
 
 beforeAll(() => useBackend('cpu'));
@@ -29,21 +40,6 @@ const runWithInts = (op: (x: Tensor, ints: Tensor) => Tensor[], x: Input, number
 
 const lossAndGradient = (weight: number) => (logits: Tensor, targets: Tensor) =>
   fused.crossEntropy(logits, targets, true, weight);
-
-/** [losses, dlogits]. */
-function lossInFloat64({ values, shape }: Input, targets: number[], weight: number): [Values, Values] {
-  const [C, V] = shape as [number, number];
-  const row = (c: number) => fill(V, (v) => at(values, c * V + v));
-  const most = fill(C, (c) => Math.max(...row(c)));
-  const sums = fill(C, (c) => row(c).reduce((sum, x) => sum + Math.exp(x - at(most, c)), 0));
-  const losses = fill(C, (c) => Math.log(at(sums, c)) - (at(row(c), targets[c] as number) - at(most, c)));
-  const dlogits = fill(C * V, (i) => {
-    const [c, v] = [Math.floor(i / V), i % V];
-    const p = Math.exp(at(values, i) - at(most, c)) / at(sums, c);
-    return weight * (p - (v === targets[c] ? 1 : 0));
-  });
-  return [losses, dlogits];
-}
 
 test('crossEntropy and its gradient are those of float64, for logits from ±1 to ±100', async () => {
   // a row is added up in blocks of 1,024, of which any may have the largest logit
@@ -138,11 +134,23 @@ test('embeddingGrad adds each row in the order of the batch, and leaves other ro
   await fc.assert(fc.asyncProperty(side, side, side, check), RUNS);
 });
 
-test('an id that is no row of the table is passed over', async () => {
+test('an id that the table has no row for is passed over', async () => {
   const dx = { values: new Float32Array(8).fill(1), shape: [4, 2] };
-  const add = (dx: Tensor, ids: Tensor) => [tf.tidy(() => fused.embeddingGrad(dx, ids, tf.zeros([3, 2])))];
-  const [sums] = await runWithInts(add, dx, [3, -1, 2 ** 31 - 1, 1]);
-  expect(Array.from(sums as Values)).toEqual([0, 0, 1, 1, 0, 0]);
+  const sumsFrom = async (first: number) => {
+    const add = (dx: Tensor, ids: Tensor) => [tf.tidy(() => fused.embeddingGrad(dx, ids, tf.zeros([3, 2]), first))];
+    const [sums] = await runWithInts(add, dx, [3, -1, 2 ** 31 - 1, 1]);
+    return Array.from(sums as Values);
+  };
+  expect(await sumsFrom(0)).toEqual([0, 0, 1, 1, 0, 0]);
+  expect(await sumsFrom(2)).toEqual([0, 0, 1, 1, 0, 0]); // of id 3, in row 1
+  expect(await sumsFrom(5)).toEqual(Array(6).fill(0));
+});
+
+test('a table that has ids 4 to 6 of 10 gives their rows, and zeros for the others', async () => {
+  const table = { values: Float32Array.from({ length: 6 }, (_, i) => i + 1), shape: [3, 2] };
+  const take = (table: Tensor, ids: Tensor) => [fused.embedding(table, ids, { first: 4, words: 10 })];
+  const [x] = await runWithInts(take, table, [3, 4, 6, 7, 9, 0, 4]);
+  expect(Array.from(x as Values)).toEqual([0, 0, 1, 2, 5, 6, 0, 0, 0, 0, 0, 0, 1, 2]);
 });
 
 // ## Shapes
@@ -159,6 +167,21 @@ test.each([
     const inputs = [tf.zeros(logits), tf.zeros(targets, 'int32')] as const;
     const sentence = `needs logits [C, V] and targets [C], but got [${logits}], [${targets}]`;
     expect(() => fused.crossEntropy(...inputs, true, 1)).toThrow(sentence);
+    tf.dispose([...inputs]);
+  });
+});
+
+test.each([
+  [[15], [3]],
+  [
+    [3, 5],
+    [3, 1],
+  ],
+])('embedding refuses a table %j with ids %j', async (table, ids) => {
+  await expectNoLeak(async () => {
+    const inputs = [tf.zeros(table), tf.zeros(ids, 'int32')] as const;
+    const sentence = `needs table [V, D] and ids [N], but got [${table}], [${ids}]`;
+    expect(() => fused.embedding(...inputs, { first: 0, words: 3 })).toThrow(sentence);
     tf.dispose([...inputs]);
   });
 });

@@ -85,7 +85,7 @@ test('what nobody else has is turned where it lies; what somebody has, or shares
     const input = own();
     const other = shared ? input.clone() : undefined;
     const before = memory().bytes;
-    const [y, pullOver] = (await layer.over?.(input)) as Awaited<ReturnType<Layer>>;
+    const [y, pullOver] = await (layer.over as Layer)(input);
     expect(memory().bytes - before).toBe(shared ? 4 * x.size : 0);
     if (other) expect(Array.from(await other.data())).toEqual(values);
     results.push(Array.from(await y.data()));

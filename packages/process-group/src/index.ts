@@ -13,5 +13,5 @@ export { spmd } from './local/local.ts';
 export { checkLayout, coordinatesOf, createMesh, type Layout, labelOf, type Mesh, rankCount } from './mesh.ts';
 export { gatherObjects } from './objects.ts';
 export { ProcessGroup, type Transfer } from './process-group.ts';
-export { allReduceBytes } from './traffic.ts';
+export { allGatherBytes, allReduceBytes } from './traffic.ts';
 export { inWorld, isLaunched, type Joined, joinWorld, type WorldOptions } from './world.ts';

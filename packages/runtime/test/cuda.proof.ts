@@ -78,7 +78,7 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
   const [x, norm, q] = [input(T, 6, 16), input(T, 16), input(T, 2, 8, 4, 32)];
   const [tables, lse] = [`${input(FLOAT, 8, 32)} ${input(FLOAT, 8, 32)}`, input(FLOAT, 2, 4, 8)];
   const [X, Q, K, QKV] = [[6, 16], [2, 8, 4, 32], [2, 8, 2, 32], [2, 8, 8, 32]]; // biome-ignore format: shapes
-  const logits = `${input(T, 6, 50)} ${input(INT32, 6)}`;
+  const [logits, stats] = [`${input(T, 6, 50)} ${input(INT32, 6)}`, input(FLOAT, 12, 3)];
   const attention = `${attrs} bool causal 1 float scale 0.2`;
   const gradient = `${attention} bool deterministic 1`;
   const both = [[6, 16], [16]]; // biome-ignore format: shapes
@@ -101,8 +101,11 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
     [`FourfoldParts ${x} ${input(INT32, 1)} ${attrs} int N 1`, [[-1, 16]]],
     [`FourfoldCrossEntropy ${logits} ${attrs} bool gradients 1 float weight 1`, [[6], [6, 50]]],
     [`FourfoldCrossEntropy ${logits} ${attrs} bool gradients 0 float weight 1`, [[6], [0]]],
-    [`FourfoldEmbedding ${input(T, 50, 16)} ${input(INT32, 6)} ${attrs}`, [X], ['GPU']],
-    [`FourfoldEmbeddingGrad ${x} ${input(INT32, 6)} ${input(FLOAT, 50, 16)} ${attrs}`, [[50, 16]]],
+    [`FourfoldLogitStatistics ${logits} ${attrs} int first 50`, [[6, 3]]],
+    [`FourfoldLogitGradient ${logits} ${stats} ${attrs} int first 50 bool gradients 1 float weight 1`, [[6], [6, 50]]],
+    [`FourfoldLogitGradient ${logits} ${stats} ${attrs} int first 0 bool gradients 0 float weight 1`, [[6], [0]]],
+    [`FourfoldEmbedding ${input(T, 50, 16)} ${input(INT32, 6)} ${attrs} int first 50 int words 100`, [X]],
+    [`FourfoldEmbeddingGrad ${x} ${input(INT32, 6)} ${input(FLOAT, 50, 16)} ${attrs} int first 50`, [[50, 16]]],
     [`FourfoldAdamW ${moments} ${host} ${attrs} ${type('M', BFLOAT16)} int N 2 int K 0`, []],
     [`FourfoldSquaredNorm ${floats(FLOAT)} ${input(INT32, 2)} int N 2`, [[]]],
     [`FourfoldProduct ${x} ${input(T, 6, 20)} list 0 ${attrs} ${product} bool in_place 0 int M 0`, [[16, 20]], ['GPU']],

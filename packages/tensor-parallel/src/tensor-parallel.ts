@@ -31,14 +31,14 @@ import type { Llama, LlamaConfig } from '@fourfold/model';
 // biome-ignore format: a list
 import {
   accumulateProduct, chain, crossEntropy, type Embedding, embedding, kernels, type Layer, type Loss, linear,
-  lossChunks, type Parameter, placesOf, pullback, pullbackThrough, type SoftmaxLoss, stacked,
+  logitGradient, logitStatistics, type Parameter, pullback, pullbackThrough, type SoftmaxLoss, stacked, wordsOf,
 } from '@fourfold/ops';
-import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
-import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
+import { allGatherBytes, allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
+import { BYTES, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-const { matmul, mul, share } = kernels;
+const { matmul, share } = kernels;
 
 // ## f and g
 //
@@ -104,41 +104,21 @@ export const rowParallel = (edge: Edge, w_DIt: Parameter): Layer => chain(linear
 
 // ## Both ends: the vocabulary
 //
-// Rank r has rows r·V/n to (r+1)·V/n of the embedding and of the head. For a token that is another rank's, it takes its
-// row 0 instead and multiplies the result by 0.
-
-/** Rows of this rank's part, and 1 or 0 for whether each is really meant: [N] int32 and [N, 1] float32. */
-function ownRows(ids: Tensor, { shape, shard }: Parameter): [rows_N: Tensor, mine_N1: Tensor] {
-  const [count = 0] = shape;
-  return tf.tidy(() => {
-    const rows_N = tf.sub(tf.reshape(ids, [-1]), tf.scalar((shard?.index ?? 0) * count, 'int32'));
-    const mine_N = tf.logicalAnd(tf.greaterEqual(rows_N, 0), tf.less(rows_N, count));
-    return [tf.mul(rows_N, tf.cast(mine_N, 'int32')), tf.expandDims(tf.cast(mine_N, 'float32'), 1)];
-  });
-}
+// Rank r has rows r·V/n to (r+1)·V/n of the embedding and of the head.
 
 /** Each token's vector, from the one rank that has it, plus zeros from the others. */
 export const vocabularyEmbedding =
   (edge: Edge, table_VtD: Parameter): Embedding =>
   async (ids) => {
-    const [rows_N, mine_N1] = ownRows(ids, table_VtD);
-    const [rows_ND, pullRows] = await embedding(table_VtD)(rows_N);
-    const [x, pullSum] = await chain(times(mine_N1), sumOfParts(edge))(rows_ND);
-    tf.dispose([rows_N, mine_N1, rows_ND]);
+    const [part_ND, pullRows] = await embedding(table_VtD)(ids);
+    const [x, pullSum] = await sumOfParts(edge)(part_ND);
+    part_ND.dispose();
     const backward = async (dx: Tensor) => {
-      const drows_ND = await pullSum(dx);
-      await pullRows(drows_ND);
-      drows_ND.dispose();
+      const dpart_ND = await pullSum(dx);
+      await pullRows(dpart_ND);
+      dpart_ND.dispose();
     };
     return [x, pullbackThrough([pullSum, pullRows], backward)];
-  };
-
-/** x_ND with each row multiplied by its number. */
-const times =
-  (factors_N1: Tensor): Layer =>
-  async (x_ND) => {
-    const saved_N1 = cast(factors_N1, dtypeOf(x_ND));
-    return [mul(x_ND, saved_N1), pullback([saved_N1], (dy_ND: Tensor) => mul(dy_ND, saved_N1))];
   };
 
 /** f, then cross-entropy over logits of which each rank has V/n. */
@@ -160,37 +140,20 @@ export const vocabularyLoss =
 
 /**
  * No rank ever has the V logits of a token. Of its V/n each finds the largest, the sum of exponentials, and the
- * target's if that is its own: three numbers a token travel instead of V.
+ * target's if that is its own: three numbers a token travel instead of V. Every rank gathers those of all, and puts
+ * them together in the same order.
  *
- *   m = max      s = Σ exp(logit - m)      t = target's logit - m      each over all ranks
- *   loss = log s - t                       dlogit = exp(logit - m) / s - (1 at the target), times the weight
+ *   m = max_r m_r      s = Σ_r s_r · exp(m_r - m)      t = Σ_r t_r
+ *   loss = log s - (t - m)      dlogit = exp(logit - m) / s - (1 at the target), times the weight
  */
 const splitSoftmaxLoss =
   (tp: ProcessGroup, w_VtD: Parameter): SoftmaxLoss =>
-  async (narrow_CVt, targets_C, { gradients, weight }) => {
-    const logits_CVt = cast(narrow_CVt, 'float32');
-    narrow_CVt.dispose();
-    const [rows_C, mine_C1] = ownRows(targets_C, w_VtD);
-    const places_C2 = placesOf(rows_C);
-    const own_C1 = tf.max(logits_CVt, 1, true);
-    const m_C1 = await tp.allReduce(own_C1, 'max');
-    const shifted_CVt = kernels.sub(logits_CVt, m_C1);
-    const exp_CVt = kernels.exp(shifted_CVt);
-    const parts_C2 = tf.tidy(() => {
-      const t_C1 = mul(tf.expandDims(kernels.pick(shifted_CVt, places_C2), 1), mine_C1);
-      return kernels.concat([kernels.sum(exp_CVt, 1, true), t_C1], 1);
-    });
-    tf.dispose([logits_CVt, own_C1, m_C1, shifted_CVt]);
-    const sums_C2 = await tp.allReduce(parts_C2);
-    const result = tf.tidy(() => {
-      const [s_C1, t_C1] = tf.split(sums_C2, 2, 1) as [Tensor, Tensor];
-      const losses_C = tf.reshape(tf.sub(tf.log(s_C1), t_C1), [-1]);
-      if (!gradients) return { losses_C };
-      const p_CVt = mul(exp_CVt, tf.div(weight, s_C1)); // times the weight
-      const atTarget_C = tf.sub(kernels.pick(p_CVt, places_C2), tf.mul(tf.reshape(mine_C1, [-1]), weight));
-      return { losses_C, dlogits_CV: kernels.put(p_CVt, places_C2, atTarget_C) };
-    });
-    tf.dispose([rows_C, mine_C1, places_C2, exp_CVt, parts_C2, sums_C2]);
+  async (logits_CVt, targets_C, options) => {
+    const { first } = wordsOf(w_VtD);
+    const own_C3 = logitStatistics(logits_CVt, targets_C, first);
+    const stats = await tp.allGather(own_C3, 0); // [n·C, 3]
+    const result = logitGradient(logits_CVt, targets_C, stats, { first, ...options });
+    tf.dispose([own_C3, stats]);
     return result;
   };
 
@@ -267,16 +230,13 @@ export async function applyTensorParallel(
  */
 export function tensorParallelBytes(tp: ProcessGroup, part: Llama, N: number, sequenceParallel: boolean): number {
   const { config, dtype, recompute, blocks } = part;
-  const allReduce = (shape: number[], type: DType) => allReduceBytes({ shape, dtype: type }, tp.rank, tp.size);
   const half = (N * config.dim * BYTES[dtype] * (tp.size - 1)) / tp.size; // a scatter's, and a gather's
-  const [sum, gather] = sequenceParallel ? [half, half] : [allReduce([N, config.dim], dtype), 0];
+  const allReduce = allReduceBytes({ shape: [N, config.dim], dtype }, tp.rank, tp.size);
+  const [sum, gather] = sequenceParallel ? [half, half] : [allReduce, 0];
   const forward = 2 * (gather + sum); // two pairs of f and g
   const backward = 2 * (gather + sum) + 2 * gather;
   const embedding = part.embed ? sum + gather : 0;
-  const statistics = lossChunks(N, config.vocabulary / tp.size).reduce(
-    (bytes, [, length]) => bytes + allReduce([length, 1], 'float32') + allReduce([length, 2], 'float32'),
-    0,
-  );
+  const statistics = allGatherBytes({ shape: [N, 3], dtype: 'float32' }, tp.size); // in however many chunks
   const loss = part.loss ? gather + statistics + sum : 0;
   const again = recompute ? forward - sum : 0; // a block's second forward ends before its last g
   return blocks.length * (forward + again + backward) + embedding + loss;

@@ -73,10 +73,10 @@ async function bytesOf(it: Case, sequenceParallel: boolean): Promise<{ counted: 
 
 /**
  * [N, D] all-reduces a layer, embedding and loss of one micro-batch, 2 (n-1)/n of its bytes each; the half of one is a
- * gather, or a scatter. And three float32 a token that the loss exchanges.
+ * gather, or a scatter. And three float32 a token that the loss gathers from n - 1 others.
  */
 const expectedBytes = (n: number, bytesOfElement: number, layer: number, N = 16, { layers, dim } = nano): number =>
-  ((2 * (n - 1)) / n) * ((layers * layer + 1 + 1) * N * dim * bytesOfElement + 3 * 4 * N);
+  ((2 * (n - 1)) / n) * (layers * layer + 1 + 1) * N * dim * bytesOfElement + (n - 1) * 3 * 4 * N;
 
 describe.each([2, 4])('bytes that a rank of %i sends', (tp) => {
   const both = (bytes: number) => Array.from({ length: tp }, () => ({ counted: bytes, formula: bytes }));

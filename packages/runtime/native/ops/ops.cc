@@ -10,5 +10,6 @@
 #include "embedding.h"
 #include "rms-norm.h"
 #include "rope.h"
+#include "split-softmax.h"
 #include "swiglu.h"
 #include "together.h"
