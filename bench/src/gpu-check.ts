@@ -1,6 +1,7 @@
 /**
  * Whether the GPU's fused ops compute what the stock kernels do: every layer, forward and backward, in both dtypes; and
- * whether the whole model gives PyTorch's numbers (gpu-model-check.ts).
+ * whether the whole model gives PyTorch's numbers (gpu-model-check.ts); and whether a step of training is enqueued while
+ * the GPU is busy, with nobody waiting for it.
  *
  *     npx nx run bench:gpu-check
  *     npx nx run bench:gpu-check -- --device cpu       the CPU's fused ops, which are for float32 alone
@@ -16,12 +17,13 @@
  * Each fused run is done twice: the bits must be the same.
  */
 import { readConfig, runMain } from '@fourfold/cli';
+import { type LlamaConfig, MODELS } from '@fourfold/model';
 // biome-ignore format: a list
 import {
-  causalAttention, crossEntropy, embedding, type Layer, linear, Parameter, rmsNorm, rope, ropeFrequencies, ropeTables,
-  swiglu,
+  causalAttention, crossEntropy, embedding, kernels, type Layer, linear, Parameter, rmsNorm, rope, ropeFrequencies,
+  ropeTables, swiglu,
 } from '@fourfold/ops';
-import { cast, type DType, keyOf, normals, openBackend, RunError, randomWords, read } from '@fourfold/runtime';
+import { cast, type DType, keyOf, normals, openBackend, RunError, randomWords, read, zeros } from '@fourfold/runtime';
 import { stockKernels, tensorflow } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -29,6 +31,7 @@ import { z } from 'zod';
 import { relative, sameBits, units, worstOf } from './difference.ts';
 import { checkModels } from './gpu-model-check.ts';
 import { PARALLEL_CASES } from './gpu-parallel.ts';
+import { trainingStep } from './gpu-step.ts';
 
 /** A layer at one shape, and how far its results may be from the stock kernels'. */
 export interface Case {
@@ -220,7 +223,33 @@ async function checkLayers(): Promise<boolean[]> {
   return results;
 }
 
-const PARTS = ['layers', 'model'] as const;
+/** Prints how long enqueuing a step takes while the GPU is busy with products, and returns whether nobody waited. */
+async function goesOn(): Promise<boolean> {
+  const config = { ...(MODELS['micro'] as LlamaConfig), vocabulary: 256 };
+  const how = { dtype: 'bfloat16', moments: 'bfloat16', masterWeights: false } as const;
+  const options = { ...how, recompute: true, deterministic: true };
+  const step = trainingStep({ ...options, config, batch: 4, seq: 512 });
+  const x = zeros([8192, 8192]);
+  let [host, busy] = [0, 0];
+  for (let i = 0; i < 4; i++) {
+    tensorflow().cuda?.mark();
+    for (let j = 0; j < 20; j++) kernels.matmul(x, x).dispose();
+    tensorflow().cuda?.mark();
+    const start = performance.now();
+    const { loss } = await step();
+    host = performance.now() - start;
+    await loss;
+    busy = tensorflow().cuda?.marks()[1] ?? 0;
+  }
+  x.dispose();
+  const good = host < busy / 2;
+  console.log(
+    `${good ? 'ok  ' : 'FAIL'} a step is enqueued in ${host.toFixed(1)} ms, the GPU is busy for ${busy.toFixed(1)}`,
+  );
+  return good;
+}
+
+const PARTS = ['layers', 'model', 'waiting'] as const;
 const settings = z.object({
   device: z.enum(['cuda', 'cpu']).default('cuda').describe('whose ops'),
   only: z
@@ -241,9 +270,11 @@ async function main(): Promise<void> {
   console.log((await openBackend({ device })).description);
   const layers = only.includes('layers') ? await checkLayers() : [];
   const models = only.includes('model') ? await checkModels(console.log) : [];
+  const isFree = device === 'cpu' || !only.includes('waiting') || (await goesOn());
   const failed = [layers, models].map((results) => results.filter((good) => !good).length);
   if (failed.some((count) => count > 0))
     throw new RunError(`${failed[0]} of ${layers.length} layers and ${failed[1]} of ${models.length} models differ`);
+  if (!isFree) throw new RunError('a step waits for the GPU');
 }
 
 await runMain(main);

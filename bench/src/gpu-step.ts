@@ -81,8 +81,18 @@ export async function measure(task: Task): Promise<Measured> {
   return { ...result, profile: profileReport(profile, { device, precision: dtype }) };
 }
 
+type Training = Omit<Task, 'warmup' | 'steps' | 'device' | 'profile'>;
 /** Makes the model and returns what runs one step of it; the step's loss is a promise in what that returns. */
-function trainingStep({ config, batch, seq, dtype, recompute, deterministic, moments, masterWeights }: Task) {
+export function trainingStep({
+  config,
+  batch,
+  seq,
+  dtype,
+  recompute,
+  deterministic,
+  moments,
+  masterWeights,
+}: Training) {
   const model = createLlama(config, { dtype, recompute, deterministic });
   initialize(model, quickWeights);
   const optimizer = new AdamW(model.parameters, { weightDecay: 0.1, moments, masterWeights });

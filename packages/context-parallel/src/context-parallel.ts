@@ -49,6 +49,7 @@ import {
 } from '@fourfold/ops';
 import { type ProcessGroup, specOf } from '@fourfold/process-group';
 import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
+import { pad } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -208,8 +209,8 @@ function merged(whole: Part | undefined, block: Part, queries: Span): Part {
 /** x_BtHK with `part` added at some places along time; `part` itself where there is no x yet. Takes both over. */
 function addAt(x: Tensor | undefined, part: Tensor, [start, length]: Span): Tensor {
   if (!x) return part;
-  const around = x.shape.map((side, axis): [number, number] => (axis === 1 ? [start, side - start - length] : [0, 0]));
-  const y = tf.tidy(() => add(x, length === x.shape[1] ? part : tf.pad(part, around)));
+  const t = x.shape[1] as number;
+  const y = tf.tidy(() => add(x, length === t ? part : pad(part, 1, start, t - start - length)));
   tf.dispose([x, part]);
   return y;
 }

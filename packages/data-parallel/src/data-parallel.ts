@@ -22,7 +22,7 @@
  */
 import { kernels, Parameter } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
-import { BYTES, cast, dtypeOf, UserError } from '@fourfold/runtime';
+import { BYTES, cast, dtypeOf, UserError, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -239,8 +239,8 @@ class Bucket {
     return tf.tidy(() => {
       const pieces = this.#parameters.map((parameter) => kernels.reshape(tensorOf(parameter), [-1]));
       const padding = this.#size - pieces.reduce((sum, { size }) => sum + size, 0);
-      const zeros = () => cast(tf.zeros([padding]), dtypeOf(pieces[0] as Tensor));
-      return kernels.concat(padding > 0 ? [...pieces, zeros()] : pieces, 0);
+      if (padding > 0) pieces.push(cast(zeros([padding]), dtypeOf(pieces[0] as Tensor)));
+      return kernels.concat(pieces, 0);
     });
   }
 

@@ -18,7 +18,7 @@
 import {
   causalAttention, chain, crossEntropy, type Embedding, embedding, type Layer, type Llama3Scaling, type Loss,
   type LossOptions, linear, mergeHeads, Parameter, type Pullback, partOf, pullbackThrough, type RopeTables, recomputed,
-  residual, rmsNorm, rope, ropeFrequencies, ropeTables, splitHeads, swiglu,
+  residual, rmsNorm, rope, ropeFrequencies, ropeTablesFor, splitHeads, swiglu,
 } from '@fourfold/ops';
 import { cast, type DType, keyOf, normals, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -163,6 +163,8 @@ export interface Llama {
   readonly parameters: Parameter[];
   /** The positions, in their whole sequence, of the T tokens that a pass sees of each. */
   positions: (T: number) => Int32Array;
+  /** Their turns: the tensors are the caller's, the numbers are kept from one step to the next. */
+  readonly turns: (positions_T: Int32Array) => RopeTables;
   embed: Embedding | undefined;
   blocks: Block[];
   norm: Layer | undefined;
@@ -199,12 +201,10 @@ export function createLlama(config: LlamaConfig, options: LlamaOptions = {}): Ll
   if (config.tied) embed.uses = 2;
   const head = config.tied ? embed : named('lm_head');
   return {
-    config,
-    dtype,
-    recompute,
-    deterministic,
+    ...{ config, dtype, recompute, deterministic },
     parameters: [...parameters.values()],
     positions: (T) => Int32Array.from({ length: T }, (_, t) => t),
+    turns: ropeTablesFor(ropeFrequencies(config.headDim, config.theta, config.ropeScaling)),
     embed: embedding(embed),
     blocks,
     norm: norm('model.norm'),
@@ -214,9 +214,8 @@ export function createLlama(config: LlamaConfig, options: LlamaOptions = {}): Ll
 }
 
 /** The place of B sequences, T tokens of each; free it with `freePlace`. */
-export function placeOf({ config, positions }: Llama, B: number, T: number): Place {
-  const frequencies = ropeFrequencies(config.headDim, config.theta, config.ropeScaling);
-  return { B, T, rope: ropeTables(positions(T), frequencies) };
+export function placeOf({ positions, turns }: Llama, B: number, T: number): Place {
+  return { B, T, rope: turns(positions(T)) };
 }
 
 export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispose([cos_TK, sin_TK]);

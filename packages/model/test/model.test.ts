@@ -1,8 +1,9 @@
 /**
  * The model against transformers and PyTorch (fixtures/), against itself with recomputation, and for leaks.
  */
-import { AdamW } from '@fourfold/optim';
-import { memory, openBackend, UserError } from '@fourfold/runtime';
+import { AdamW, squaredNorm } from '@fourfold/optim';
+import { memory, openBackend, readLater, UserError } from '@fourfold/runtime';
+import { pretendGpu } from '@fourfold/runtime/testing/pretended-gpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -137,6 +138,34 @@ test('a step leaves no tensor behind but the gradients', async () => {
   expect(memory().tensors).toBe(before.tensors);
   expect(memory().bytes).toBe(before.bytes);
 });
+
+test.each([{}, { recompute: true }])(
+  'a step on a GPU waits for nothing, and its loss is the CPU’s: %j',
+  async (options) => {
+    const losses = async () => {
+      const model = tinyModel(options);
+      const optimizer = new AdamW(model.parameters);
+      return async () => {
+        const loss = await lossAndGradients(model, ...tinyBatch(2, 8));
+        const squares = squaredNorm(model.parameters);
+        optimizer.update(1e-2, { squares, clip: 1 });
+        const reading = readLater(loss);
+        tf.dispose([loss, squares]);
+        return (await reading)[0] as number;
+      };
+    };
+    const plain = await losses();
+    const [first, second] = [await plain(), await plain()];
+    await pretendGpu(async (gpu) => {
+      const step = await losses();
+      expect(await step()).toBeCloseTo(first, 5);
+      gpu.forget();
+      expect(await step()).toBeCloseTo(second, 5);
+      expect(gpu.waits).toEqual([]);
+      expect(gpu.calls.get('FourfoldProduct')).toBeGreaterThan(0); // it was CUDA's code
+    });
+  },
+);
 
 test('bfloat16 stays near float32, and gradients are float32', async () => {
   const losses: number[] = [];

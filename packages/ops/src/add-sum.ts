@@ -5,7 +5,7 @@
  *   y = a + b      da = db = dy
  *   y = Σ x        dx = dy at every place
  */
-import { cast, dtypeOf } from '@fourfold/runtime';
+import { cast, dtypeOf, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as kernels from './kernels.ts';
@@ -22,6 +22,6 @@ export const add: Layer<readonly Tensor[]> = async (terms) => {
 export const sum: Layer = async (x) => {
   const [shape, dtype] = [x.shape, dtypeOf(x)];
   const y = tf.tidy(() => kernels.sum(kernels.reshape(x, [x.size]), 0));
-  const backward = (dy: Tensor) => tf.tidy(() => kernels.mul(cast(tf.ones(shape), dtype), dy));
+  const backward = (dy: Tensor) => tf.tidy(() => kernels.add(cast(zeros(shape), dtype), dy));
   return [y, pullback([], backward)];
 };

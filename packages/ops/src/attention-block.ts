@@ -20,7 +20,7 @@
  *
  * Dao, "FlashAttention-2" (2023), section 3.1, where the blocks are the pieces that fit a GPU's on-chip memory.
  */
-import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
+import { cast, constant, dtypeOf, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
@@ -159,7 +159,7 @@ function scores(q_: Tensor, k_: Tensor, tile: Tile, causal: boolean): Tensor {
 function causalMask({ start, length, keys }: Tile): Tensor {
   const mask = new Float32Array(length * keys);
   for (let i = 0; i < length; i++) mask.fill(Number.NEGATIVE_INFINITY, i * keys + start + i + 1, (i + 1) * keys);
-  return tf.tensor2d(mask, [length, keys]);
+  return constant(mask, [length, keys]);
 }
 
 /** o, [B, H, t, K], and lse, [B, H, t], of one tile. */

@@ -19,7 +19,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
 // biome-ignore format: a list
 import {
-  concat, exp, logSoftmax, matmul, matmulInto, mean, neg, pick, put, reshape, scale, share, slice, sub,
+  concat, exp, logSoftmax, matmul, matmulInto, mean, neg, pick, placesOf, put, reshape, scalar, scale, share, slice,
+  sub,
 } from './kernels.ts';
 import { type Pullback, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
@@ -113,18 +114,18 @@ function stockSoftmaxLoss(logits_CV: Tensor, targets_C: Tensor, gradients: boole
   const wide_CV = cast(logits_CV, 'float32');
   logits_CV.dispose();
   return tf.tidy(() => {
-    const places_C2 = placesOf(targets_C);
+    const places = placesOf(targets_C);
     const logP_CV = logSoftmax(wide_CV);
     wide_CV.dispose();
-    const logPTarget_C = pick(logP_CV, places_C2);
+    const logPTarget_C = pick(logP_CV, places);
     const losses_C = neg(logPTarget_C);
     if (!gradients) return { losses_C };
     const p_CV = exp(logP_CV);
     logP_CV.dispose();
     const weighted_CV = scale(p_CV, weight);
     p_CV.dispose();
-    const atTarget_C = scale(sub(exp(logPTarget_C), tf.scalar(1)), weight);
-    return { losses_C, dlogits_CV: put(weighted_CV, places_C2, atTarget_C) };
+    const atTarget_C = scale(sub(exp(logPTarget_C), scalar(1)), weight);
+    return { losses_C, dlogits_CV: put(weighted_CV, places, atTarget_C) };
   });
 }
 
@@ -145,10 +146,6 @@ function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tenso
   before?.dispose();
   d_CV.dispose();
 }
-
-/** The pairs (n, target_n), to address one element in each row. */
-export const placesOf = (targets_C: Tensor): Tensor =>
-  tf.tidy(() => tf.stack([tf.range(0, targets_C.size, 1, 'int32'), targets_C], 1));
 
 // Of logits that are float32; those in bfloat16 take half. A GPU does a product at full speed only if it is large.
 const CHUNK_BYTES = 64 * 2 ** 20;

@@ -12,7 +12,7 @@
  * fused op adds to the N rows in the table's gradient and leaves the others alone; the stock kernels make a table of
  * sums, which is then added.
  */
-import { cast, dtypeOf, hasFusedOps } from '@fourfold/runtime';
+import { cast, dtypeOf, hasFusedOps, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
@@ -56,7 +56,7 @@ function addGradient(table_VD: Parameter, dx_ND: Tensor, ids_N: Tensor): void {
   const [V, D] = table_VD.shape as [number, number];
   const { first } = wordsOf(table_VD);
   if (hasFusedOps(dx_ND)) {
-    const add = (grad = tf.fill([V, D], 0)) => fused.embeddingGrad(dx_ND, ids_N, grad, first);
+    const add = (grad = zeros([V, D])) => fused.embeddingGrad(dx_ND, ids_N, grad, first);
     table_VD.accumulateInto((grad) => tf.tidy(() => add(grad)));
     return;
   }

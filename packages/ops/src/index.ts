@@ -25,6 +25,6 @@ export {
 export { accumulateProduct, linear, stacked } from './linear.ts';
 export { Parameter, partOf, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';
-export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables } from './rope.ts';
+export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables, ropeTablesFor } from './rope.ts';
 export { logitGradient, logitStatistics } from './split-softmax.ts';
 export { swiglu } from './swiglu.ts';

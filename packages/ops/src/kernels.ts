@@ -8,7 +8,8 @@
  */
 // biome-ignore format: a list
 import {
-  type Attribute, attr, cast, type DType, dtypeOf, execute, executeView, hasFusedProducts, onTensorflow, share,
+  type Attribute, attr, cast, constant, type DType, dtypeOf, execute, executeView, hasFusedProducts, onTensorflow,
+  share,
 } from '@fourfold/runtime';
 import { concat, ints, ofDType, reshape, slice, transpose } from '@fourfold/runtime/shapes';
 import { parts, stack } from '@fourfold/runtime/together';
@@ -49,11 +50,12 @@ export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.tidy(() => tf.mul
 /** x · factor; x itself, shared, where the factor is 1. The factor is a float32 whatever x is. */
 export function scale(x: Tensor, factor: number): Tensor {
   if (factor === 1) return share(x);
-  return tf.tidy(() => cast(mul(cast(x, 'float32'), tf.scalar(factor)), dtypeOf(x)));
+  return tf.tidy(() => cast(mul(cast(x, 'float32'), constant([factor], [])), dtypeOf(x)));
 }
 
 /** A 0-d tensor. */
-export const scalar = (value: number, dtype: DType = 'float32'): Tensor => tf.tidy(() => cast(tf.scalar(value), dtype));
+export const scalar = (value: number, dtype: DType = 'float32'): Tensor =>
+  tf.tidy(() => cast(constant([value], []), dtype));
 
 // ## Along an axis
 
@@ -198,18 +200,19 @@ export function addRows(x_ND: Tensor, ids_N: Tensor, rows: number): Tensor {
   return sums_VD;
 }
 
-/** Element ids_N[n] of each row n of x_NV: [N]. `places_N2` are the pairs (n, ids_N[n]). */
+/** The pairs (n, ids_N[n]): one place in each row n. */
+export const placesOf = (ids_N: Tensor): Tensor =>
+  tf.tidy(() => tf.stack([tf.range(0, ids_N.size, 1, 'int32'), ids_N], 1));
+
+const AT_PLACES = attr.type('Tindices', 'int32');
+/** The elements of x_NV at these places: [N]. */
 export const pick = (x_NV: Tensor, places_N2: Tensor): Tensor =>
   onTensorflow()
-    ? execute('GatherNd', [x_NV, places_N2], [attr.type('Tparams', dtypeOf(x_NV)), attr.type('Tindices', 'int32')])
+    ? execute('GatherNd', [x_NV, places_N2], [attr.type('Tparams', dtypeOf(x_NV)), AT_PLACES])
     : tf.gatherND(x_NV, places_N2);
 
-/** x_NV with `updates_N` written at the pairs `places_N2`. */
+/** x_NV with `updates_N` written at these places. */
 export const put = (x_NV: Tensor, places_N2: Tensor, updates_N: Tensor): Tensor =>
   onTensorflow()
-    ? execute(
-        'TensorScatterUpdate',
-        [x_NV, places_N2, updates_N],
-        [attr.type('T', dtypeOf(x_NV)), attr.type('Tindices', 'int32')],
-      )
+    ? execute('TensorScatterUpdate', [x_NV, places_N2, updates_N], [...T[dtypeOf(x_NV)], AT_PLACES])
     : tf.tensorScatterUpdate(x_NV, places_N2, updates_N);

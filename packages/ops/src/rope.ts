@@ -12,7 +12,7 @@
  *
  * Su et al., "RoFormer" (2021).
  */
-import { cast, dtypeOf, hasFusedOps, isSole } from '@fourfold/runtime';
+import { cast, constant, dtypeOf, hasFusedOps, isSole } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
@@ -51,7 +51,26 @@ export interface RopeTables {
 }
 
 /** The tables of any list of positions: a rank that holds another part of the sequence passes other ones. */
-export function ropeTables(positions_T: ArrayLike<number>, frequencies: Float64Array): RopeTables {
+export const ropeTables = (positions_T: ArrayLike<number>, frequencies: Float64Array): RopeTables =>
+  ropeTablesFor(frequencies)(positions_T);
+
+/**
+ * The same for who asks for one list of positions step after step: its numbers are computed once (8192 positions of 128
+ * dimensions are a million cosines and sines). The tensors are new ones each time, and the caller's.
+ */
+export function ropeTablesFor(frequencies: Float64Array): (positions_T: ArrayLike<number>) => RopeTables {
+  let last: { positions_T: ArrayLike<number>; cos: Float32Array; sin: Float32Array } | undefined;
+  return (positions_T) => {
+    if (!last || !isSame(last.positions_T, positions_T)) last = { positions_T, ...turnsOf(positions_T, frequencies) };
+    const shape = [positions_T.length, 2 * frequencies.length];
+    return { cos_TK: constant(last.cos, shape), sin_TK: constant(last.sin, shape) };
+  };
+}
+
+const isSame = (a: ArrayLike<number>, b: ArrayLike<number>): boolean =>
+  a.length === b.length && Array.prototype.every.call(a, (position, t) => position === b[t]);
+
+function turnsOf(positions_T: ArrayLike<number>, frequencies: Float64Array) {
   const [T, half] = [positions_T.length, frequencies.length];
   const cos = new Float32Array(T * 2 * half);
   const sin = new Float32Array(T * 2 * half);
@@ -64,7 +83,7 @@ export function ropeTables(positions_T: ArrayLike<number>, frequencies: Float64A
       sin[first] = -Math.sin(angle);
     }
   }
-  return { cos_TK: tf.tensor2d(cos, [T, 2 * half]), sin_TK: tf.tensor2d(sin, [T, 2 * half]) };
+  return { cos, sin };
 }
 
 /**

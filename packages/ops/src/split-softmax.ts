@@ -16,10 +16,10 @@
 import { cast, hasFusedOps } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { lossOf, placesOf, type TokenLosses } from './cross-entropy.ts';
+import { lossOf, type TokenLosses } from './cross-entropy.ts';
 import { ownRows } from './embedding.ts';
 import * as fused from './fused.ts';
-import { concat, exp, log, max, mul, pick, put, reshape, sub, sum } from './kernels.ts';
+import { concat, exp, log, max, mul, pick, placesOf, put, reshape, sub, sum } from './kernels.ts';
 
 export interface SplitLossOptions {
   /** The first of this rank's words. */

@@ -1,5 +1,6 @@
-import { cast, type DType, dtypeOf, read } from '@fourfold/runtime';
+import { cast, constant, type DType, dtypeOf, read, readLater } from '@fourfold/runtime';
 import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing';
+import { pretendGpu } from '@fourfold/runtime/testing/pretended-gpu';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -147,51 +148,7 @@ onBackends(() => {
     });
   });
 
-  test('rows are taken, added up, picked from and written to by number', async () => {
-    await expectNoLeak(async () => {
-      const x = tf.tensor2d([
-        [1, 2],
-        [3, 4],
-        [5, 6],
-      ]);
-      const ids = tf.tensor1d([2, 0, 2], 'int32');
-      const places = tf.tensor2d(
-        [
-          [0, 1],
-          [2, 0],
-        ],
-        [2, 2],
-        'int32',
-      );
-      const updates = tf.tensor1d([-1, -2]);
-      const results = [k.takeRows(x, ids), k.addRows(x, ids, 4), k.pick(x, places), k.put(x, places, updates)];
-      expect(await Promise.all(results.map((y) => y.array()))).toEqual([
-        [
-          [5, 6],
-          [1, 2],
-          [5, 6],
-        ],
-        [
-          [3, 4],
-          [0, 0],
-          [6, 8],
-          [0, 0],
-        ],
-        [2, 5],
-        [
-          [1, -1],
-          [3, 4],
-          [-2, 6],
-        ],
-      ]);
-      expect(await x.array()).toEqual([
-        [1, 2],
-        [3, 4],
-        [5, 6],
-      ]);
-      tf.dispose([x, ids, places, updates, ...results]);
-    });
-  });
+  test('rows are taken, added up, picked from and written to by number', () => expectNoLeak(() => checkRows()));
 
   test('a shared tensor lives until its last holder lets go', async () => {
     await expectNoLeak(async () => {
@@ -204,6 +161,39 @@ onBackends(() => {
   });
 
   test('concat of nothing is refused', () => expect(() => k.concat([], 0)).toThrow('concat of no tensors'));
+});
+
+/** Three rows of two by their numbers; what is picked from and written to is 1, 0 and 1 of each row. */
+async function checkRows(): Promise<void> {
+  const x = constant([1, 2, 3, 4, 5, 6], [3, 2]);
+  const [ids, columns] = [tf.tensor1d([2, 0, 2], 'int32'), tf.tensor1d([1, 0, 1], 'int32')];
+  const [places, updates] = [k.placesOf(columns), constant([-1, -2, -3], [3])];
+  const results = [k.takeRows(x, ids), k.addRows(x, ids, 4), k.pick(x, places), k.put(x, places, updates)];
+  // biome-ignore format: matrices
+  expect(await Promise.all(results.map((y) => y.array()))).toEqual([
+    [[5, 6], [1, 2], [5, 6]],
+    [[3, 4], [0, 0], [6, 8], [0, 0]],
+    [2, 3, 6],
+    [[1, -1], [-2, 4], [5, -3]],
+  ]);
+  expect(Array.from(await x.data())).toEqual([1, 2, 3, 4, 5, 6]);
+  tf.dispose([x, ids, columns, places, updates, ...results]);
+}
+
+test('on a GPU nobody waits for rows that are taken, picked from and written to, or for numbers', async () => {
+  await useBackend('cpu');
+  await expectNoLeak(() =>
+    pretendGpu(async (gpu) => {
+      const y = tf.tidy(() => {
+        const [x, ids] = [constant([1, 2, 3, 4], [2, 2]), tf.tensor1d([1, 0], 'int32')];
+        const [places, rows] = [k.placesOf(ids), k.takeRows(x, ids)];
+        return k.put(k.scale(rows, 0.5), places, k.add(k.pick(rows, places), k.scalar(10)));
+      });
+      expect(Array.from(await readLater(y))).toEqual([1.5, 14, 11, 1]);
+      y.dispose();
+      expect(gpu.waits).toEqual([]);
+    }),
+  );
 });
 
 /** On whole numbers, whose sums of products are exact. */

@@ -3,7 +3,7 @@ import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Layer, rope, ropeFrequencies, ropeTables } from '../src/index.ts';
+import { type Layer, rope, ropeFrequencies, ropeTables, ropeTablesFor } from '../src/index.ts';
 import { BFLOAT16, beside, checkBfloat16, checkLayer, randn, relativeError } from './helpers.ts';
 
 /** Hugging Face's apply_rotary_pos_emb, on angles computed here: x · cos + rotate_half(x) · sin. */
@@ -97,6 +97,24 @@ test('what nobody else has is turned where it lies; what somebody has, or shares
   expect(Array.from(await x.data())).toEqual(values);
   pull.drop();
   tf.dispose([x, wanted, ...Object.values(tables)]);
+});
+
+test('tables of the same positions are the same numbers in new tensors, those of others are their own', async () => {
+  await useBackend('cpu');
+  const frequencies = ropeFrequencies(6, 1e4);
+  const tablesOf = ropeTablesFor(frequencies);
+  for (const positions of [
+    [0, 1, 2],
+    [0, 1, 2],
+    [0, 1, 7],
+    [0, 1],
+    [0, 1, 2],
+  ]) {
+    const [ours, plain] = [tablesOf(positions), ropeTables(positions, frequencies)];
+    expect(await ours.cos_TK.array()).toEqual(await plain.cos_TK.array());
+    expect(await ours.sin_TK.array()).toEqual(await plain.sin_TK.array());
+    tf.dispose([...Object.values(ours), ...Object.values(plain)]); // the next ones live without these
+  }
 });
 
 test("with Llama 3's scaling the frequencies are those of transformers 5.23", () => {

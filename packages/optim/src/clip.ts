@@ -5,7 +5,7 @@
  * Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
  */
 import { kernels, type Parameter } from '@fourfold/ops';
-import { attr, execute, hostFloats, onTensorflow } from '@fourfold/runtime';
+import { attr, execute, hostFloats, onTensorflow, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -18,7 +18,7 @@ export function squaredNorm(parameters: readonly Parameter[]): Tensor {
   const grads = counted.map(({ grad }) => grad as Tensor);
   const shares = counted.map(({ replicas }) => 1 / replicas);
   return tf.tidy(() => {
-    if (grads.length === 0) return tf.scalar(0);
+    if (grads.length === 0) return zeros([]);
     if (onTensorflow())
       return execute('FourfoldSquaredNorm', [...grads, hostFloats(shares)], [attr.int('N', grads.length)]);
     return tf.addN(grads.map((grad, i) => kernels.scale(tf.sum(tf.square(grad)), shares[i] as number))) as Tensor;

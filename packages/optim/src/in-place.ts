@@ -5,7 +5,7 @@
  * is made here, by ops that copy, and nobody else's tensor lies in it.
  */
 import type { Parameter } from '@fourfold/ops';
-import { attr, cast, type DType, dtypeOf, execute, executeMany, hostFloats, keyOf } from '@fourfold/runtime';
+import { attr, cast, type DType, dtypeOf, execute, executeMany, hostFloats, keyOf, zeros } from '@fourfold/runtime';
 import { ints } from '@fourfold/runtime/shapes';
 import { together } from '@fourfold/runtime/together';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -62,7 +62,7 @@ export class InPlaceStates implements States {
     const masters = states.flatMap((state) => state.masters);
     const toOne = [beta1, beta2].map((beta) => 1 - Math.fround(beta) ** step); // with β as the kernel sees it
     const rest = tf.tidy(() => [
-      squares?.clone() ?? tf.scalar(0),
+      squares?.clone() ?? zeros([]),
       hostFloats([learningRate, beta1, beta2, epsilon, ...toOne, weightDecay, squares ? clip : 0, step]),
       ints(...parameters.map(({ decays }) => Number(decays))),
       ints(...states.map(({ key }) => key)),

@@ -26,7 +26,7 @@ import {
 } from '@fourfold/model';
 import type { Parameter, Pullback } from '@fourfold/ops';
 import type { ProcessGroup, TensorSpec, Transfer } from '@fourfold/process-group';
-import { BYTES, UserError } from '@fourfold/runtime';
+import { BYTES, UserError, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -284,7 +284,7 @@ class Run {
   async finish(): Promise<Tensor> {
     for (const batch of this.#batches) await batch;
     freePlace(this.#place);
-    const mean = tf.tidy(() => (this.#losses[0] ? tf.mean(tf.stack(this.#losses)) : tf.scalar(0)));
+    const mean = tf.tidy(() => (this.#losses[0] ? tf.mean(tf.stack(this.#losses)) : zeros([])));
     tf.dispose(this.#losses);
     return mean;
   }

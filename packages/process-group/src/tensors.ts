@@ -1,5 +1,6 @@
 /** What a collective computes, on tensors that lie in one process: the definition that every transport is held to. */
 import { cast, dtypeOf } from '@fourfold/runtime/tensorflow';
+import { constant } from '@fourfold/runtime/without-waiting';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Reduction } from './calls.ts';
@@ -13,13 +14,13 @@ export function reduceTensors(xs: readonly Tensor[], reduction: Reduction): Tens
     const dtype = dtypeOf(xs[0] as Tensor);
     const wide = xs.map((x) => (dtype === 'bfloat16' ? cast(x, 'float32') : x));
     const total = wide.reduce((sofar, x) => (reduction === 'max' ? tf.maximum(sofar, x) : tf.add(sofar, x)));
-    return cast(reduction === 'mean' ? tf.div(total, xs.length) : total, dtype);
+    return cast(reduction === 'mean' ? tf.div(total, constant([xs.length], [])) : total, dtype);
   });
 }
 
 /** x / n, in place of x, which is disposed of. */
 export function divided(x: Tensor, n: number): Tensor {
-  const y = tf.tidy(() => cast(tf.div(cast(x, 'float32'), n), dtypeOf(x)));
+  const y = tf.tidy(() => cast(tf.div(cast(x, 'float32'), constant([n], [])), dtypeOf(x)));
   x.dispose();
   return y;
 }

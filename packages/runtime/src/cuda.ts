@@ -26,7 +26,7 @@ export interface CudaModule {
   /** When it got to each mark, in milliseconds after the first. Waits for the GPU, and forgets the marks. */
   marks(): number[];
   /** The oldest of the copies that op FourfoldCopyOut has enqueued and nobody has asked for yet, once it is there. */
-  copied?(): Promise<Float32Array>;
+  copied(): Promise<Float32Array>;
   /** Bytes that TensorFlow's allocator has handed out, now and at the most since `resetPeak`. */
   memory(): { now: number; peak: number };
   resetPeak(): void;

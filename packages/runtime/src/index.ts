@@ -24,4 +24,4 @@ export {
   read,
   share,
 } from './tensorflow.ts';
-export { hostFloats, readLater } from './without-waiting.ts';
+export { constant, hostFloats, readLater, zeros } from './without-waiting.ts';

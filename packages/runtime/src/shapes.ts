@@ -15,9 +15,12 @@ export const ofDType = (make: (dtype: DType) => Attribute[]): Record<DType, Attr
   bool: make('bool'),
 });
 /** A 1-d int32 tensor of a few numbers, without the checks and copies of tf.tensor1d: ops take their axes so. */
-export function ints(...values: number[]): Tensor {
-  const shape = [values.length];
-  const dataId = tf.backend().write(Int32Array.from(values), shape, 'int32');
+export const ints = (...values: number[]): Tensor => hostInts(Int32Array.from(values), [values.length]);
+
+/** An int32 tensor of these numbers, which it may share the memory of: the host's, whatever the device is. */
+export function hostInts(values: Int32Array, sides: readonly number[]): Tensor {
+  const shape = [...sides];
+  const dataId = tf.backend().write(values, shape, 'int32');
   return tf.engine().makeTensorFromTensorInfo({ dataId, shape, dtype: 'int32' });
 }
 
@@ -56,6 +59,17 @@ export function slice(x: Tensor, axis: number, start: number, length: number): T
   const [beginTensor, sizeTensor] = [ints(...begin), ints(...size)];
   const y = execute('Slice', [x, beginTensor, sizeTensor], SLICE[dtypeOf(x)]);
   tf.dispose([beginTensor, sizeTensor]);
+  return y;
+}
+
+const PAD = ofDType((t) => [attr.type('T', t), attr.type('Tpaddings', 'int32')]);
+/** x with so many zeros before and after it along `axis`. */
+export function pad(x: Tensor, axis: number, before: number, after: number): Tensor {
+  const sides = x.shape.map((_, i): [number, number] => (i === axis ? [before, after] : [0, 0]));
+  if (!onTensorflow()) return tf.pad(x, sides);
+  const paddings = hostInts(Int32Array.from(sides.flat()), [x.rank, 2]);
+  const y = execute('Pad', [x, paddings], PAD[dtypeOf(x)]);
+  paddings.dispose();
   return y;
 }
 

@@ -110,6 +110,7 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
     [`FourfoldSquaredNorm ${floats(FLOAT)} ${input(INT32, 2)} int N 2`, [[]]],
     [`FourfoldProduct ${x} ${input(T, 6, 20)} list 0 ${attrs} ${product} bool in_place 0 int M 0`, [[16, 20]], ['GPU']],
     [`FourfoldCopyOut ${input(FLOAT, 3)}`, [], ['GPU']],
+    [`FourfoldUpload ${input(INT32, 5, 3)}`, [[5, 3]], ['GPU']],
   ]; // biome-ignore format: a table
 }
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type DType, dtypeOf, memory, openBackend, read } from '../src/index.ts';
-import { concat, ints, ofDType, reshape, slice, transpose } from '../src/shapes.ts';
+import { concat, hostInts, ints, ofDType, pad, reshape, slice, transpose } from '../src/shapes.ts';
 import { onDtypes, tensorOf } from './tensors.ts';
 import { expectNoLeak } from './testing.ts';
 
@@ -75,6 +75,25 @@ onDtypes((name, dtypes) => {
     );
   });
 
+  test('zeros around are those of tf.pad, along every axis', async () => {
+    const some = name === 'wasm' ? fc.integer({ min: 1, max: 4 }) : side;
+    await fc.assert(
+      fc.asyncProperty(fc.tuple(some, some, some), axis, side, side, dtype, (shape, at, before, after, type) =>
+        compare(
+          shape,
+          type,
+          (x) => pad(x, at, before, after),
+          (x) =>
+            tf.pad(
+              x,
+              [0, 1, 2].map((i): [number, number] => (i === at ? [before, after] : [0, 0])),
+            ),
+        ),
+      ),
+      { numRuns: 30 },
+    );
+  });
+
   test('concat of one is itself, held once more, and of none is refused', async () => {
     await expectNoLeak(async () => {
       const x = tensorOf([2], 'float32');
@@ -137,11 +156,13 @@ onDtypes((name, dtypes) => {
     });
   });
 
-  test('ints are a 1-d int32 tensor', async () => {
+  test('ints are a 1-d int32 tensor, and hostInts one of any shape', async () => {
     await expectNoLeak(async () => {
       const x = ints(3, -1, 2 ** 31 - 1);
       expect([x.shape, x.dtype, Array.from(await x.data())]).toEqual([[3], 'int32', [3, -1, 2 ** 31 - 1]]);
-      x.dispose();
+      const table = hostInts(Int32Array.of(1, 2, 3, 4), [2, 2]);
+      expect([table.dtype, await table.array()]).toEqual(['int32', [[1, 2], [3, 4]]]); // biome-ignore format: a table
+      tf.dispose([x, table]);
     });
   });
 });

@@ -30,7 +30,7 @@ import {
   createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd,
 } from '@fourfold/process-group';
 import { main as fourfold } from '@fourfold/process-group/launch';
-import { memory, readLater, startProfile, UserError } from '@fourfold/runtime';
+import { constant, memory, readLater, startProfile, UserError, zeros } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
   checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf,
@@ -199,7 +199,7 @@ export async function validate(rank: Rank): Promise<number> {
   const request = { tokens: text.validation, ...config, maxSequences: config.evalSequences };
   const tokenRanks = tokenRanksOf(config);
   const mine = [...validationBatches(request)].filter((_, i) => i % config.dp === mesh.coordinates.dp);
-  const [losses, tokens] = [[tf.scalar(0)] as tf.Tensor[], [0]];
+  const [losses, tokens] = [[zeros([])], [0]];
   for (const batch of mine) {
     const micro = atPositions(batch, positionsOf(rank));
     const { loss } = await runPipeline(parts, mesh.pp, [micro], { engine: 'forward', tokenRanks });
@@ -207,7 +207,7 @@ export async function validate(rank: Rank): Promise<number> {
     tokens.push(parts.at(-1)?.loss ? micro.inputs_BT.length : 0);
   }
   const sums = tf.tidy(() => {
-    const each = tf.tensor1d(tokens);
+    const each = constant(tokens, [tokens.length]);
     return tf.stack([tf.sum(tf.mul(tf.stack(losses), each)), tf.sum(each)]);
   });
   const all = await mesh.world.allReduce(sums);

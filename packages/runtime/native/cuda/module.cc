@@ -60,7 +60,11 @@ static napi_value Copied(const Arguments& a) {
     return InThread(a.env, [piece]() -> Result {
         InContext context;
         piece->copied.Synchronize();
-        return [piece](napi_env env) { return FloatsOf(env, *piece); };
+        return [piece](napi_env env) {
+            const napi_value floats = FloatsOf(env, *piece);
+            transfers().Spare(piece);
+            return floats;
+        };
     });
 }
 

@@ -3,17 +3,19 @@
  * until all that was enqueued before is done, and the GPU then waits for the caller.
  *
  *   Uploaded                          token numbers, lists of tensors: in the middle of a step
+ *   FourfoldUpload(bits: int32)       -> x: float, the numbers that JavaScript made, whose bits lie on the host
  *   FourfoldCopyOut(x: float)         no output: x is on its way to the host, behind what was enqueued before
  *   copied() in module.cc             a promise of the oldest x that has not been asked for
  *
  * The GPU copies by itself only from and to memory that is pinned: a pool of such pieces, each free again once the
- * event behind its copy has passed.
+ * event behind its copy has passed. None is ever given back to the system, which can wait for all of the GPU's work.
  */
 #pragma once
 #include <cstring>
 #include <deque>
+#include <map>
+#include <memory>
 #include <mutex>
-#include <vector>
 
 #include "op.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -23,11 +25,12 @@ namespace fourfold::cuda {
 /** A piece of pinned memory with the event that is recorded behind its copy. */
 struct Pinned {
     void* data = nullptr;
-    size_t bytes = 0;
+    const size_t capacity;
+    size_t bytes = 0;  // of the tensor that lies in it
     Event copied{CU_EVENT_DISABLE_TIMING};
 
-    explicit Pinned(size_t size) : bytes(size) {
-        Check("cuMemAllocHost", driver().cuMemAllocHost_v2(&data, std::max<size_t>(size, 1)));
+    explicit Pinned(size_t size) : capacity(size) {
+        Check("cuMemAllocHost", driver().cuMemAllocHost_v2(&data, size));
     }
     ~Pinned() { driver().cuMemFreeHost(data); }
     Pinned(const Pinned&) = delete;
@@ -49,7 +52,7 @@ class Transfers {
 
     void Down(OpKernelContext* ctx, const Tensor& x) {
         std::lock_guard<std::mutex> lock(mutex_);
-        auto piece = std::make_shared<Pinned>(x.TotalBytes());
+        auto piece = Take(x.TotalBytes());
         const auto from = reinterpret_cast<CUdeviceptr>(Data(x));
         Check("cuMemcpyDtoHAsync", driver().cuMemcpyDtoHAsync_v2(piece->data, from, piece->bytes, StreamOf(ctx)));
         piece->copied.Record(StreamOf(ctx));
@@ -65,24 +68,33 @@ class Transfers {
         return piece;
     }
 
+    /** Takes back a piece that has come down and been read. */
+    void Spare(const std::shared_ptr<Pinned>& piece) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        spare_.emplace(piece->capacity, piece);
+    }
+
   private:
     std::mutex mutex_;
     std::deque<std::shared_ptr<Pinned>> up_, down_;
-    std::vector<std::shared_ptr<Pinned>> spare_;
+    std::multimap<size_t, std::shared_ptr<Pinned>> spare_;  // by capacity
 
-    /** A piece of at least `bytes`: one whose copy up has ended, or a new one, since pinning memory takes long. */
+    /** A piece for `bytes`: the smallest spare one that has room, or a new one. */
     std::shared_ptr<Pinned> Take(size_t bytes) {
         for (; !up_.empty() && up_.front()->copied.Query() == 0; up_.pop_front())
-            spare_.push_back(up_.front());
-        for (auto piece = spare_.begin(); piece != spare_.end(); piece++) {
-            if ((*piece)->bytes < bytes) continue;
-            auto taken = *piece;
-            spare_.erase(piece);
-            return taken;
+            spare_.emplace(up_.front()->capacity, up_.front());
+        const auto spare = spare_.lower_bound(bytes);
+        std::shared_ptr<Pinned> piece;
+        if (spare == spare_.end()) {
+            size_t capacity = 4096;
+            while (capacity < bytes) capacity *= 2;
+            piece = std::make_shared<Pinned>(capacity);
+        } else {
+            piece = spare->second;
+            spare_.erase(spare);
         }
-        size_t size = 4096;
-        while (size < bytes) size *= 2;
-        return std::make_shared<Pinned>(size);
+        piece->bytes = bytes;
+        return piece;
     }
 };
 
@@ -103,6 +115,18 @@ Tensor Uploaded(OpKernelContext* ctx, const Value* values, size_t count) {
     return there;
 }
 
+class Upload : public GpuOp {
+  public:
+    using GpuOp::GpuOp;
+
+  protected:
+    void Run(OpKernelContext* ctx) override {
+        const Tensor& bits = ctx->input(0);
+        const Tensor x = Output(ctx, 0, bits.shape());
+        if (x.TotalBytes() > 0) transfers().Up(ctx, bits.flat<int32_t>().data(), x.TotalBytes(), x);
+    }
+};
+
 class CopyOut : public GpuOp {
   public:
     using GpuOp::GpuOp;
@@ -110,6 +134,10 @@ class CopyOut : public GpuOp {
   protected:
     void Run(OpKernelContext* ctx) override { transfers().Down(ctx, ctx->input(0)); }
 };
+
+REGISTER_OP("FourfoldUpload").Input("bits: int32").Output("x: float")
+    .SetShapeFn(tensorflow::shape_inference::UnchangedShape);
+REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldUpload").HostMemory("bits"), Upload);
 
 REGISTER_OP("FourfoldCopyOut").Input("x: float").SetIsStateful().SetShapeFn(tensorflow::shape_inference::NoOutputs);
 REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldCopyOut"), CopyOut);
