@@ -11,6 +11,12 @@ import { fileURLToPath } from 'node:url';
 import type { Installed } from './setup/index.ts';
 import type { DType } from './tensorflow.ts';
 
+/** Numbers that came from the GPU, and how many milliseconds ago they did: JavaScript may have been busy since. */
+export interface Copied {
+  readonly numbers: Float32Array;
+  readonly ago: number;
+}
+
 export interface CudaModule {
   /** Says where the .cu files are, and where to keep what is compiled of them. */
   configure(sources: string, cache: string): void;
@@ -26,7 +32,7 @@ export interface CudaModule {
   /** When it got to each mark, in milliseconds after the first. Waits for the GPU, and forgets the marks. */
   marks(): number[];
   /** The oldest of the copies that op FourfoldCopyOut has enqueued and nobody has asked for yet, once it is there. */
-  copied(): Promise<Float32Array>;
+  copied(): Promise<Copied>;
   /** Bytes that TensorFlow's allocator has handed out, now and at the most since `resetPeak`. */
   memory(): { now: number; peak: number };
   resetPeak(): void;

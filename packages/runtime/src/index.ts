@@ -24,4 +24,4 @@ export {
   read,
   share,
 } from './tensorflow.ts';
-export { constant, hostFloats, readLater, zeros } from './without-waiting.ts';
+export { constant, hostFloats, readLater, readTimed, type Timed, zeros } from './without-waiting.ts';

@@ -48,14 +48,27 @@ export const hostFloats = (numbers: readonly number[]): Tensor =>
 
 // ## From the device
 
+/** Numbers, and when they were there, in performance.now()'s milliseconds. */
+export interface Timed {
+  readonly numbers: Float32Array;
+  readonly at: number;
+}
+
 /**
  * The numbers of a float32 tensor, as they are when all that is enqueued now has been done. The caller may dispose of x
  * at once. On a GPU a copy is enqueued and this thread goes on, also where the GPU waits for a peer that is gone: no
  * group need have been `drained`. Elsewhere everything enqueued is done, and they are read.
  */
-export function readLater(x: Tensor): Promise<Float32Array> {
+export const readLater = async (x: Tensor): Promise<Float32Array> => (await readTimed(x)).numbers;
+
+/** The same with the time: that of the GPU, however late this thread hears of it. */
+export async function readTimed(x: Tensor): Promise<Timed> {
   const cuda = cudaModule();
-  if (!cuda) return x.data() as Promise<Float32Array>;
+  if (!cuda) {
+    const numbers = (await x.data()) as Float32Array;
+    return { numbers, at: performance.now() };
+  }
   executeMany('FourfoldCopyOut', [x], [], 0);
-  return cuda.copied();
+  const { numbers, ago } = await cuda.copied();
+  return { numbers, at: performance.now() - ago };
 }

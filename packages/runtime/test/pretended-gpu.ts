@@ -51,6 +51,8 @@ export class PretendedGpu {
   readonly waits: string[] = [];
   /** How often each op was run. */
   readonly calls = new Map<string, number>();
+  /** For how many milliseconds numbers that were copied out have been there. */
+  ago = 0;
   readonly #cpu: WholeBinding;
   /** Tensors of int32, all in the host's memory, in words; those not known here are older, and floats. */
   readonly #onHost = new Map<number, string>();
@@ -85,7 +87,7 @@ export class PretendedGpu {
 
   /** What JavaScript sees of the CUDA module. */
   module() {
-    const copied = async () => this.#copies.shift() as Float32Array;
+    const copied = async () => ({ numbers: this.#copies.shift() as Float32Array, ago: this.ago });
     const memory = () => ({ now: 0, peak: 0 });
     return { copied, memory, resetPeak: () => {}, mark: () => {}, marks: () => [], dtypes: () => ['float32'] };
   }

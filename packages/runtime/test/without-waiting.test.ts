@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { constant, hostFloats, readLater, zeros } from '../src/index.ts';
+import { constant, hostFloats, readLater, readTimed, zeros } from '../src/index.ts';
 import { pretendGpu } from './pretended-gpu.ts';
 import { expectNoLeak, onBackends, useBackend } from './testing.ts';
 
@@ -35,6 +35,15 @@ onBackends(() => {
       expect(Array.from(await reading)).toEqual([1.5, 2.5, 3.5]);
     }));
 
+  test('numbers are read with the time when they were there', async () => {
+    const [x, before] = [tf.scalar(1), performance.now()];
+    const { numbers, at } = await readTimed(x);
+    expect(Array.from(numbers)).toEqual([1]);
+    expect(at).toBeGreaterThanOrEqual(before);
+    expect(at).toBeLessThanOrEqual(performance.now());
+    x.dispose();
+  });
+
   test('constants have the very bits, and zeros are zeros, of any shape', () => expectNoLeak(checkNumbers));
 });
 
@@ -57,6 +66,16 @@ describe('on a GPU', () => {
         expect(Object.fromEntries(gpu.calls)).toEqual({ FourfoldUpload: 4, Empty: 3, FourfoldCopyOut: 7 });
       }),
     ));
+
+  test('the time of numbers is when the GPU had them, however late JavaScript hears of it', () =>
+    pretendGpu(async (gpu) => {
+      gpu.ago = 1000;
+      const [x, before] = [zeros([]), performance.now()];
+      const { at } = await readTimed(x);
+      x.dispose();
+      expect(at).toBeGreaterThanOrEqual(before - 1000);
+      expect(at).toBeLessThanOrEqual(performance.now() - 1000);
+    }));
 
   // The tests that no step waits stand on these: a watch that misses one of them would miss it in a step.
   const [x, ids] = [() => zeros([2, 3]), () => tf.tensor1d([1, 0], 'int32')];

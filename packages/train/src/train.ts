@@ -30,7 +30,7 @@ import {
   createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd,
 } from '@fourfold/process-group';
 import { main as fourfold } from '@fourfold/process-group/launch';
-import { constant, memory, readLater, startProfile, UserError, zeros } from '@fourfold/runtime';
+import { constant, memory, readLater, readTimed, startProfile, UserError, zeros } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
   checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf,
@@ -115,12 +115,13 @@ export async function update({ setup, data, optimizer }: Rank, learningRate: num
 
 /** A step's numbers, once the device has computed them. Takes `sums` over. */
 export async function numbersOf({ setup: { config }, mesh }: Rank, sums: tf.Tensor) {
-  const reading = readLater(sums);
+  const reading = readTimed(sums);
   sums.dispose();
-  const [losses = 0, squares = 0, stops = 0] = await reading;
+  const { numbers, at } = await reading;
+  const [losses = 0, squares = 0, stops = 0] = numbers;
   // The loss is on the ranks that have the last stage, all with equally many tokens: their mean.
   const loss = (losses * config.pp) / mesh.world.size;
-  return { loss, gradNorm: Math.sqrt(squares), stop: stops > 0, at: performance.now() };
+  return { loss, gradNorm: Math.sqrt(squares), stop: stops > 0, at };
 }
 
 // ## The loop

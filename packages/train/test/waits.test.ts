@@ -4,9 +4,11 @@
  * tokens, axes, shapes.
  */
 import { rankCount, spmd } from '@fourfold/process-group';
+import { constant } from '@fourfold/runtime';
+import { useBackend } from '@fourfold/runtime/testing';
 import { type PretendedGpu, pretendGpu } from '@fourfold/runtime/testing/pretended-gpu';
 import { expect, test } from 'vitest';
-import { gradientsOf, numbersOf, openRank, update, validate } from '../src/train.ts';
+import { gradientsOf, numbersOf, openRank, type Rank, update, validate } from '../src/train.ts';
 import { type Change, firstSteps, setupOf } from './run.ts';
 
 const small = { layers: 2, microBatchSize: 2 };
@@ -55,5 +57,18 @@ test.each([
     expect(gpu.waits).toEqual([]);
     expect(gpu.calls.get('FourfoldProduct')).toBeGreaterThan(0); // it was CUDA's code,
     for (const [i, loss] of losses.entries()) expect(Math.abs((pretended[i] as number) / loss - 1)).toBeLessThan(1e-5);
+  });
+});
+
+test('a step ends when the GPU has its numbers, not when JavaScript hears of them', async () => {
+  await useBackend('cpu');
+  const rank = { setup: { config: { pp: 2 } }, mesh: { world: { size: 4 } } } as unknown as Rank;
+  await pretendGpu(async (gpu) => {
+    gpu.ago = 1000;
+    const before = performance.now();
+    const { at, ...numbers } = await numbersOf(rank, constant([5, 9, 0], [3]));
+    expect(numbers).toEqual({ loss: 2.5, gradNorm: 3, stop: false });
+    expect(at).toBeGreaterThanOrEqual(before - 1000);
+    expect(at).toBeLessThanOrEqual(performance.now() - 1000);
   });
 });

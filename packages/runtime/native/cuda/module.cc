@@ -5,12 +5,15 @@
  *   configure(sources, cache)       where the .cu files are, and where to keep what is compiled of them
  *   compile(file, given, arch)      compiles one of them for 'sm_90' and returns its size in bytes: needs no GPU
  *   dtypes()                        those that the ops take
- *   copied()                        a promise of the oldest tensor that FourfoldCopyOut was given: a Float32Array
+ *   copied()                        a promise of the oldest tensor that FourfoldCopyOut was given: { numbers, ago },
+ *                                   a Float32Array and how many milliseconds ago it was there
  *   mark()                          remembers this place in TensorFlow's stream
  *   marks()                         when the GPU came by the places, in milliseconds since the first; forgets them
  *   memory()                        { now, peak }: bytes that TensorFlow's allocator has given out on the GPU
  *   resetPeak()                     lets the peak begin anew
  */
+#include <chrono>
+
 #include <memory>
 #include <optional>
 #include <vector>
@@ -45,13 +48,20 @@ static napi_value Dtypes(const Arguments& a) {
 
 // ## Copies
 
-static napi_value FloatsOf(napi_env env, const Pinned& piece) {
-    napi_value floats, buffer;
+using Clock = std::chrono::steady_clock;
+
+/** { numbers, ago }: JavaScript's thread may have been busy since they came. */
+static napi_value Arrived(napi_env env, const Pinned& piece, Clock::time_point at) {
+    const std::chrono::duration<double, std::milli> ago = Clock::now() - at;
+    napi_value result, buffer, numbers;
     void* to = nullptr;
     napi_create_arraybuffer(env, piece.bytes, &to, &buffer);
     std::memcpy(to, piece.data, piece.bytes);
-    napi_create_typedarray(env, napi_float32_array, piece.bytes / sizeof(float), buffer, 0, &floats);
-    return floats;
+    napi_create_typedarray(env, napi_float32_array, piece.bytes / sizeof(float), buffer, 0, &numbers);
+    napi_create_object(env, &result);
+    napi_set_named_property(env, result, "numbers", numbers);
+    napi_set_named_property(env, result, "ago", NumberOf(env, ago.count()));
+    return result;
 }
 
 /** Waits for the GPU in a thread of its own: JavaScript's goes on enqueuing. */
@@ -60,10 +70,11 @@ static napi_value Copied(const Arguments& a) {
     return InThread(a.env, [piece]() -> Result {
         InContext context;
         piece->copied.Synchronize();
-        return [piece](napi_env env) {
-            const napi_value floats = FloatsOf(env, *piece);
+        const Clock::time_point at = Clock::now();
+        return [piece, at](napi_env env) {
+            const napi_value result = Arrived(env, *piece, at);
             transfers().Spare(piece);
-            return floats;
+            return result;
         };
     });
 }
