@@ -1,7 +1,7 @@
 /**
  * How far one loss curve is from another that should be the same: what bench:precision says of a precision.
  *
- *     distanceOf(losses, reference)        { mean: 0.003, largest: 0.024, at: 23, windows: 0.0024, end: 0.0003 }
+ *     distanceOf(losses, reference)        { mean: 0.003, largest: 0.024, at: 23, windows: 0.0024, ... }
  *
  * Differences of single steps tell of noise, those of means over windows of steps of the curve.
  */
@@ -17,8 +17,10 @@ export interface Distance {
   readonly largest: number;
   /** The step, from 1, of the largest. */
   readonly at: number;
-  /** The largest of the windows' means, and that of the last steps' mean. */
+  /** The largest of the windows' means, and the first step of that window. */
   readonly windows: number;
+  readonly from: number;
+  /** Of the last steps' mean. */
   readonly end: number;
 }
 
@@ -33,14 +35,28 @@ const windowsOf = (losses: readonly number[]): number[] =>
 /** The mean of the last steps. */
 export const endOf = (losses: readonly number[]): number => meanOf(losses.slice(-CURVE.end));
 
+/** Of a value among others, a NaN's too. */
+const placeOf = (values: readonly number[], value: number): number => values.findIndex((one) => Object.is(one, value));
+
 /** Both runs have as many steps, and CURVE.window at least. */
 export function distanceOf(losses: readonly number[], reference: readonly number[]): Distance {
   const apart = relativeDifferences(losses, reference);
   const largest = Math.max(...apart);
-  const windows = Math.max(...relativeDifferences(windowsOf(losses), windowsOf(reference)));
+  const each = relativeDifferences(windowsOf(losses), windowsOf(reference));
+  const windows = Math.max(...each);
   const [end = Number.NaN] = relativeDifferences([endOf(losses)], [endOf(reference)]);
-  return { mean: meanOf(apart), largest, at: 1 + apart.indexOf(largest), windows, end };
+  return {
+    mean: meanOf(apart),
+    largest,
+    at: 1 + placeOf(apart, largest),
+    windows,
+    from: 1 + CURVE.window * placeOf(each, windows),
+    end,
+  };
 }
 
-/** Whether the curve is the reference's, within the limit. */
-export const isWithin = ({ windows, end }: Distance): boolean => windows <= CURVE.limit && end <= CURVE.limit;
+/** Whether the curve is the reference's, within the limit; if not, where it is furthest from it. */
+export function verdictOf({ windows, from, end }: Distance): string {
+  if (!(windows <= CURVE.limit)) return `no: steps ${from} to ${from + CURVE.window - 1}`;
+  return end <= CURVE.limit ? 'yes' : 'no: the end';
+}

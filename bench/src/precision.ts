@@ -24,7 +24,7 @@ import { type OverlaySeries, overlay } from '@fourfold/metrics';
 import { MODELS } from '@fourfold/model';
 import { openBackend, UserError } from '@fourfold/runtime';
 import { z } from 'zod';
-import { CURVE, type Distance, distanceOf, endOf, isWithin } from './curve-distance.ts';
+import { CURVE, type Distance, distanceOf, endOf, verdictOf } from './curve-distance.ts';
 import { type Flags, tableRow, trained } from './training.ts';
 
 const count = z.int().positive();
@@ -81,7 +81,7 @@ interface Run extends Variant {
   readonly distance?: Distance;
 }
 
-const WIDTHS = [26, 9, 9, 9, 8, 9, 9, 10];
+const WIDTHS = [26, 9, 9, 9, 8, 9, 9, 0];
 const HEAD = ['', 'end loss', 'mean', 'largest', 'at step', 'windows', 'end', 'within 1 %'];
 
 function lineOf({ name, losses, distance }: Run): string {
@@ -89,8 +89,8 @@ function lineOf({ name, losses, distance }: Run): string {
   if (!distance) return tableRow(cells, WIDTHS);
   const percent = (part: number) => `${(100 * part).toFixed(2)} %`;
   const { mean, largest, at, windows, end } = distance;
-  const word = isWithin(distance) ? 'yes' : 'no';
-  return tableRow([...cells, percent(mean), percent(largest), `${at}`, percent(windows), percent(end), word], WIDTHS);
+  const figures = [percent(mean), percent(largest), `${at}`, percent(windows), percent(end)];
+  return tableRow([...cells, ...figures, verdictOf(distance)], WIDTHS);
 }
 
 async function compare(config: Settings, say: (line: string) => void): Promise<Run[]> {
