@@ -5,6 +5,8 @@
  *                          tp          [ allReduce ]      [ allReduce ]
  *                          tp (2)                            [ allReduce ]       overlaps the one above
  *                          dp                                [ allReduce [ waiting ]]
+ *                          GPU compute  [ Product ][ Swiglu ]     what the GPU did, where it was asked
+ *                          GPU dp              [ allReduce 25 MB ]
  *
  * A process for each rank, in it a lane for its computing and one for each group. On a lane, an event may lie inside
  * another or beside it, no third way: Perfetto draws anything else wrong. What overlaps gets a lane more. The end of a
@@ -12,7 +14,8 @@
  *
  * The format: "Trace Event Format", https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
  */
-import type { Call, Span } from '@fourfold/process-group';
+import type { Call, DeviceTrace, Span } from '@fourfold/process-group';
+import { callName, spansOf } from './device-timeline.ts';
 
 /** A collective that one rank called: a `Call`, or its copy in JSON. Times are in milliseconds since 1970. */
 export interface TracedCall {
@@ -48,11 +51,15 @@ export interface TracedRank {
   readonly label: string;
   readonly calls: readonly TracedCall[];
   readonly spans: readonly Span[];
+  /** What its GPU did. */
+  readonly device?: readonly DeviceTrace[];
 }
 
 /** The whole file as text, an event a line. Calls that have not ended leave no mark. */
 export function chromeTrace(ranks: readonly TracedRank[]): string {
-  const starts = ranks.flatMap(({ calls, spans }) => [...calls.filter(hasEnded), ...spans].map(({ start }) => start));
+  const starts = ranks.flatMap(({ calls, spans, device = [] }) =>
+    [...calls.filter(hasEnded), ...spans, ...device.flatMap(spansOf)].map(({ start }) => start),
+  );
   const first = starts.reduce((least, start) => Math.min(least, start), Number.POSITIVE_INFINITY);
   let thread = ranks.reduce((most, { rank }) => Math.max(most, rank), 0);
   const events = ranks.flatMap((traced) => {
@@ -123,8 +130,8 @@ type Clock = (time: number) => number;
 
 const hasEnded = ({ end }: TracedCall): boolean => end !== undefined;
 
-/** A rank's lanes: computing, then each group in the order of first use. */
-function lanesOf({ calls, spans }: TracedRank, at: Clock): Lane[] {
+/** A rank's lanes: computing, then each group in the order of first use; then the same of its GPU. */
+function lanesOf({ calls, spans, device = [] }: TracedRank, at: Clock): Lane[] {
   const computing = spans.map(({ name, start, end }) => ({ name, start: at(start), end: at(end), waiting: at(end) }));
   const groups = new Map<string, Bar[]>();
   for (const call of calls.filter(hasEnded).toSorted((a, b) => a.start - b.start)) {
@@ -132,9 +139,22 @@ function lanesOf({ calls, spans }: TracedRank, at: Clock): Lane[] {
     groups.set(call.group, bars);
     bars.push(callBar(call, at));
   }
-  return [['compute', computing] as const, ...groups].flatMap(([name, bars]) =>
+  return [['compute', computing] as const, ...groups, ...deviceBars(device, at)].flatMap(([name, bars]) =>
     nested(bars).map((lane, i) => ({ name: i === 0 ? name : `${name} (${i + 1})`, bars: lane })),
   );
+}
+
+/** By its track's name, what the GPU did. */
+function deviceBars(device: readonly DeviceTrace[], at: Clock): Map<string, Bar[]> {
+  const tracks = new Map<string, Bar[]>();
+  for (const span of device.flatMap(spansOf)) {
+    const name = `GPU ${span.track}`;
+    const bars = tracks.get(name) ?? [];
+    tracks.set(name, bars);
+    const [start, end] = [at(span.start), at(span.end)];
+    bars.push({ name: callName(span), start, end, waiting: end });
+  }
+  return tracks;
 }
 
 function callBar({ operation, text, start, end = start, waited, bytes, peers }: TracedCall, at: Clock): Bar {

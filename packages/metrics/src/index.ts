@@ -4,6 +4,8 @@
  */
 export * from './chrome-trace.ts';
 export * from './curve.ts';
+export * from './device-report.ts';
+export * from './device-timeline.ts';
 export * from './display.ts';
 export * from './flops.ts';
 export * from './log.ts';

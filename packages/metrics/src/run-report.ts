@@ -1,11 +1,14 @@
 /**
  * What is left of a run on several ranks when it has ended: the table of its traffic, memory and bubble, and with a
- * trace two files, what each rank did for Perfetto and the pipeline's schedule as a picture.
+ * trace two files, what each rank did for Perfetto and the pipeline's schedule as a picture. With NCCL the trace has
+ * what the GPUs did too; a third file shows communication beside computing, and a line says how much of it is exposed.
  */
 import { writeFileSync } from 'node:fs';
 import type { Mesh, Span } from '@fourfold/process-group';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { chromeTrace, plainCall, type TracedRank } from './chrome-trace.ts';
+import { deviceReport } from './device-report.ts';
+import { deviceTimeline } from './device-timeline.ts';
 import { type ScheduleCell, schedulePicture } from './schedule-picture.ts';
 import { type RankReport, trafficReport } from './traffic-report.ts';
 
@@ -22,10 +25,10 @@ export function rankRun(
   { world, label, coordinates: { dp, cp, tp } }: Mesh,
   measured: Pick<RankRun, 'predicted' | 'peakBytes' | 'ran'>,
 ): RankRun {
-  const { trace = [], spans = [] } = world.recorder;
+  const { trace = [], spans = [], device = [] } = world.recorder;
   const totals = world.recorder.totals().map((one) => ({ ...one }));
   const pipeline = `dp${dp} cp${cp} tp${tp}`;
-  return { ...measured, rank: world.rank, label, totals, pipeline, calls: trace.map(plainCall), spans };
+  return { ...measured, rank: world.rank, label, totals, pipeline, calls: trace.map(plainCall), spans, device };
 }
 
 export interface RunReportOptions {
@@ -36,7 +39,7 @@ export interface RunReportOptions {
   readonly oneProcess: boolean;
   /** The share of a step for which a pipeline's rank should be idle. */
   readonly bubble: number;
-  /** File for the trace, 'run.json'; the picture goes beside it, 'run.svg'. */
+  /** File for the trace, 'run.json'; the pictures go beside it, 'run.svg' and 'run.gpu.svg'. */
   readonly trace?: string | undefined;
 }
 
@@ -49,15 +52,31 @@ export function runReport(runs: readonly RankRun[], options: RunReportOptions): 
     if (pipeline.length === 1) return run;
     return { ...run, bubble: { measured: idleOf(run, pipeline, oneProcess), predicted: bubble } };
   });
-  const lines = [trafficReport(reports, { steps, sharedMemory: oneProcess })];
+  const lines = [trafficReport(reports, { steps, sharedMemory: oneProcess }), ...deviceReport(runs)];
   if (trace) {
     const picture = trace.replace(/(\.json)?$/, '.svg');
     write(trace, chromeTrace(runs));
     write(picture, schedule(runs, options, unit));
-    lines.push(`Trace of the last steps in ${trace} (open it with https://ui.perfetto.dev), schedule in ${picture}`);
+    const files = [`schedule in ${picture}`, ...deviceFile(runs, options, trace)].join(', ');
+    lines.push(`Trace of the last steps in ${trace} (open it with https://ui.perfetto.dev), ${files}`);
   }
   return lines.join('\n');
 }
+
+/** Draws what the first ranks' GPUs did in the last step, and says where; nothing where no GPU was traced. */
+function deviceFile(runs: readonly RankRun[], { title }: RunReportOptions, trace: string): string[] {
+  const ranks = runs.slice(0, MOST_GPUS).flatMap(({ rank, label, device = [] }) => {
+    const last = device.at(-1);
+    return last ? [{ label: label || `rank ${rank}`, trace: last }] : [];
+  });
+  if (ranks.length === 0) return [];
+  const picture = trace.replace(/(\.json)?$/, '.gpu.svg');
+  write(picture, deviceTimeline({ title: `${title}: GPUs in the last step`, ranks }));
+  return [`GPUs in ${picture}`];
+}
+
+/** As many fit on a screen. */
+const MOST_GPUS = 8;
 
 /** The cells of a rank as the report counts them. */
 const cellsOf = ({ ran }: RankRun, inTicks: boolean): ScheduleCell[] =>

@@ -118,7 +118,7 @@ function comparison(sent: number, predicted: number | undefined): string {
 }
 
 /** The least and most of some times: '3.4 ms', '0.2-3.4 ms', and '0.3-12.5 s' from a second on. */
-function milliseconds(times: readonly number[]): string {
+export function milliseconds(times: readonly number[]): string {
   const [unit, length] = Math.max(...times) < 1000 ? (['ms', 1] as const) : (['s', 1000] as const);
   const [least, most] = [Math.min(...times), Math.max(...times)].map((time) => (time / length).toFixed(1));
   return least === most ? `${most} ${unit}` : `${least}-${most} ${unit}`;
@@ -201,7 +201,7 @@ const values = (some: readonly RankReport[], value: (report: RankReport) => stri
   classes(some, value).map((members) => `${value(members[0] as RankReport)} (${placeOf(members, all)})`);
 
 /** Items after a heading, on as many lines of at most 110 columns as they take. */
-function wrapped(heading: string, items: readonly string[]): string[] {
+export function wrapped(heading: string, items: readonly string[]): string[] {
   const lines = [heading];
   for (const [i, item] of items.entries()) {
     const text = i < items.length - 1 ? `${item}, ` : item;

@@ -130,6 +130,43 @@ test('on each lane any two events are one inside the other or disjoint, and none
 /** b begins inside a and ends after it. */
 const crosses = (a: Event, b: Event): boolean => a.ts < b.ts && b.ts < a.ts + a.dur && b.ts + b.dur > a.ts + a.dur;
 
+// ## What GPUs did
+
+test("a GPU's computing and its groups are lanes of its rank, below what the host did, on the same clock", () => {
+  const spans = [{ name: 'forward', start: epoch + 1, end: epoch + 3 }];
+  const step = (start: number) => ({
+    start: epoch + start,
+    spans: [
+      { track: 'compute', name: 'FourfoldProduct', start: 0.5, end: 1.25 },
+      { track: 'compute', name: 'FourfoldSwiglu', start: 1.25, end: 2 },
+      { track: 'dp', name: 'allReduce', bytes: 26_214_400, start: 1, end: 1.5 },
+    ],
+  });
+  const device = [step(1), step(11)];
+  const events = eventsOf([
+    { rank: 0, label: 'dp0', calls: [call('dp', epoch + 2, epoch + 3)], spans, device },
+    { rank: 1, label: 'dp1', calls: [], spans, device: [step(0)] },
+  ]);
+  expect(lanesOf(events, 0)).toEqual(['compute', 'dp', 'GPU compute', 'GPU dp']);
+  expect(lanesOf(events, 1)).toEqual(['compute', 'GPU compute', 'GPU dp']);
+  expect(barsOf(events, 0, 'GPU compute')).toEqual([
+    ['FourfoldProduct', 1000, 750], // from the trace's first event, which is the other rank's, at 0.5 ms
+    ['FourfoldSwiglu', 1750, 750],
+    ['FourfoldProduct', 11_000, 750],
+    ['FourfoldSwiglu', 11_750, 750],
+  ]);
+  expect(barsOf(events, 0, 'GPU dp')).toEqual([
+    ['allReduce 26.2 MB', 1500, 500],
+    ['allReduce 26.2 MB', 11_500, 500],
+  ]);
+  expect(barsOf(events, 0, 'compute')).toEqual([['forward', 500, 2000]]);
+});
+
+test('a trace without GPUs is the same whether none were asked or none were there', () => {
+  const rank = { rank: 0, label: '', calls: [call('tp', epoch, epoch + 1)], spans: [] };
+  expect(chromeTrace([{ ...rank, device: [] }])).toBe(chromeTrace([rank]));
+});
+
 test('a real run; and its copy through JSON gives the same file', async () => {
   await openBackend({ device: 'cpu' });
   const traced = await spmd(3, async (world) => {

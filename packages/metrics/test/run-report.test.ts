@@ -131,6 +131,41 @@ test.each([
   expect(readFileSync(picture, 'utf8')).toMatch(/^<svg[\s\S]*nano: afab[\s\S]*<\/svg>\n$/);
 });
 
+/** A step of a GPU: 6 ms of computing and 5 of communication, of which 4 are exposed; or `share` times as long. */
+const traceOf = (start: number, share = 1) => ({
+  start: EPOCH + start,
+  spans: [
+    { track: 'compute', name: 'FourfoldProduct', start: 0, end: 6 * share },
+    { track: 'dpCp', name: 'allReduce', bytes: 1000, start: 5 * share, end: 10 * share },
+  ],
+});
+
+test('on GPUs the trace has what they did, a picture is of their last step, and a line says what is exposed', () => {
+  const trace = join(folder, 'gpu.json');
+  const some = runs.map((run) => ({ ...run, device: [traceOf(0, 2), traceOf(100)] }));
+  const lines = runReport(some, { ...options, oneProcess: false, trace }).split('\n');
+  expect(lines.slice(-2)).toEqual([
+    'GPU time     15.0 ms a step, compute 9.0 ms (60.0%), communication 7.5 ms (50.0%), exposed 6.0 ms (40.0%)',
+    `Trace of the last steps in ${trace} (open it with https://ui.perfetto.dev), ` +
+      `schedule in ${join(folder, 'gpu.svg')}, GPUs in ${join(folder, 'gpu.gpu.svg')}`,
+  ]);
+  const { traceEvents } = JSON.parse(readFileSync(trace, 'utf8')) as { traceEvents: { ph: string; name: string }[] };
+  const bars = traceEvents.filter(({ ph }) => ph === 'X').map((event) => event.name);
+  expect(bars.filter((bar) => bar === 'allReduce 1.00 KB')).toHaveLength(8); // two steps of four ranks
+  const picture = readFileSync(join(folder, 'gpu.gpu.svg'), 'utf8');
+  expect(picture).toContain('nano: afab: GPUs in the last step');
+  expect([...picture.matchAll(/>dp\d pp\d</g)]).toHaveLength(4);
+  expect([...picture.matchAll(/<title>/g)]).toHaveLength(8);
+});
+
+test('a rank without a label has its number, and the picture has eight ranks at most', () => {
+  const trace = join(folder, 'many.json');
+  const some = Array.from({ length: 9 }, (_, rank) => ({ ...runOf(0), rank, label: '', device: [traceOf(0)] }));
+  runReport(some, { ...options, trace });
+  const picture = readFileSync(join(folder, 'many.gpu.svg'), 'utf8');
+  expect([...picture.matchAll(/>rank (\d)</g)].map(([, rank]) => Number(rank))).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+});
+
 /** The schedule's picture of some ranks' runs, as lines. */
 function pictureOf(some: readonly RankRun[], oneProcess: boolean): string {
   const trace = join(folder, 'drawn.json');
@@ -176,7 +211,7 @@ test('a rank tells its place, its pipeline and what its recorder has, and JSON c
     const mesh = await createMesh(world, layout);
     const { recorder } = world;
     recorder.reset();
-    [recorder.trace, recorder.spans] = [[], []];
+    [recorder.trace, recorder.spans, recorder.device] = [[], [], [traceOf(0)]];
     const x = tf.scalar(1);
     const sum = await recorder.time('adding', () => mesh.tp.allReduce(x));
     tf.dispose([x, sum]);
@@ -189,7 +224,8 @@ test('a rank tells its place, its pipeline and what its recorder has, and JSON c
     [2, 'pp1 tp0', 'dp0 cp0 tp0'],
     [3, 'pp1 tp1', 'dp0 cp0 tp1'],
   ]);
-  for (const { rank, totals, calls, spans, ...measured } of told) {
+  for (const { rank, totals, calls, spans, device, ...measured } of told) {
+    expect(device).toEqual([traceOf(0)]);
     expect(totals).toMatchObject([{ group: 'tp', operation: 'allReduce', calls: 1, bytes: 4 }]);
     expect(calls).toMatchObject([{ text: 'allReduce(sum) of float32 []', group: 'tp', peers: [rank ^ 1] }]);
     expect(spans.map(({ name }) => name)).toEqual(['adding']);
@@ -201,7 +237,7 @@ test('a rank that kept no trace tells of no calls, and what it counts later chan
   await spmd(4, async (world) => {
     const mesh = await createMesh(world, layout);
     const told = rankRun(mesh, { predicted: {}, peakBytes: 0, ran: [] });
-    expect([told.calls, told.spans]).toEqual([[], []]);
+    expect([told.calls, told.spans, told.device]).toEqual([[], [], []]);
     const before = structuredClone(told.totals);
     const again = await createMesh(world, layout);
     expect(told.totals).toEqual(before);

@@ -4,6 +4,7 @@
  *     group.recorder.totals()    [{ group: 'tp', operation: 'allReduce', calls: 12, bytes: 98304, waited: 3.1 }, ...]
  *     group.recorder.trace = []  from here on each call is kept too, with start, end, bytes and peers
  *     group.recorder.spans = []  and each stretch of computing that was run by recorder.time(name, ...)
+ *     group.recorder.device = [] and what the GPU did when, where device-trace.ts is asked for it
  *
  * Bytes are those of tensors that this rank sent, without headers. Times are milliseconds. Waiting counts from `await`
  * on: a call of 5 ms that computing hid for 4 ms was waited for 1 ms.
@@ -41,7 +42,7 @@ export const describe = ({ dtype, shape }: TensorSpec): string => `${dtype} [${s
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
 /** Milliseconds since 1970, to some microseconds: one clock for all processes of a machine. */
-const now = (): number => performance.timeOrigin + performance.now();
+export const now = (): number => performance.timeOrigin + performance.now();
 
 /** One collective, as one rank called it. */
 export class Call {
@@ -98,12 +99,34 @@ export interface Span {
   readonly end: number;
 }
 
+/** An op or a collective on a GPU. */
+export interface DeviceSpan {
+  /** 'compute', or the name of the group that communicated: what is on one track comes one after the other. */
+  readonly track: string;
+  /** 'FourfoldProduct', 'allReduce' */
+  readonly name: string;
+  /** Of a collective: of the tensor that the rank brought, or of all messages that it sent and got. */
+  readonly bytes?: number;
+  /** In milliseconds after the trace's start, by the GPU's clock. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What one rank's GPU did, from a moment at which it had nothing to do to the next. */
+export interface DeviceTrace {
+  /** In a Call's clock. */
+  readonly start: number;
+  readonly spans: readonly DeviceSpan[];
+}
+
 /** What one rank's calls add up to, over all its groups. */
 export class Recorder {
   /** Set to an array, it gets every call that ends. */
   trace: Call[] | undefined;
   /** Set to an array, it gets what `time` timed. */
   spans: Span[] | undefined;
+  /** Set to an array, it is to get what the GPU did, a trace a step. */
+  device: DeviceTrace[] | undefined;
   readonly #totals = new Map<string, Totals>();
   #apart = false;
 
@@ -149,5 +172,6 @@ export class Recorder {
     this.#totals.clear();
     if (this.trace) this.trace = [];
     if (this.spans) this.spans = [];
+    if (this.device) this.device = [];
   }
 }

@@ -1,6 +1,8 @@
 /** Groups of ranks and their collectives: as coroutines, as processes over TCP, as GPUs over NCCL. */
 export {
   Call,
+  type DeviceSpan,
+  type DeviceTrace,
   type Operation,
   Recorder,
   type Reduction,
@@ -9,6 +11,7 @@ export {
   type TensorSpec,
   type Totals,
 } from './calls.ts';
+export { COMPUTE, startDeviceTrace } from './device-trace.ts';
 export { spmd } from './local/local.ts';
 export { checkLayout, coordinatesOf, createMesh, type Layout, labelOf, type Mesh, rankCount } from './mesh.ts';
 export { gatherObjects } from './objects.ts';

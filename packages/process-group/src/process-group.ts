@@ -21,7 +21,10 @@
 import { share } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { Call, describe, type Operation, Recorder, type Reduction, specOf, type TensorSpec } from './calls.ts';
+// biome-ignore format: a list
+import {
+  Call, type DeviceSpan, describe, type Operation, Recorder, type Reduction, specOf, type TensorSpec,
+} from './calls.ts';
 import { Work } from './work.ts';
 
 /** One message of sendReceive, from this rank or to it; `to` and `receiveFrom` are ranks of the group. */
@@ -54,6 +57,8 @@ export interface Transport {
   waiting(call: Call): void;
   /** Where results are promised before a device has computed them: ends when it has. */
   drained?(): Promise<void>;
+  /** Where collectives run on a GPU: takes the times of all groups' there until what it returns is called. */
+  timeCalls?(base: number): () => DeviceSpan[];
   close(): Promise<void>;
 }
 
@@ -202,6 +207,14 @@ export class ProcessGroup {
    */
   async drained(): Promise<void> {
     await this.#transport?.drained?.();
+  }
+
+  /**
+   * Where collectives run on a GPU: takes the times of all of this rank's there, until the function that is returned is
+   * called. They count from a mark, `timeOps().base` of the runtime.
+   */
+  get timeCalls(): ((base: number) => () => DeviceSpan[]) | undefined {
+    return this.#transport?.timeCalls?.bind(this.#transport);
   }
 
   /** Frees what the group holds. Closing the world's group says goodbye to its peers and closes their connections. */

@@ -78,6 +78,15 @@ test('spans are kept from when they are asked for: what was run, and when', asyn
   expect(recorder.spans).toBeUndefined();
 });
 
+test("a GPU's traces are kept where they are asked for, and reset forgets them", () => {
+  const recorder = new Recorder();
+  recorder.reset();
+  expect(recorder.device).toBeUndefined();
+  recorder.device = [{ start: 1, spans: [] }];
+  recorder.reset();
+  expect(recorder.device).toEqual([]);
+});
+
 test('what throws leaves no span', async () => {
   const recorder = new Recorder();
   recorder.spans = [];

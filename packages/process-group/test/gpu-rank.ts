@@ -4,11 +4,11 @@
  *     npx fourfold launch --nproc 2 packages/process-group/test/gpu-rank.ts
  *
  * With two ranks: a sum of three would be taken in NCCL's order, not in ours. Then what only a GPU can show: work
- * beside a collective, groups of a mesh, and that it all leaves no tensor behind.
+ * beside a collective, when both ran by the GPU's clock, groups of a mesh, and that it all leaves no tensor behind.
  */
 import { memory, openBackend, read } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
-import { createMesh, inWorld, type ProcessGroup, spmd } from '../src/index.ts';
+import { createMesh, type DeviceSpan, inWorld, type ProcessGroup, spmd, startDeviceTrace } from '../src/index.ts';
 import { everyCollective } from './collectives.ts';
 
 const DTYPES = ['float32', 'int32', 'bfloat16'] as const;
@@ -46,6 +46,30 @@ async function overlaps(world: ProcessGroup): Promise<void> {
   w.dispose();
 }
 
+/** By the GPU's clock: a sum starts when what it adds up is there, runs beside products, and ends before its use. */
+async function traced(world: ProcessGroup): Promise<string> {
+  const w = tf.fill([4096, 4096], 1);
+  tf.dispose([tf.matMul(w, w), tf.neg(w)]); // the first of a kind takes longer
+  const stop = await startDeviceTrace(world);
+  const x = tf.fill([1 << 24], world.rank);
+  const pending = world.allReduce(x);
+  const products = Array.from({ length: 8 }, () => tf.matMul(w, w));
+  const sum = await pending;
+  const used = tf.neg(sum);
+  const spans = (await stop?.())?.spans ?? [];
+  tf.dispose([w, x, ...products, sum, used]);
+  const named = (name: RegExp): DeviceSpan[] => spans.filter((span) => name.test(span.name));
+  const [fill, call, use] = [/^Fill$/, /^allReduce$/, /^Neg$/].map((name) => named(name)[0]);
+  check(!!fill && !!call && !!use, `the trace has what ran: ${spans.map(({ name }) => name)}`);
+  const [made, start, end, taken] = [fill?.end, call?.start, call?.end, use?.start] as [number, number, number, number];
+  const beside = named(/MatMul/).filter((product) => product.start < end && product.end > start).length;
+  const times = `all-reduce of 64 MiB from ${start.toFixed(3)} to ${end.toFixed(3)} ms beside ${beside} of 8 products`;
+  const tick = 0.005; // what the GPU's clock may be wrong by from stream to stream
+  check(made < start + tick && start < end && end < taken + tick, `${made} < ${start} < ${end} < ${taken}`);
+  check(beside > 0 && spans.every((span) => span.start >= 0 && span.start <= span.end), times);
+  return times;
+}
+
 async function meshes(world: ProcessGroup): Promise<void> {
   const mesh = await createMesh(world, { dp: 1, pp: 1, cp: 1, tp: world.size });
   const x = tf.tensor1d([world.rank, 1]);
@@ -61,6 +85,7 @@ await inWorld({ transport: 'nccl', timeoutSeconds: 60 }, async (world) => {
   const before = memory();
   const count = await sameAsLocal(world);
   await overlaps(world);
+  for (let i = 0; i < 2; i++) console.log(`rank ${world.rank}: ${await traced(world)}`);
   await meshes(world);
   await world.drained();
   const after = memory();

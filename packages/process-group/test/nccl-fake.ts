@@ -14,6 +14,7 @@ export class FakeNative implements NativeNccl {
   trouble: (sentence: string) => void = () => {};
   readonly #gpu: number;
   #tickets = 0;
+  #timed = 0;
 
   constructor(gpu = 0) {
     this.#gpu = gpu;
@@ -41,7 +42,19 @@ export class FakeNative implements NativeNccl {
   wait = (comm: number, ticket: number) => {
     this.log.push(`wait ${comm} ${ticket}`);
   };
-  drained = async () => {};
+  /** Every collective ends in time: that with ticket t starts at 10 t milliseconds and takes 5. */
+  startTiming = (base: number) => {
+    this.log.push(`start timing at ${base}`);
+    this.#timed = this.#tickets;
+  };
+  stopTiming = () => {
+    this.log.push('stop timing');
+    const tickets = Array.from({ length: this.#tickets - this.#timed }, (_, i) => this.#timed + i);
+    return tickets.map((ticket): [number, number, number] => [ticket, 10 * ticket, 10 * ticket + 5]);
+  };
+  drained = async () => {
+    this.log.push('drained');
+  };
   watch = (onTrouble: (sentence: string) => void) => {
     this.trouble = onTrouble;
   };

@@ -27,8 +27,8 @@ export interface CudaModule {
   compile(file: string, given: readonly string[], arch: string): number;
   /** What the ops are made for. */
   dtypes(): DType[];
-  /** Writes down, in TensorFlow's queue of work, when the GPU gets here. */
-  mark(): void;
+  /** Writes down, in TensorFlow's queue of work, when the GPU gets here. Returns the driver's name for the mark. */
+  mark(): number;
   /** When it got to each mark, in milliseconds after the first. Waits for the GPU, and forgets the marks. */
   marks(): number[];
   /** The oldest of the copies that op FourfoldCopyOut has enqueued and nobody has asked for yet, once it is there. */

@@ -1,16 +1,11 @@
 /**
- * Where a step's time goes on a GPU: each TensorFlow op's time there, its arithmetic and its bytes.
+ * Where a step's time goes on a GPU: each TensorFlow op's time there, its arithmetic and its bytes, added up by op.
  *
- *     mark  FourfoldRmsNorm  mark    mark  FourfoldProduct  mark  ...
- *     |<----- the op ------->|<gap ->|<----- the op ------>|
- *
- * A mark is a CUDA event in the stream that the kernels are in: the GPU writes down when it gets there, and nobody
- * waits. A gap is time in which the GPU had run out of work. An op that comes after a gap is counted with the 20 us or
- * so in which it was being started: small ops at such places look longer than their kernels are.
+ * device-times.ts says how the times are taken; metrics' profile-report.ts prints the table.
  */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { UserError } from './errors.ts';
-import { type Attribute, type NodeBackend, sizeOf, type TensorflowBackend, tensorflow } from './tensorflow.ts';
+import { type TimedOp, timeOps } from './device-times.ts';
+import { type Attribute, sizeOf, type TensorflowBackend, tensorflow } from './tensorflow.ts';
 
 /** All calls of one op. */
 export interface DeviceOp {
@@ -33,7 +28,7 @@ export interface DeviceProfile {
   readonly idle: number;
 }
 
-type Work = Omit<DeviceOp, 'calls' | 'milliseconds'>;
+type Work = Pick<DeviceOp, 'flops' | 'bytes'>;
 
 /** Runs `work` and returns where the GPU's time went. CUDA only; costs the host some 10 us an op. */
 export async function profileDevice(work: () => Promise<void>): Promise<DeviceProfile> {
@@ -46,58 +41,28 @@ export async function profileDevice(work: () => Promise<void>): Promise<DevicePr
 
 /** The same for what runs until the function that is returned is called; that waits for the GPU. */
 export function startProfile(): () => DeviceProfile {
-  const backend = tensorflow();
-  const { cuda } = backend;
-  if (!cuda) throw new UserError("a GPU's times can only be taken on one: open cuda");
   const done: Work[] = [];
-  const stop = onEveryOp(backend, (run, op, attributes, inputs) => {
+  const { stop } = timeOps((op, attributes, inputs) => {
+    const backend = tensorflow();
     const [inputBytes, flops] = [bytesRead(backend, op, attributes, inputs), flopsOf(op, attributes, inputs)];
-    cuda.mark();
-    const outputs = run();
-    cuda.mark();
-    done.push({ op, bytes: inputBytes + bytesOf(backend, outputs), flops: flops(outputs) });
-    return outputs;
+    return (outputs) => void done.push({ flops: flops(outputs), bytes: inputBytes + bytesOf(backend, outputs) });
   });
-  return () => {
-    stop();
-    return summarize(done, cuda.marks());
-  };
+  return () => summarize(stop().map((timed, i) => ({ ...timed, ...(done[i] as Work) })));
 }
 
-type Around = (run: () => TensorInfo[], op: string, attributes: Attribute[], inputs: TensorInfo[]) => TensorInfo[];
-
-/** Lets `around` run every op until the function that is returned is called. */
-function onEveryOp(backend: TensorflowBackend, around: Around): () => void {
-  const { executeSingleOutput: single, executeMultipleOutputs: many } = backend;
-  const own: Partial<NodeBackend> = {
-    executeSingleOutput: (op, attributes, inputs) =>
-      around(() => [single.call(backend, op, attributes, inputs)], op, attributes, inputs)[0] as ReturnType<
-        typeof single
-      >,
-    executeMultipleOutputs: (op, attributes, inputs, outputs) =>
-      around(() => many.call(backend, op, attributes, inputs, outputs), op, attributes, inputs) as ReturnType<
-        typeof many
-      >,
-  };
-  Object.assign(backend, own); // in front of the class's
-  return () => {
-    for (const name of Object.keys(own)) Reflect.deleteProperty(backend, name);
-  };
-}
-
-/** Sums up by op: `times` has two marks for each op done. */
-export function summarize(done: readonly Work[], times: readonly number[]): DeviceProfile {
+/** Sums up by op. */
+export function summarize(done: readonly (TimedOp & Work)[]): DeviceProfile {
   const ops = new Map<string, DeviceOp>();
-  for (const [i, { op, flops, bytes }] of done.entries()) {
+  for (const { op, start, end, flops, bytes } of done) {
     const sum = ops.get(op) ?? { op, calls: 0, milliseconds: 0, flops: 0, bytes: 0 };
     sum.calls += 1;
-    sum.milliseconds += (times[2 * i + 1] ?? 0) - (times[2 * i] ?? 0);
+    sum.milliseconds += end - start;
     sum.flops += flops;
     sum.bytes += bytes;
     ops.set(op, sum);
   }
   const sorted = [...ops.values()].sort((a, b) => b.milliseconds - a.milliseconds);
-  const milliseconds = (times.at(-1) ?? 0) - (times[0] ?? 0);
+  const milliseconds = (done.at(-1)?.end ?? 0) - (done[0]?.start ?? 0);
   const busy = sorted.reduce((sum, op) => sum + op.milliseconds, 0);
   return { ops: sorted, milliseconds, idle: milliseconds - busy };
 }

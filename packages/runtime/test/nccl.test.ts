@@ -32,13 +32,18 @@ test("it compiles without CUDA's headers, loads, and tells NCCL's version or tha
   const script = `
     const native = require(process.argv[1]);
     const calls = [() => native.version(), () => native.wait(0, 'soon'), () => native.join(new Uint8Array(5), 2, 0, 1),
-      () => native.ticket(0, 3), () => native.close(0, 'no'), () => native.wait(0, 1)];
+      () => native.ticket(0, 3), () => native.close(0, 'no'), () => native.startTiming(0), () => native.wait(0, 1)];
     for (const run of calls)
       try { console.log(run()); } catch (error) { console.log(error.message); }`;
   const output = execFileSync(process.execPath, ['-e', script, join(home, nccl.file)], { encoding: 'utf8' });
   const [version, ...sentences] = output.trimEnd().split('\n');
   expect(version).toMatch(/^(\d+\.\d+\.\d+|libnccl\.so\.2 can't be opened: .+)$/);
-  const wrong = ['a number is needed', '128 bytes are needed', 'a text is needed', 'true or false is needed'];
-  expect(sentences.slice(0, 4)).toEqual(wrong);
-  expect(sentences[4]).toMatch(/^(libcuda\.so\.1 can't be opened: .+|CUDA says of .+|there is no communicator 0)$/);
+  expect(sentences.slice(0, 5)).toEqual([
+    'a number is needed',
+    '128 bytes are needed',
+    'a text is needed',
+    'true or false is needed',
+    'a mark is needed, from which times count',
+  ]);
+  expect(sentences[5]).toMatch(/^(libcuda\.so\.1 can't be opened: .+|CUDA says of .+|there is no communicator 0)$/);
 }, 300_000); // a compiler on a busy machine

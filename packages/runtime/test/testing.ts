@@ -1,11 +1,14 @@
 /**
- * What tests of all packages share, as `@fourfold/runtime/testing`: both backends in one process, and a look for leaks.
+ * What tests of all packages share, as `@fourfold/runtime/testing`: both backends in one process, a look for leaks, and
+ * a GPU's clock where there is no GPU.
  */
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect } from 'vitest';
+import type { CudaModule } from '../src/cuda.ts';
 import { memory, openBackend } from '../src/index.ts';
+import { type TensorflowBackend, tensorflow } from '../src/tensorflow.ts';
 
 export type BackendName = 'cpu' | 'wasm';
 
@@ -37,4 +40,17 @@ export async function expectNoLeak<R>(work: () => Promise<R>): Promise<R> {
   const after = memory();
   expect({ tensors: after.tensors, bytes: after.bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
   return result;
+}
+
+/** Runs `work` with a GPU's clock, which ticks once a mark, a millisecond each: the ops are TensorFlow's on the CPU. */
+export async function withClock<R>(work: () => Promise<R>): Promise<R> {
+  const backend = tensorflow() as { -readonly [K in keyof TensorflowBackend]: TensorflowBackend[K] };
+  let ticks = 0;
+  const clock = { mark: () => ticks++, marks: () => Array.from({ length: ticks }, (_, i) => i) };
+  backend.cuda = clock as unknown as CudaModule;
+  try {
+    return await work();
+  } finally {
+    backend.cuda = undefined;
+  }
 }

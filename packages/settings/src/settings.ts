@@ -89,6 +89,9 @@ export const settings = z.object({
 });
 export type Settings = z.infer<typeof settings>;
 
+/** Steps at the end of a run that a trace shows. */
+export const TRACED = 3;
+
 /** Stages that each rank has. */
 export const chunksOf = ({ pp, ppEngine, ppChunks }: Settings): number =>
   ppEngine === 'interleaved' && pp > 1 ? ppChunks : 1;

@@ -13,7 +13,7 @@ import {
 import { type LlamaConfig, parameterCount } from '@fourfold/model';
 import { isLaunched, rankCount } from '@fourfold/process-group';
 import { type Backend, openBackend, UserError } from '@fourfold/runtime';
-import { checkSettings, type Settings, shapeOf } from './settings.ts';
+import { checkSettings, type Settings, shapeOf, TRACED } from './settings.ts';
 
 export interface Setup {
   readonly config: Settings;
@@ -37,9 +37,20 @@ export async function prepare(config: Settings): Promise<Setup> {
   for (const key of ['precision', 'moments'] as const)
     if (config[key] === 'bfloat16' && backend.device === 'wasm')
       throw new UserError(`${key}=bfloat16 needs TensorFlow: use float32, or device cpu or cuda`);
-  if (config.profile !== undefined && backend.device !== 'cuda')
-    throw new UserError(`profile=${config.profile} takes the times of a GPU, and this is ${backend.description}`);
+  checkProfile(config, backend);
   return { config, shape, backend, tokenizer, text };
+}
+
+/** A GPU's ops can be timed for one purpose at a time. */
+export function checkProfile({ profile, trace, steps }: Settings, { device, description }: Backend): void {
+  if (profile === undefined) return;
+  if (device !== 'cuda') throw new UserError(`profile=${profile} takes the times of a GPU, and this is ${description}`);
+  const last = steps - TRACED;
+  if (trace === undefined || !isLaunched() || profile <= last) return;
+  throw new UserError(
+    `profile=${profile} is a step of which trace=${trace} takes the times too: ` +
+      (last > 0 ? `use a profile of at most ${last}` : `use more than ${TRACED} steps`),
+  );
 }
 
 /** Says what the run is. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { UserError } from '@fourfold/runtime';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type Settings, settings } from '../src/settings.ts';
-import { introduce, prepare, type Setup } from '../src/setup.ts';
+import { checkProfile, introduce, prepare, type Setup } from '../src/setup.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fourfold-setup-'));
 const cache = join(folder, 'cache');
@@ -80,6 +80,21 @@ test("a GPU's times are refused where there is none, before the first step", asy
   expect(await refusal({ profile: 3 })).toBe(
     'profile=3 takes the times of a GPU, and this is WebAssembly on 1 CPU thread',
   );
+});
+
+test('a step that a trace takes the times of, on ranks that are processes, is not profiled too', () => {
+  const cuda = { device: 'cuda', threads: 1, description: 'a GPU' } as const;
+  const check = (changes: Partial<Settings>) => () => checkProfile(asked({ steps: 20, ...changes }), cuda);
+  expect(check({ profile: 18, trace: 'run.json' })).not.toThrow(); // coroutines: no GPU is traced
+  vi.stubEnv('RANK', '0');
+  vi.stubEnv('WORLD_SIZE', '2');
+  const sentence = 'profile=18 is a step of which trace=run.json takes the times too: ';
+  expect(check({ profile: 18, trace: 'run.json' })).toThrow(new UserError(`${sentence}use a profile of at most 17`));
+  expect(check({ profile: 2, steps: 3, trace: 'run.json' })).toThrow('use more than 3 steps');
+  for (const changes of [{ profile: 17, trace: 'run.json' }, { profile: 18 }, { trace: 'run.json' }])
+    expect(check(changes)).not.toThrow();
+  vi.stubEnv('RANK', undefined);
+  vi.stubEnv('WORLD_SIZE', undefined);
 });
 
 // ## What is said of a run

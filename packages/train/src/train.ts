@@ -27,13 +27,13 @@ import { AdamW, learningRateAt, squaredNorm } from '@fourfold/optim';
 import { applyPipelineParallel, bubble, pipelineBytes, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
 // biome-ignore format: a list
 import {
-  createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd,
+  createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd, startDeviceTrace,
 } from '@fourfold/process-group';
 import { main as fourfold } from '@fourfold/process-group/launch';
 import { constant, memory, readLater, readTimed, startProfile, UserError, zeros } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
-  checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf,
+  checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf, TRACED,
   tokenRanksOf,
 } from '@fourfold/settings';
 import { applyTensorParallel, tensorParallelBytes } from '@fourfold/tensor-parallel';
@@ -144,13 +144,16 @@ export async function trainRank(setup: Setup, world: ProcessGroup, log: RunLog |
     }
   };
   while (step < config.steps && !stop) {
-    if (config.trace && step === Math.max(0, config.steps - TRACED)) [recorder.trace, recorder.spans] = [[], []];
+    if (config.trace && step === Math.max(0, config.steps - TRACED))
+      [recorder.trace, recorder.spans, recorder.device] = [[], [], []];
+    const gpu = recorder.device && (await startDeviceTrace(world));
     const learningRate = learningRateAt(step, config);
     const profile = log && step + 1 === config.profile ? startProfile() : undefined;
     const gradients = await gradientsOf(rank, step, signal?.aborted);
     [step, ran] = [step + 1, gradients.ran];
     if (step === 1 && config.gradients) await recorder.apart(() => writeGradients(rank, config.gradients as string));
     await recorder.time('update', () => update(rank, learningRate, gradients.sums));
+    if (gpu) recorder.device?.push(await gpu());
     if (profile) log?.say(profileReport(profile(), { ...config, device: setup.backend.description }));
     unread.push({ step, learningRate, numbers: numbersOf(rank, gradients.sums) });
     const due = (every: number) => step === config.steps || (every > 0 && step % every === 0);
@@ -180,9 +183,6 @@ function figures({ config, shape, backend }: Setup, world: ProcessGroup, millise
   const mfu = mfuOf(tokensPerSecond / devices, size, peakFlops(backend.description, config.precision));
   return { tokensPerSecond, milliseconds, memoryBytes: memory().peakBytes, mfu };
 }
-
-/** Steps at the end of a run that a trace shows. */
-const TRACED = 3;
 
 async function writeGradients({ setup, parameters, mesh, data }: Rank, path: string): Promise<void> {
   const mine = await data.wholeGradients();

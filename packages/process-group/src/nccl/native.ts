@@ -26,6 +26,10 @@ export interface NativeNccl {
   ticket(comm: number, call: string): number;
   /** TensorFlow's ops from here on come after that collective; the GPU waits, not the caller. */
   wait(comm: number, ticket: number): void;
+  /** From here on collectives are timed; the times count from a mark, which the module for the fused ops has made. */
+  startTiming(base: number): void;
+  /** Ends that. Of each collective that has ended on the GPU: its ticket, and its start and end in milliseconds. */
+  stopTiming(): [ticket: number, start: number, end: number][];
   /** Ends when the GPU has done all that TensorFlow was given so far. */
   drained(): Promise<unknown>;
   /** Calls `onTrouble` once, with a sentence, when a collective fails or takes longer than its time. */

@@ -20,12 +20,13 @@ import { reshape } from '@fourfold/runtime/shapes';
 import { type Attribute, attr, dtypeOf, executeMany } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Call, type Reduction, specOf } from '../calls.ts';
+import { type Call, type DeviceSpan, type Reduction, specOf } from '../calls.ts';
 import type { ProcessGroup, Transfer, Transport } from '../process-group.ts';
 import { allGatherBytes, allReduceBytes, bytesOf } from '../traffic.ts';
 import { axisBack, axisFirst, partsBack, partsFirst } from './axes.ts';
 import { planOf } from './messages.ts';
 import type { NativeNccl } from './native.ts';
+import { CallTimes } from './times.ts';
 
 /** Runs a TensorFlow op: executeMany, or a test's imitation. */
 export type Execute = (op: string, inputs: Tensor[], attributes: Attribute[], outputs: number) => Tensor[];
@@ -35,6 +36,8 @@ export class Session {
   readonly native: NativeNccl;
   readonly execute: Execute;
   readonly timeoutSeconds: number;
+  /** Where it is set, collectives are timed. */
+  times: CallTimes | undefined;
   readonly #onFailure: (error: Error) => unknown;
   #failure: Error | undefined;
 
@@ -139,11 +142,14 @@ export class NcclTransport implements Transport {
   sendReceive(transfers: readonly Transfer[], call: Call): Promise<Tensor[]> {
     const { inputs, counts, plan, order } = planOf(transfers);
     for (const x of inputs) call.bytes += bytesOf(specOf(x));
+    const bytes = transfers.reduce((sum, one) => sum + bytesOf('send' in one ? specOf(one.send) : one.like), 0);
     const planTensor = tf.tensor1d(plan, 'int32');
     const attributes = Object.entries(counts).map(([name, count]) => attr.int(name, count));
     const run = () => this.#run('FourfoldNcclSendReceive', [...inputs, planTensor], attributes, order.length);
     // The op returns what it received sorted by dtype; order[k] is the place of the k-th among the receives.
-    const result = this.#pending(call, run, (got) => order.map((_, place) => got[order.indexOf(place)] as Tensor));
+    const result = this.#pending(call, bytes, run, (got) =>
+      order.map((_, place) => got[order.indexOf(place)] as Tensor),
+    );
     planTensor.dispose();
     return result;
   }
@@ -183,6 +189,16 @@ export class NcclTransport implements Transport {
     await this.#session.native.drained();
   }
 
+  timeCalls(base: number): () => DeviceSpan[] {
+    const session = this.#session;
+    const times = new CallTimes(session.native, base);
+    session.times = times;
+    return () => {
+      session.times = undefined;
+      return times.stop();
+    };
+  }
+
   /** Something else than NCCL found that the ranks can't go on: `control` lost a peer. */
   fail(error: Error): void {
     this.#session.fail(error);
@@ -212,7 +228,7 @@ export class NcclTransport implements Transport {
     const [x] = (Array.isArray(inputs) ? inputs : [inputs]) as [Tensor];
     const all = [attr.type('T', dtypeOf(x)), ...attributes];
     const run = () => this.#run(op, Array.isArray(inputs) ? inputs : [inputs], all, 1);
-    return this.#pending(call, run, ([y]) => {
+    return this.#pending(call, bytesOf(specOf(x)), run, ([y]) => {
       if (!finish) return y as Tensor;
       const result = finish(y as Tensor);
       (y as Tensor).dispose();
@@ -226,12 +242,13 @@ export class NcclTransport implements Transport {
     return this.#session.execute(op, inputs, [...attributes, attr.int('comm', this.#comm)], outputs);
   }
 
-  /** Enqueues a collective now; the promise is kept when somebody awaits `call`. */
-  #pending<T>(call: Call, run: () => Tensor[], finish: (outputs: Tensor[]) => T): Promise<T> {
-    const { native } = this.#session;
+  /** Enqueues a collective of so many bytes now; the promise is kept when somebody awaits `call`. */
+  #pending<T>(call: Call, bytes: number, run: () => Tensor[], finish: (outputs: Tensor[]) => T): Promise<T> {
+    const { native, times } = this.#session;
     return new Promise((resolve, reject) => {
       const outputs = run();
       const ticket = native.ticket(this.#comm, `${call.text} in group ${call.group}`);
+      times?.started(ticket, call, bytes);
       const keep = () => {
         try {
           native.wait(this.#comm, ticket);

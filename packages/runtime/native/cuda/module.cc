@@ -7,13 +7,12 @@
  *   dtypes()                        those that the ops take
  *   copied()                        a promise of the oldest tensor that FourfoldCopyOut was given: { numbers, ago },
  *                                   a Float32Array and how many milliseconds ago it was there
- *   mark()                          remembers this place in TensorFlow's stream
+ *   mark()                          remembers this place in TensorFlow's stream, and returns the driver's name for it
  *   marks()                         when the GPU came by the places, in milliseconds since the first; forgets them
  *   memory()                        { now, peak }: bytes that TensorFlow's allocator has given out on the GPU
  *   resetPeak()                     lets the peak begin anew
  */
 #include <chrono>
-
 #include <memory>
 #include <optional>
 #include <vector>
@@ -87,12 +86,12 @@ static std::vector<Event>& Places() {
     return *places;
 }
 
-static napi_value Mark(const Arguments&) {
+static napi_value Mark(const Arguments& a) {
     InContext context;
     Event place(CU_EVENT_DEFAULT);
     place.Record(ComputeStream());
     Places().push_back(std::move(place));
-    return nullptr;
+    return NumberOf(a.env, reinterpret_cast<uintptr_t>(Places().back().Handle()));
 }
 
 static napi_value Marks(const Arguments& a) {

@@ -106,9 +106,9 @@ CUresult Event::Query() const { return driver().cuEventQuery(event_); }
 
 void Event::Synchronize() const { Check("cuEventSynchronize", driver().cuEventSynchronize(event_)); }
 
-float Event::After(const Event& start) const {
+float Event::After(CUevent start) const {
     float milliseconds = 0;
-    Check("cuEventElapsedTime", driver().cuEventElapsedTime(&milliseconds, start.event_, event_));
+    Check("cuEventElapsedTime", driver().cuEventElapsedTime(&milliseconds, start, event_));
     return milliseconds;
 }
 

@@ -100,8 +100,11 @@ class Event {
     CUresult Query() const;
     /** Keeps this thread waiting until the GPU has come here. */
     void Synchronize() const;
-    /** Milliseconds since `start`. Both must have been passed. */
-    float After(const Event& start) const;
+    /** Milliseconds since `start`, which may be another module's. Both must have been passed. */
+    float After(CUevent start) const;
+    float After(const Event& start) const { return After(start.event_); }
+    /** The driver's name for it, good for as long as this lives. */
+    CUevent Handle() const { return event_; }
 
   private:
     CUevent event_ = nullptr;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -144,14 +145,21 @@ void Communicators::Start(int number, CUstream compute, Held held, const Enqueue
     // the next collective.
     Find(number).ready.Record(compute);
     Find(number).ready.Await(group.stream);
+    std::optional<Timed> timed;
+    if (base_ != nullptr) timed.emplace();
     lock.unlock();  // should NCCL not return, the watch can still say so
+    if (timed) timed->start.Record(group.stream);
     enqueue(group);
+    if (timed) timed->end.Record(group.stream);
     end.Record(group.stream);
 
     lock.lock();
     Communicator& communicator = Find(number);
     communicator.newest = tickets_++;
     communicator.running.push_back({communicator.newest, std::move(end), compute, std::move(held), ""});
+    if (!timed) return;
+    timed->ticket = communicator.newest;
+    timed_.push_back(std::move(*timed));
 }
 
 int64_t Communicators::Ticket(int number, const std::string& call) {
@@ -177,6 +185,25 @@ void Communicators::Wait(int number, int64_t ticket) {
 CUstream Communicators::Compute() {
     std::lock_guard<std::mutex> lock(mutex_);
     return compute_;
+}
+
+// ## Times
+
+void Communicators::StartTiming(CUevent base) {
+    if (base == nullptr) throw Error("a mark is needed, from which times count");
+    std::lock_guard<std::mutex> lock(mutex_);
+    base_ = base;
+}
+
+std::vector<Time> Communicators::StopTiming() {
+    InContext context;
+    std::lock_guard<std::mutex> lock(mutex_);
+    const CUevent base = std::exchange(base_, nullptr);
+    const std::vector<Timed> timed = std::exchange(timed_, {});
+    std::vector<Time> times;
+    for (const Timed& one : timed)
+        if (one.end.Query() == 0) times.push_back({one.ticket, one.start.After(base), one.end.After(base)});
+    return times;
 }
 
 // ## Watching

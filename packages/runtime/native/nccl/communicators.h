@@ -11,6 +11,9 @@
  *
  * A ticket holds the tensors. TensorFlow gives memory that it has back to the next op of its own stream, so it must not
  * get any of these back before that stream has waited, or the collective has ended.
+ *
+ * While times are taken, two more events stand around the collective in the group's stream. They are made for it, and
+ * gone when the times have been read; otherwise there are none.
  */
 #pragma once
 #include <chrono>
@@ -49,6 +52,18 @@ struct Running {
     std::string call;  // in words
 };
 
+/** A collective whose time is taken. */
+struct Timed {
+    int64_t ticket = -1;
+    Event start{CU_EVENT_DEFAULT}, end{CU_EVENT_DEFAULT};
+};
+
+/** When the GPU ran a collective, in milliseconds after the event that times count from. */
+struct Time {
+    int64_t ticket;
+    double start, end;
+};
+
 struct Communicator : Group {
     double timeout;                        // seconds that a collective may take once those before it have ended
     Event ready{CU_EVENT_DISABLE_TIMING};  // TensorFlow's stream has come to where the newest collective was started
@@ -82,6 +97,12 @@ class Communicators {
     /** Makes TensorFlow's stream wait for a collective from here on, and lets go of its tensors. */
     void Wait(int number, int64_t ticket);
 
+    /** Takes the times of collectives from here on; they count from `base`, which must be there until StopTiming. */
+    void StartTiming(CUevent base);
+
+    /** Ends that. The times of all that have ended on the GPU, for which it does not wait. */
+    std::vector<Time> StopTiming();
+
     /** TensorFlow's compute stream; null as long as no collective was started. */
     CUstream Compute();
 
@@ -97,6 +118,8 @@ class Communicators {
     std::mutex mutex_;  // JavaScript's thread, the watch and those that join use all that follows
     std::vector<std::unique_ptr<Communicator>> all_;
     std::vector<Event> spare_;
+    std::vector<Timed> timed_;
+    CUevent base_ = nullptr;  // null: no times are taken
     CUstream compute_ = nullptr;
     int64_t tickets_ = 0;
 };

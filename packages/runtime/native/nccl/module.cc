@@ -9,6 +9,8 @@
  *   close(comm, abort)               promise of nothing
  *   ticket(comm, call)               the ticket of the collective started last
  *   wait(comm, ticket)               TensorFlow's ops from here on come after that collective
+ *   startTiming(base)                takes the times of collectives, which count from what mark() of ../cuda returned
+ *   stopTiming()                     of each that has ended: [ticket, start, end], in milliseconds
  *   drained()                        promise: the GPU has done all that TensorFlow was given so far
  *   watch(onTrouble)                 calls onTrouble(sentence) once, when a collective fails or takes too long
  *   endWithin(seconds)               ends the process with code 1 then, if it still runs
@@ -83,6 +85,21 @@ static napi_value Ticket(const Arguments& a) {
 static napi_value Wait(const Arguments& a) {
     communicators().Wait(a.Int(0), static_cast<int64_t>(a.Number(1)));
     return nullptr;
+}
+
+static napi_value StartTiming(const Arguments& a) {
+    communicators().StartTiming(reinterpret_cast<CUevent>(static_cast<uintptr_t>(a.Number(0))));
+    return nullptr;
+}
+
+static napi_value StopTiming(const Arguments& a) {
+    napi_value list;
+    uint32_t count = 0;
+    napi_create_array(a.env, &list);
+    for (const Time& time : communicators().StopTiming())
+        napi_set_element(a.env, list, count++,
+                         NumbersOf(a.env, {static_cast<double>(time.ticket), time.start, time.end}));
+    return list;
 }
 
 // Reading a tensor keeps JavaScript's thread waiting for the GPU, and so for a peer that may have died. Who awaits this
@@ -165,6 +182,8 @@ NAPI_MODULE_INIT() {
     Export<Close>(env, exports, "close");
     Export<Ticket>(env, exports, "ticket");
     Export<Wait>(env, exports, "wait");
+    Export<StartTiming>(env, exports, "startTiming");
+    Export<StopTiming>(env, exports, "stopTiming");
     Export<Drained>(env, exports, "drained");
     Export<Watch>(env, exports, "watch");
     Export<EndWithin>(env, exports, "endWithin");
