@@ -128,6 +128,7 @@ function setTensorflowVariables(device: Device, threads: number, log: boolean): 
     TF_DETERMINISTIC_OPS: '1', // same seed, same bits
     TF_FORCE_GPU_ALLOW_GROWTH: 'true', // or TensorFlow takes the whole GPU's memory at once
     NVIDIA_TF32_OVERRIDE: '0', // float32 products in float32: tf32 keeps 10 bits of the fraction, and gradients show it
+    CUDA_DEVICE_MAX_CONNECTIONS: '32', // queues of the GPU: of streams that share one, the second waits for the first
     TF_CPP_MIN_LOG_LEVEL: log ? '0' : '3',
   };
   for (const [name, value] of Object.entries(settings)) process.env[name] ??= value;
