@@ -2,7 +2,11 @@
  * What models that are split over ranks have of their own, for bench:gpu-check, which runs it on one GPU: the ranks of
  * a group one after the other, and what they would send from one to the other by hand.
  */
-import { embedding, kernels, type Layer, logitGradient, logitStatistics, Parameter, pullback } from '@fourfold/ops';
+// biome-ignore format: a list
+import {
+  addAt, embedding, kernels, type Layer, logitGradient, logitStatistics, mergeAttention, Parameter, pullback,
+} from '@fourfold/ops';
+import { cast } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Case } from './gpu-check.ts';
@@ -49,6 +53,38 @@ const laterRows =
     return [[x], pullback([tokens], backward)];
   };
 
+/** A whole in float32, of its own memory. */
+const wide = (x: Tensor): Tensor => tf.tidy(() => kernels.add(cast(x, 'float32'), tf.scalar(0)));
+
+/** What a ring does with a block of keys that queries `start` and on see: the whole, [o, lse], with its part merged. */
+const mergedAttention =
+  (start: number): Tuples =>
+  async (inputs) => {
+    const [o, lse, part, partLse] = inputs as [Tensor, Tensor, Tensor, Tensor];
+    const merged = mergeAttention([wide(o), wide(lse)], [kernels.share(part), wide(partLse)], start);
+    return [merged, pullback([], () => [])];
+  };
+
+/** The same with what the block adds to a gradient. */
+const addedAt =
+  (start: number): Tuples =>
+  async (inputs) => {
+    const [sum, part] = inputs as [Tensor, Tensor];
+    return [[addAt(wide(sum), kernels.share(part), start)], pullback([], () => [])];
+  };
+
+/** Q of T queries. What is merged and added are numbers that bfloat16 holds, and sums are float32: no rounding more. */
+function ringCases([T, Q, H, K]: readonly [number, number, number, number]): Case[] {
+  const [whole, part] = [T, Q].map((length) => [2, length, H, K]) as [number[], number[]];
+  const [lse, partLse] = [T, Q].map((length) => [2, H, length]) as [number[], number[]];
+  const bounds = { float32: 1e-6, bfloat16: 1e-6 };
+  const name = `${part} at ${T - Q} of ${T}`;
+  return [
+    { name: `merge ${name}`, inputs: [whole, lse, part, partLse], layer: () => mergedAttention(T - Q), ...bounds },
+    { name: `add ${name}`, inputs: [whole, part], layer: () => addedAt(T - Q), ...bounds },
+  ];
+}
+
 export const PARALLEL_CASES: readonly Case[] = [
   ...[1003, 4096].map((V) => ({
     name: `loss of 2 ranks, V ${V} each`,
@@ -65,4 +101,6 @@ export const PARALLEL_CASES: readonly Case[] = [
     float32: 1e-6,
     bfloat16: 2 ** -8,
   },
+  ...ringCases([64, 32, 8, 64]),
+  ...ringCases([33, 33, 3, 18]),
 ];

@@ -14,7 +14,8 @@
  *      rank 3 ◀──k₂v₂── rank 2
  *
  * A block of keys gives o_b, the mean of its values under its own softmax, and lse_b = log Σ exp(scores) (see
- * ops/attention-block.ts). What two blocks a and b give the same queries makes one, in float32:
+ * ops/attention-block.ts). What two blocks a and b give the same queries makes one, in float32, where a's lies
+ * (ops/merge.ts):
  *
  *   w = exp(lse_b) / (exp(lse_a) + exp(lse_b)) = sigmoid(lse_b - lse_a)         b's weight
  *   o = o_a + w · (o_b - o_a)                                                   the weighted mean
@@ -38,22 +39,17 @@
  * backward 2(cp - 1) again and 2·cp of float32 gradients.
  */
 import type { Llama } from '@fourfold/model';
+// biome-ignore format: a list
 import {
-  type AttentionSaved,
-  attentionBlock,
-  attentionBlockGradients,
-  headsOf,
-  kernels,
-  type Layer,
-  pullback,
+  type Attention, type AttentionSaved, addAt, attentionBlock, attentionBlockGradients, headsOf, kernels, type Layer,
+  mergeAttention, pullback,
 } from '@fourfold/ops';
 import { type ProcessGroup, specOf } from '@fourfold/process-group';
 import { BYTES, cast, type DType, dtypeOf, UserError } from '@fourfold/runtime';
-import { pad } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-const { add, concat, mul, reshape, share, sigmoid, slice, softplus, sub, transpose } = kernels;
+const { concat, share, slice } = kernels;
 
 // ## Who has which tokens
 
@@ -156,16 +152,16 @@ export const ringAttention =
   (cp: ProcessGroup, { kvHeads, order, deterministic }: RingOptions): Layer =>
   async (qkv_BtJK) => {
     const [q, k, v] = headsOf(qkv_BtJK, kvHeads);
-    let whole: Part | undefined;
+    let whole: Attention | undefined;
     for await (const block of comingBy(cp, [k, v])) {
       const seen = visible(order, cp.rank, block.source, q.shape[1] as number);
       if (!seen) continue;
       const part = tf.tidy(() => blockOutput(q, block, seen));
-      whole = merged(whole, part, seen.queries);
+      whole = whole ? mergeAttention(whole, part, seen.queries[0]) : [wide(part[0]), part[1]];
     }
-    const [wide_BtHK, lse_BtH1] = whole as Part;
-    const [o_BtHK, lse] = tf.tidy(() => [cast(wide_BtHK, dtypeOf(q)), queriesLast(lse_BtH1)] as const);
-    tf.dispose([wide_BtHK, lse_BtH1]);
+    const [wide_BtHK, lse] = whole as Attention;
+    const o_BtHK = cast(wide_BtHK, dtypeOf(q));
+    wide_BtHK.dispose();
     const saved = { q, k, v, o: share(o_BtHK), lse };
     const backward = async (do_BtHK: Tensor) => {
       const parts = await gradients(cp, { order, deterministic }, { ...saved, dO: do_BtHK });
@@ -176,42 +172,17 @@ export const ringAttention =
     return [o_BtHK, pullback(Object.values(saved), backward)];
   };
 
-/** Attention of some queries; float32, since more will be added. */
-type Part = [o_BtHK: Tensor, lse_BtH1: Tensor];
+/** [o_BtHK, lse_BHt]: this rank's queries over the keys and values of one block, as far as they see them. */
+const blockOutput = (q: Tensor, { k, v }: { k: Tensor; v: Tensor }, { queries, keys, causal }: Visible): Attention =>
+  attentionBlock(cut(q, queries), cut(k, keys), cut(v, keys), { causal });
 
-/** This rank's queries over the keys and values of one block, as far as they see them. */
-function blockOutput(q: Tensor, { k, v }: { k: Tensor; v: Tensor }, { queries, keys, causal }: Visible): Part {
-  const [o, lse_BHt] = attentionBlock(cut(q, queries), cut(k, keys), cut(v, keys), { causal });
-  const [B, H, t] = lse_BHt.shape as [number, number, number];
-  return [cast(o, 'float32'), reshape(transpose(lse_BHt, [0, 2, 1]), [B, t, H, 1])];
-}
-
-/** lse as attention takes it: [B, H, t]. */
-function queriesLast(lse_BtH1: Tensor): Tensor {
-  const [B, t, H] = lse_BtH1.shape as [number, number, number];
-  return transpose(reshape(lse_BtH1, [B, t, H]), [0, 2, 1]);
-}
-
+/** Some places along time; x itself, shared, where they are all of them. */
 const cut = (x: Tensor, [start, length]: Span, time = 1): Tensor => slice(x, time, start, length);
 
-/** The attention of `queries` over the keys seen so far and one block more. Takes both over. */
-function merged(whole: Part | undefined, block: Part, queries: Span): Part {
-  if (!whole) return block;
-  const [more, moreLse] = tf.tidy(() => {
-    const [o, lse] = whole.map((x) => cut(x, queries)) as Part;
-    const difference = sub(block[1], lse);
-    return [mul(sigmoid(difference), sub(block[0], o)), softplus(difference)];
-  });
-  tf.dispose(block);
-  return [addAt(whole[0], more, queries), addAt(whole[1], moreLse, queries)];
-}
-
-/** x_BtHK with `part` added at some places along time; `part` itself where there is no x yet. Takes both over. */
-function addAt(x: Tensor | undefined, part: Tensor, [start, length]: Span): Tensor {
-  if (!x) return part;
-  const t = x.shape[1] as number;
-  const y = tf.tidy(() => add(x, length === t ? part : pad(part, 1, start, t - start - length)));
-  tf.dispose([x, part]);
+/** x in float32, since more will be added to it. Takes x over: from here on its memory is the ring's to write to. */
+function wide(x: Tensor): Tensor {
+  const y = cast(x, 'float32');
+  x.dispose();
   return y;
 }
 
@@ -220,6 +191,8 @@ function addAt(x: Tensor | undefined, part: Tensor, [start, length]: Span): Tens
 // Keys and values come by once more, and each pair is followed by dk and dv, the sums of what the ranks before found
 // for it. A rank sends k and v on before it computes, and dk and dv after, with its own part added: these are on their
 // way while the next rank computes its part. They make one hop more, the cp-th, which brings them home.
+//
+// Parts are added to the sums where these lie. Nobody else holds them: who sent dk and dv has let go of them.
 
 /** [dq_BtHK, dk_BtGK, dv_BtGK], summed in float32. */
 async function gradients(
@@ -231,11 +204,12 @@ async function gradients(
   let arriving: Promise<Tensor[]> | undefined;
   for await (const { source, k, v } of comingBy(cp, [saved.k, saved.v])) {
     const seen = visible(order, cp.rank, source, saved.q.shape[1] as number);
-    const own = seen && blockGradients({ ...saved, k, v }, seen, deterministic);
+    const own = seen && tf.tidy(() => blockGradients({ ...saved, k, v }, seen, deterministic));
     let sums = (await arriving) ?? []; // dk and dv so far; they came while this block was computed
     if (own) {
-      dq = addAt(dq, own.dq, seen.queries);
-      sums = own.dkdv.map((part, i) => addAt(sums[i], part, seen.keys));
+      const [ownDq, ...dkdv] = own;
+      dq = added(dq, ownDq, seen.queries);
+      sums = dkdv.map((part, i) => added(sums[i], part, seen.keys));
     }
     arriving = pass(cp, sums);
     tf.dispose(sums);
@@ -246,22 +220,19 @@ async function gradients(
   return results;
 }
 
-/** This rank's part of the gradients of one block, float32. */
+/** A sum with a part added to it; the first one, which is of all places, is the sum so far. Takes both over. */
+const added = (sum: Tensor | undefined, part: Tensor, [start]: Span): Tensor =>
+  sum ? addAt(sum, part, start) : wide(part);
+
+/** [dq, dk, dv]: this rank's part of the gradients of one block. */
 function blockGradients(
   { q, k, v, o, lse, dO }: AttentionSaved,
   { queries, keys, causal }: Visible,
   deterministic: boolean | undefined,
 ) {
-  const [dq, ...dkdv] = tf.tidy(() => {
-    const perQuery = { q: cut(q, queries), o: cut(o, queries), lse: cut(lse, queries, 2), dO: cut(dO, queries) };
-    const saved = { ...perQuery, k: cut(k, keys), v: cut(v, keys) };
-    return attentionBlockGradients(saved, { causal, deterministic }).map((x) => cast(x, 'float32')) as [
-      Tensor,
-      Tensor,
-      Tensor,
-    ];
-  });
-  return { dq, dkdv };
+  const perQuery = { q: cut(q, queries), o: cut(o, queries), lse: cut(lse, queries, 2), dO: cut(dO, queries) };
+  const block = { ...perQuery, k: cut(k, keys), v: cut(v, keys) };
+  return attentionBlockGradients(block, { causal, deterministic });
 }
 
 // ## In a model

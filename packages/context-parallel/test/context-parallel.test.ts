@@ -56,6 +56,27 @@ onBackends((backend) => {
 describe('on TensorFlow', () => {
   beforeAll(() => useBackend('cpu'));
 
+  test.each(ORDERS)(
+    '%s: the ring writes over memory of its own alone, not over what it was given, or gave',
+    async (order) => {
+      const inputs = inputsOf({ B: 2, G: 2, R: 2, cp: 4, chunk: 3, K: 4 });
+      await expectNoLeak(() =>
+        spmd(4, async (cp) => {
+          const [q, k, v, dO] = inputs.map((x) => at(x, positionsOf(24, 4, cp.rank, order), 1)) as Inputs;
+          const mine = [tf.concat([q, k, v] as tf.Tensor4D[], 2), dO] as const;
+          const before = await Promise.all(mine.map((x) => x.array()));
+          const [o, pull] = await ringAttention(cp, { kvHeads: 2, order })(mine[0]);
+          const oBefore = await o.array();
+          const gradient = await pull(dO);
+          expect(await Promise.all(mine.map((x) => x.array()))).toEqual(before);
+          expect(await o.array()).toEqual(oBefore);
+          tf.dispose([q, k, v, ...mine, o, gradient]);
+        }),
+      );
+      tf.dispose(inputs);
+    },
+  );
+
   test('contiguous ranks need no even number of tokens', async () => {
     const inputs = [1, 2, 3, 4].map((i) => randn(`${i}`, [1, 15, 2, 4])) as Inputs;
     const [wanted, actual] = [await onOneRank(inputs), await onRing(5, 'contiguous', inputs)];

@@ -147,9 +147,10 @@ function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tenso
   d_CV.dispose();
 }
 
-// Of logits that are float32; those in bfloat16 take half. A GPU does a product at full speed only if it is large.
+// Of logits that are float32; those in bfloat16 take half. A GPU does a product at full speed only if it is large, and
+// each chunk but the first reads and writes the whole of dw once more.
 const CHUNK_BYTES = 64 * 2 ** 20;
-const CHUNK_BYTES_ON_GPU = 512 * 2 ** 20;
+const CHUNK_BYTES_ON_GPU = 2 ** 31;
 
 /** [start, length] of chunks of N tokens, whose logits, V each, fit into the bytes; all but the last equally long. */
 export function lossChunks(N: number, V: number, chunkBytes = defaultChunkBytes()): [start: number, length: number][] {

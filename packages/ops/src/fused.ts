@@ -14,6 +14,7 @@ import { ofDType } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { AttentionSaved } from './attention-block.ts';
 import type { Words } from './embedding.ts';
+import type { Attention } from './merge.ts';
 import type { SplitLossOptions } from './split-softmax.ts';
 
 const T = ofDType((t) => [attr.type('T', t)]);
@@ -134,3 +135,18 @@ export const embeddingGrad = (dx_ND: Tensor, ids_N: Tensor, grad_VD: Tensor, fir
     [...T[dtypeOf(dx_ND)], attr.int('first', first)],
     grad_VD,
   );
+
+/** o_BTHK and lse_BHT, float32, with a part merged into queries `start` and on (see merge.ts), in their own memory. */
+export function mergeAttention(
+  [o_BTHK, lse_BHT]: Attention,
+  [part_BQHK, lse_BHQ]: Attention,
+  start: number,
+): Attention {
+  const attributes = [...T[dtypeOf(part_BQHK)], attr.int('start', start)];
+  const inputs = [o_BTHK, lse_BHT, part_BQHK, lse_BHQ];
+  return executeViews('FourfoldMergeAttention', inputs, attributes, [o_BTHK, lse_BHT]) as [Tensor, Tensor];
+}
+
+/** sum_BT, float32, with part_BQ added to places `start` and on along axis 1, in its own memory. */
+export const addAt = (sum_BT: Tensor, part_BQ: Tensor, start: number): Tensor =>
+  executeView('FourfoldAddAt', [sum_BT, part_BQ], [...T[dtypeOf(part_BQ)], attr.int('start', start)]);

@@ -23,6 +23,7 @@ export {
   residual,
 } from './layer.ts';
 export { accumulateProduct, linear, stacked } from './linear.ts';
+export { type Attention, addAt, mergeAttention } from './merge.ts';
 export { Parameter, partOf, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables, ropeTablesFor } from './rope.ts';

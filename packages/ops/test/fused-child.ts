@@ -36,6 +36,9 @@ function outputs(): tf.Tensor[] {
     Array.from({ length: 1000 }, (_, n) => (n * n) % 50),
     'int32',
   );
+  const [whole, lengths] = [random('whole', [2, 200, 6, 20]), random('lengths', [2, 6, 200])];
+  const merged = fused.mergeAttention([whole, lengths], [q, random('part lengths', [2, 6, 150])], 50);
+  const added = fused.addAt(random('sum', [2, 200, 6, 20]), q, 25);
   const stats = fused.logitStatistics(logits, ids, 30);
   const split = { first: 30, gradients: true, weight: 0.1 };
   const gathered = tf.concat([stats, stats]);
@@ -51,6 +54,7 @@ function outputs(): tf.Tensor[] {
     ...[...joined, ...fused.attentionGrad([qkv], saved, form)],
     ...[...fused.crossEntropy(logits, ids, true, 0.1), fused.embeddingGrad(dy, ids, grad)],
     ...[stats, ...ofPart, fused.embedding(grad, ids, { first: 10, words: 50 })],
+    ...[...merged, added],
   ];
 }
 

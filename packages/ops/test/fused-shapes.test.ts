@@ -25,6 +25,10 @@ const OPS = {
   attentionGrad: (dO, q, k, v, o, lse) =>
     fused.attentionGrad([q, k, v], { o, lse, dO }, { causal: false, scale: 1, deterministic: true }),
   joinedAttentionGrad: (dO, qkv, o, lse) => fused.attentionGrad([qkv], { o, lse, dO }, JOINED),
+  mergeAttention: (o, lse, part, partLse) => fused.mergeAttention([o, lse], [part, partLse], 2),
+  mergeBefore: (o, lse, part, partLse) => fused.mergeAttention([o, lse], [part, partLse], -1),
+  addAt: (sum, part) => fused.addAt(sum, part, 2),
+  addBefore: (sum, part) => fused.addAt(sum, part, -1),
 } satisfies Record<string, Op>;
 
 const NORM = 'needs x [N, D] and w [D], but got';
@@ -38,6 +42,12 @@ const [BLOCK, HEADS] = [
 const [ATTENTION, JOINED_ATTENTION] = [`needs ${BLOCK}`, `needs ${HEADS}`];
 const OUTPUTS = 'needs do and o [B, T, H, K], lse [B, H, T],';
 const [ATTENTION_GRAD, JOINED_GRAD] = [`${OUTPUTS} ${BLOCK}`, `${OUTPUTS} ${HEADS}`];
+const MERGE = 'needs o [B, T, H, K], lse [B, H, T], part [B, Q, H, K], part_lse [B, H, Q], start + Q up to T, but got';
+const ADD = 'needs sum [B, T, ...] and part [B, Q, ...], start + Q up to T, but got';
+const [O, LSE] = [
+  [2, 5, 4, 6],
+  [2, 4, 5],
+]; // into which Q and PER_QUERY fit at place 2
 const [Q, KEYS, PER_QUERY] = [
   [2, 3, 4, 6],
   [2, 5, 2, 6],
@@ -90,6 +100,19 @@ const REFUSED: [op: keyof typeof OPS, sentence: string, ...shapes: number[][]][]
   ['joinedAttentionGrad', JOINED_GRAD, Q, [2, 3, 8, 6], [2, 3, 8, 6], PER_QUERY],
   ['joinedAttentionGrad', JOINED_GRAD, Q, [2, 3, 8, 6], Q, [2, 8, 3]],
   ['joinedAttentionGrad', JOINED_GRAD, Q, [2, 3, 9, 6], Q, PER_QUERY],
+  ['mergeAttention', MERGE, O, LSE, [2, 4, 4, 6], [2, 4, 4]],
+  ['mergeAttention', MERGE, O, LSE, [2, 3, 4, 5], PER_QUERY],
+  ['mergeAttention', MERGE, O, LSE, [2, 3, 2, 6], PER_QUERY],
+  ['mergeAttention', MERGE, O, LSE, [1, 3, 4, 6], PER_QUERY],
+  ['mergeAttention', MERGE, O, LSE, Q, [2, 4, 2]],
+  ['mergeAttention', MERGE, O, [2, 5, 4], Q, PER_QUERY],
+  ['mergeAttention', MERGE, [2, 5, 24], LSE, [2, 3, 24], PER_QUERY],
+  ['mergeBefore', MERGE, O, LSE, Q, PER_QUERY],
+  ['addAt', ADD, O, [2, 4, 4, 6]],
+  ['addAt', ADD, O, [2, 3, 24]],
+  ['addAt', ADD, O, [1, 3, 4, 6]],
+  ['addAt', ADD, [5], [3]],
+  ['addBefore', ADD, O, Q],
 ];
 
 test.each(REFUSED)('%s %s other shapes (%#)', async (name, sentence, ...shapes) => {

@@ -79,6 +79,7 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
   const [tables, lse] = [`${input(FLOAT, 8, 32)} ${input(FLOAT, 8, 32)}`, input(FLOAT, 2, 4, 8)];
   const [X, Q, K, QKV] = [[6, 16], [2, 8, 4, 32], [2, 8, 2, 32], [2, 8, 8, 32]]; // biome-ignore format: shapes
   const [logits, stats] = [`${input(T, 6, 50)} ${input(INT32, 6)}`, input(FLOAT, 12, 3)];
+  const [whole, wholeLse, WHOLE] = [input(FLOAT, 2, 12, 4, 32), input(FLOAT, 2, 4, 12), [2, 12, 4, 32]];
   const attention = `${attrs} bool causal 1 float scale 0.2`;
   const gradient = `${attention} bool deterministic 1`;
   const both = [[6, 16], [16]]; // biome-ignore format: shapes
@@ -106,6 +107,8 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
     [`FourfoldLogitGradient ${logits} ${stats} ${attrs} int first 0 bool gradients 0 float weight 1`, [[6], [0]]],
     [`FourfoldEmbedding ${input(T, 50, 16)} ${input(INT32, 6)} ${attrs} int first 50 int words 100`, [X]],
     [`FourfoldEmbeddingGrad ${x} ${input(INT32, 6)} ${input(FLOAT, 50, 16)} ${attrs} int first 50`, [[50, 16]]],
+    [`FourfoldMergeAttention ${whole} ${wholeLse} ${q} ${lse} ${attrs} int start 3`, [WHOLE, [2, 4, 12]]],
+    [`FourfoldAddAt ${whole} ${q} ${attrs} int start 3`, [WHOLE]],
     [`FourfoldAdamW ${moments} ${host} ${attrs} ${type('M', BFLOAT16)} int N 2 int K 0`, []],
     [`FourfoldSquaredNorm ${floats(FLOAT)} ${input(INT32, 2)} int N 2`, [[]]],
     [`FourfoldProduct ${x} ${input(T, 6, 20)} list 0 ${attrs} ${product} bool in_place 0 int M 0`, [[16, 20]], ['GPU']],
@@ -169,11 +172,13 @@ function given(T: string): Record<string, Given[]> {
   const causal = heads.flatMap((sides) => [0, 1].map((CAUSAL) => ({ ...sides, CAUSAL })));
   const optimizers = ['float', 'bfloat16'].flatMap((M) => [0, 1].map((MASTERS) => ({ T, M, MASTERS })));
   return {
+    'add-at.cu': [1, whole].map((WIDTH) => ({ T, WIDTH })),
     'adamw.cu': optimizers.flatMap((optimizer) => [1, whole].map((WIDTH) => ({ ...optimizer, WIDTH }))),
     'cross-entropy.cu': sizes.map(({ V }) => ({ ...columnsOf(T, V, 1024), V })),
     'embedding.cu': rows,
     'flash-attention.cu': causal,
     'flash-attention-grad.cu': causal,
+    'merge-attention.cu': sizes.map(({ K, H }) => ({ T, K, H, WIDTH: widthFor(T, K) })),
     'rms-norm.cu': sizes.map(({ D }) => ({ T, D, WIDTH: widthFor(T, D) })),
     'rms-norm-grad.cu': rows,
     'rope.cu': sizes.flatMap(({ K, H, G }) =>

@@ -49,6 +49,8 @@ static cudnnHandle_t Handle() {
     return handle;
 }
 
+constexpr double kMostScratch = 2.0 * (1 << 30);  // bytes, for adding up in order
+
 /** Numbers for the tensors of a graph. */
 enum Uid : int64_t { Q = 1, KEYS, V, O, LSE, DO, DQ, DK, DV };
 
@@ -189,18 +191,41 @@ class AttentionGrad : public Attention {
         const auto like = [&](const Heads& x, int i) { return Heads(grads[count_ == 3 ? i : 0], x.first, x.count); };
         const AttendedGradients out{like(a.q, 0), like(a.k, 1), like(a.v, 2)};
         if (!ByCudnn(a)) return FlashGrad(ctx, a, {dO, o, lse}, out);
-        Plan& plan = PlanFor(a, [&](Plan& made) { Describe(made, a, Heads(o, 0, a.q.count), out); });
-        Execute(ctx, plan,
-                {{Q, a.q.at}, {KEYS, a.k.at}, {V, a.v.at}, {O, Data(o)}, {LSE, Data(lse)}, {DO, Data(dO)},
-                 {DQ, out.dq.at}, {DK, out.dk.at}, {DV, out.dv.at}});
+        for (int64_t g = 0, groups = GroupsAtOnce(a); g < a.k.count; g += groups) Some(ctx, a, {dO, o, lse}, out, g, groups);
     }
 
   private:
     const bool deterministic_;
 
+    /**
+     * How many of the key heads to take in one call. To add up dq in order cuDNN wants memory that grows with T² and
+     * with the heads, 69 GB for 32,768 tokens and 32 heads: where it would be more than 2 GiB, fewer heads go at once.
+     */
+    int64_t GroupsAtOnce(const Attended& a) const {
+        int64_t groups = a.k.count;
+        const double each = 2.0 * a.q.B * (a.q.count / a.k.count) * a.q.tokens * a.k.tokens;  // bytes; measured
+        while (deterministic_ && groups % 2 == 0 && groups * each > kMostScratch) groups /= 2;
+        return groups;
+    }
+
+    /** The gradients of `groups` key heads from g on, and of the query heads that see them. */
+    void Some(OpKernelContext* ctx, const Attended& a, const AttendedOutput& output, const AttendedGradients& out,
+              int64_t g, int64_t groups) {
+        const int64_t R = a.q.count / a.k.count;
+        const Attended some{a.q.Some(g * R, groups * R), a.k.Some(g, groups), a.v.Some(g, groups), a.causal, a.scale,
+                            a.type};
+        const AttendedGradients grads{out.dq.Some(g * R, groups * R), out.dk.Some(g, groups), out.dv.Some(g, groups)};
+        const Heads o(output.o, g * R, groups * R), dO(output.dO, g * R, groups * R);
+        float* const lse = static_cast<float*>(Data(output.lse)) + g * R * a.q.tokens;
+        Plan& plan = PlanFor(some, [&](Plan& made) { Describe(made, some, o, grads); });
+        Execute(ctx, plan,
+                {{Q, some.q.at}, {KEYS, some.k.at}, {V, some.v.at}, {O, o.at}, {LSE, lse}, {DO, dO.at},
+                 {DQ, grads.dq.at}, {DK, grads.dk.at}, {DV, grads.dv.at}});
+    }
+
     void Describe(Plan& plan, const Attended& a, const Heads& output, const AttendedGradients& out) const {
         const int64_t B = a.q.B, H = a.q.count, T = a.q.tokens;
-        const auto stats = plan.Input(LSE, {B, H, T, 1}, {H * T, T, 1, 1});
+        const auto stats = plan.Input(LSE, {B, H, T, 1}, {output.row * T, T, 1, 1});
         stats->set_data_type(fe::DataType_t::FLOAT);
         const auto options = fe::graph::SDPA_backward_attributes()
                                  .set_name("attention_grad")

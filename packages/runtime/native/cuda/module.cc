@@ -20,6 +20,7 @@
 #include "../gpu/js.h"
 #include "layers.h"
 #include "loss.h"
+#include "merge.h"
 #include "optimizer.h"
 #include "product.h"
 #include "transfer.h"

@@ -8,6 +8,7 @@
 #include "bytes.h"
 #include "cross-entropy.h"
 #include "embedding.h"
+#include "merge.h"
 #include "rms-norm.h"
 #include "rope.h"
 #include "split-softmax.h"
