@@ -203,7 +203,7 @@ async function times(plans: readonly Plan[], shape: LlamaConfig, runs: Runs): Pr
     const row = found && rowOf(plan, shape, found, alone);
     if (!row || !isNew) return row;
     rows.push(row);
-    console.log(lineOf(row));
+    for (const line of [lineOf(row), ...row.gpuTimes]) console.log(line);
     return row;
   };
   console.log(tableRow(HEAD, WIDTHS));
@@ -245,13 +245,13 @@ async function check(plans: readonly Plan[], runs: Runs): Promise<Checked[]> {
 
 // ## The command
 
-/** Writes all that was found, with what it depends on: results/gpu-ranks-dp2+tp2-sp-NVIDIA-H200.json. */
+/** Writes all that was found, with what it depends on: results/gpu-ranks-dp2_tp2-sp-NVIDIA-H200.json. */
 function save(config: Complete, found: readonly (Found & object)[]): void {
   const { out, model, check, layouts, ...rest } = config;
   const device = found[0]?.device ?? '';
   const kind = check ? 'gpu-ranks-check' : 'gpu-ranks';
   const shape = [model === 'SmolLM-1.7B' ? [] : [model], rest.recompute ? ['recompute'] : []].flat();
-  const name = [kind, ...shape, layouts.join('+'), device.replaceAll(/[^A-Za-z0-9]+/g, '-')].join('-');
+  const name = [kind, ...shape, layouts.join('_'), device.replaceAll(/[^A-Za-z0-9]+/g, '-')].join('-');
   const file = join(out, `${name}.json`);
   const date = new Date().toISOString().slice(0, 10);
   const asked = { model, check, layouts, ...rest, trace: undefined }; // a path of this machine

@@ -9,11 +9,15 @@
  * name, of which a rank takes its part: every layout begins at the same ones.
  */
 import { writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { runMain } from '@fourfold/cli';
 import { openTokenizer, type TokenizedText, type Tokens } from '@fourfold/data';
-import { chromeTrace, plainCall, type TracedRank } from '@fourfold/metrics';
-import { type Call, gatherObjects, inWorld, type ProcessGroup, type Span } from '@fourfold/process-group';
+import { chromeTrace, deviceReport, deviceTimeline, plainCall, type TracedRank } from '@fourfold/metrics';
+// biome-ignore format: a list
+import {
+  type Call, type DeviceTrace, gatherObjects, inWorld, type ProcessGroup, type Span, startDeviceTrace,
+} from '@fourfold/process-group';
 import { keyOf, memory, openBackend, RunError, randomWords, resetPeak } from '@fourfold/runtime';
 import { type Settings, type Setup, sequencesPerStep, shapeOf } from '@fourfold/settings';
 import { gradientsOf, numbersOf, openRank, type Rank, update } from '@fourfold/train';
@@ -46,6 +50,8 @@ export interface Found {
   /** Of all steps from the first, those of the warm-up too; the same on every rank. */
   readonly losses: readonly number[];
   readonly gradNorms: readonly number[];
+  /** What the trace says of computing and communication, a line each. */
+  readonly gpuTimes: readonly string[];
 }
 
 /** Steps that a trace shows. */
@@ -86,12 +92,12 @@ export async function timedSteps(task: RankTask, setup: Setup, world: ProcessGro
   const { devicePeakBytes, peakBytes } = memory();
   const mine: RankFigures = { label: rank.mesh.label, milliseconds, peakBytes: devicePeakBytes ?? peakBytes };
   const ranks = await gatherObjects(world, mine);
-  if (trace) await writeTrace(rank, warmup + steps, trace);
+  const gpuTimes = trace ? await writeTrace(rank, warmup + steps, trace) : [];
   rank.optimizer.dispose();
   for (const parameter of new Set([...rank.parameters, ...rank.data.updated])) parameter.dispose();
   const [version = '', device = ''] = setup.backend.description.split(' on ');
   const [losses, gradNorms] = [numbers.map(({ loss }) => loss), numbers.map(({ gradNorm }) => gradNorm)];
-  return { version, device, ranks, losses, gradNorms };
+  return { version, device, ranks, losses, gradNorms, gpuTimes };
 }
 
 /** Runs steps, and calls `onEnd` when all of one is on its way to the device. Returns the numbers of each. */
@@ -110,18 +116,27 @@ async function train(rank: Rank, first: number, count: number, onEnd: (step: num
 }
 
 /**
- * Runs some steps more, and writes what all ranks did in them and when: the one place where a layout's timeline is
- * made. Its times are this process's, of enqueueing; what the GPU did meanwhile is not in it.
+ * Runs some steps more, and writes what all ranks did in them and when: JSON for Perfetto, and on GPUs a picture of the
+ * last step. Returns what the GPUs' times were, in words: none elsewhere.
  */
-async function writeTrace(rank: Rank, first: number, file: string): Promise<void> {
+async function writeTrace(rank: Rank, first: number, file: string): Promise<string[]> {
   const { world, label } = rank.mesh;
-  const [calls, spans]: [Call[], Span[]] = [[], []];
+  const [calls, spans, device]: [Call[], Span[], DeviceTrace[]] = [[], [], []];
   [world.recorder.trace, world.recorder.spans] = [calls, spans];
-  await train(rank, first, TRACED);
+  for (let step = first; step < first + TRACED; step++) {
+    const stop = await startDeviceTrace(world);
+    await train(rank, step, 1);
+    if (stop) device.push(await stop());
+  }
   [world.recorder.trace, world.recorder.spans] = [undefined, undefined];
-  const mine: TracedRank = { rank: world.rank, label, calls: calls.map(plainCall), spans };
+  const mine: TracedRank = { rank: world.rank, label, calls: calls.map(plainCall), spans, device };
   const ranks = await gatherObjects(world, mine);
-  if (world.rank === 0) writeFileSync(file, chromeTrace(ranks));
+  if (world.rank > 0) return [];
+  writeFileSync(file, chromeTrace(ranks));
+  const last = ranks.flatMap(({ label, device = [] }) => device.slice(-1).map((trace) => ({ label, trace })));
+  const title = `${basename(file, '.json')}: a step on the GPUs`;
+  if (last.length > 0) writeFileSync(file.replace(/(\.json)?$/, '.gpu.svg'), deviceTimeline({ title, ranks: last }));
+  return deviceReport(ranks);
 }
 
 /** A rank that the launcher started: its task is on the command line. */

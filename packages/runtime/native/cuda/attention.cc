@@ -191,7 +191,8 @@ class AttentionGrad : public Attention {
         const auto like = [&](const Heads& x, int i) { return Heads(grads[count_ == 3 ? i : 0], x.first, x.count); };
         const AttendedGradients out{like(a.q, 0), like(a.k, 1), like(a.v, 2)};
         if (!ByCudnn(a)) return FlashGrad(ctx, a, {dO, o, lse}, out);
-        for (int64_t g = 0, groups = GroupsAtOnce(a); g < a.k.count; g += groups) Some(ctx, a, {dO, o, lse}, out, g, groups);
+        const int64_t groups = GroupsAtOnce(a);
+        for (int64_t g = 0; g < a.k.count; g += groups) Some(ctx, a, {dO, o, lse}, out, g, groups);
     }
 
   private:

@@ -1,7 +1,7 @@
 /**
  * RoPE (the equations stand in packages/ops/src/rope.ts) on the heads of q and k, which stand first in each token:
  *
- *     x [N, J, K]: the first TURNED of the J heads turn; the first HEADS are written, of which the rest are copied (v's)
+ *     x [N, J, K]: the first TURNED of the J heads turn; the first HEADS are written, the rest of them as copies (v's)
  *
  * Where y is x's own memory, HEADS is TURNED: v stays where it is, and nobody reads it.
  *
