@@ -113,11 +113,14 @@ export function bucketedDataParallel(
       for (const bucket of buckets) await bucket.handOut();
     },
     gathered: async () => {
-      const put = (parameter: Parameter, value: Tensor) => {
-        parameter.value.dispose();
-        parameter.value = value;
-      };
-      await Promise.all(buckets.map((bucket) => bucket.gathered(({ value }) => value, put))); // all on their way
+      for (const bucket of buckets)
+        await bucket.gathered(
+          ({ value }) => value,
+          (parameter, value) => {
+            parameter.value.dispose();
+            parameter.value = value;
+          },
+        );
     },
     wholeGradients: async () => {
       const whole = zero ? new Map<Parameter, Tensor>() : held(parameters);

@@ -8,9 +8,10 @@
  *     attention   2 D: normalized, scaled    (H + 2 G) K: q, k, v    H K: o    H: the lengths of its softmaxes
  *     SwiGLU      2 D: normalized, scaled    5 F: gate, up, sigmoid, silu, their product
  *
- * A step's peak lies at one of three places, and the largest counts: in the last block's attention (several
- * matrices as large as its scores), in the backward of the last block's SwiGLU, or at the head among the logits. With
- * recomputation every block keeps its input alone, D, and one block at a time has the rest.
+ * A step's peak lies at one of four places, and the largest counts: in the last block's attention (several
+ * matrices as large as its scores), in the backward of the last block's SwiGLU, where the gradient of its largest weights
+ * is added up, or at the head among the logits. With recomputation every block keeps its input alone, D, and one block
+ * at a time has the rest.
  *
  * The fused kernels (of the CPU, float32) have no scores in memory at all: attention computes them again, a tile at a
  * time. And SwiGLU keeps gate and up alone. Without them scores over 64 MiB go in equal parts below it, as logits do.
@@ -52,6 +53,7 @@ export function trainingBytes(size: TrainingSize): number {
   const peak = Math.max(
     blocksBefore + attention + attentionBytes(size),
     blocksBefore + block + swigluBytes(size),
+    blocksBefore + block + gradientBytes(size),
     blocksBefore + (recompute ? 0 : block) + headBytes(size),
   );
   return parameters * stateBytes(size) + peak + STREAM * vector;
@@ -100,6 +102,12 @@ function attentionBytes(size: TrainingSize): number {
 /** SwiGLU's backward: the gradient that arrives, five steps to the gate's (fused: none), that one, and that of `up`. */
 const swigluBytes = (size: TrainingSize): number =>
   (size.fused ? 3 : 7) * size.batch * size.seqLength * size.ffn * elementBytes(size);
+
+/** A micro-batch's gradient of q, k and v or of gate and up, which are one product each, and its sum with those before. */
+function gradientBytes({ dim, ffn, heads, kvHeads, headDim }: TrainingSize): number {
+  const rows = Math.max(2 * ffn, (heads + 2 * kvHeads) * headDim);
+  return 2 * 4 * rows * dim; // float32, whatever the weights are
+}
 
 /**
  * A chunk of logits and its log-probabilities (fused: none) beside the weight's gradient so far; or, once the logits

@@ -16,19 +16,28 @@ const stream = 4 * (4 * 8 * 4);
 
 test('a float32 step, by hand: 16 bytes a parameter, two blocks, and seven vectors in SwiGLU', () => {
   expect(block).toBe(688 + 1552);
-  expect(trainingBytes(tiny)).toBe(16 * 1000 + 2 * block + 7 * (4 * 16 * 4) + stream);
+  const twice = { ...tiny, seqLength: 8 };
+  expect(trainingBytes(twice)).toBe(16 * 1000 + 2 * (2 * block) + 7 * (8 * 16 * 4) + 2 * stream);
+});
+
+test('with few tokens a gradient has the peak: that of gate and up, and its sum with the one before', () => {
+  expect(trainingBytes(tiny)).toBe(16 * 1000 + 2 * block + 2 * (32 * 8 * 4) + stream);
+  const heads = { ...tiny, heads: 8, headDim: 8, seqLength: 1 }; // q, k and v have (8 + 2) x 8 rows, gate and up 32
+  const kept = 4 * 8 + 4 + 4 * 8 + 4 * 18 * 8 + 4 * 8 + mlp / 4;
+  expect(trainingBytes(heads)).toBe(16 * 1000 + 2 * kept + 2 * (80 * 8 * 4) + stream / 4);
 });
 
 test('with recomputation the inputs of two blocks, and one block', () => {
-  expect(trainingBytes({ ...tiny, recompute: true })).toBe(
-    16 * 1000 + 2 * (4 * 8 * 4) + block + 7 * (4 * 16 * 4) + stream,
+  expect(trainingBytes({ ...tiny, seqLength: 8, recompute: true })).toBe(
+    16 * 1000 + 2 * (8 * 8 * 4) + 2 * block + 7 * (8 * 16 * 4) + 2 * stream,
   );
 });
 
 test('a bfloat16 step: 18 bytes a parameter, half of each vector but the normalized ones; the peak at the head', () => {
   const narrow = 4 * (4 * 8 + 4 + 2 * 8 + 2 * 6 * 4 + 4 * 2) + 4 * (4 * 8 + 4 + 2 * 8 + 2 * 5 * 16);
-  const gradient = 4 * 10 * 8; // three of these are more than one and 2.5 chunks of 4 x 10 logits
-  expect(trainingBytes({ ...tiny, precision: 'bfloat16' })).toBe(18 * 1000 + 2 * narrow + 3 * gradient + stream / 2);
+  const gradient = 4 * 30 * 8; // three of these are more than one and 2.5 chunks of 4 x 30 logits
+  const size: TrainingSize = { ...tiny, precision: 'bfloat16', vocabulary: 30 };
+  expect(trainingBytes(size)).toBe(18 * 1000 + 2 * narrow + 3 * gradient + stream / 2);
 });
 
 test('what AdamW keeps: bfloat16 moments take half, and bfloat16 weights need no masters', () => {

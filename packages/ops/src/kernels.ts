@@ -117,11 +117,15 @@ export function matmulOnto(base: Tensor, a: Tensor, b: Tensor, form: Form = 'nn'
 
 /** sum + a · b in float32, for matrices of any dtype, or a · b where there is no sum yet; a GPU writes over the sum. */
 export function matmulInto(sum: Tensor | undefined, a: Tensor, b: Tensor, form: Form = 'nn'): Tensor {
-  if (!hasFusedProducts())
-    return tf.tidy(() => {
-      const product = cast(matmul(a, b, form), 'float32');
-      return sum ? add(sum, product) : product;
-    });
+  if (!hasFusedProducts()) {
+    const narrow = matmul(a, b, form);
+    const product = cast(narrow, 'float32');
+    narrow.dispose(); // before there is a third one as large
+    if (!sum) return product;
+    const total = add(sum, product);
+    product.dispose();
+    return total;
+  }
   if (!sum) return execute('FourfoldProduct', [a, b], fusedProduct(form, a, { result: 'float32' }));
   return executeView('FourfoldProduct', [a, b, sum], fusedProduct(form, a, IN_PLACE), sum);
 }
