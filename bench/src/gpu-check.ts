@@ -1,7 +1,7 @@
 /**
  * Whether the GPU's fused ops compute what the stock kernels do: every layer, forward and backward, in both dtypes; and
- * whether the whole model gives PyTorch's numbers (gpu-model-check.ts); and whether a step of training is enqueued while
- * the GPU is busy, with nobody waiting for it.
+ * whether the whole model gives PyTorch's numbers (gpu-model-check.ts); and whether a step of training is enqueued
+ * while the GPU is busy, with nobody waiting for it.
  *
  *     npx nx run bench:gpu-check
  *     npx nx run bench:gpu-check -- --device cpu       the CPU's fused ops, which are for float32 alone

@@ -17,7 +17,7 @@ test("the CPU's fused ops: layers in float32, models in both dtypes", slow, asyn
   const [title, layers, models] = stdout.trimEnd().split('\n\n');
   expect(title).toMatch(/^TensorFlow .* CPU thread/);
   const [, ...ofLayers] = layers?.split('\n') ?? [];
-  expect(ofLayers).toHaveLength(13);
+  expect(ofLayers).toHaveLength(21);
   for (const line of ofLayers) expect(line).toMatch(/^ok {3}.* float32 \d\.\de[+-]\d \(\S+\)$/);
   const [, ...ofModels] = models?.split('\n') ?? [];
   expect(ofModels).toHaveLength(8);
@@ -31,6 +31,6 @@ test('a part alone; one that is none is refused in a sentence', async () => {
   const { code, stderr } = await bench('gpu-check.ts', '--only', 'modle');
   expect({ code, stderr }).toEqual({
     code: 2,
-    stderr: '--only modle: use one of layers, model, or several with commas between\n',
+    stderr: '--only modle: use one of layers, model, waiting, or several with commas between\n',
   });
 });

@@ -37,7 +37,7 @@ test('layouts against one rank, which runs once for both; all figures are kept, 
   expect(Number.parseFloat(rows[2]?.at(-1) ?? '')).toBeCloseTo((tp2?.all ?? 0) / (alone?.all ?? 1), 1);
 
   const [file = ''] = readdirSync(out);
-  expect(file).toMatch(/^gpu-ranks-nano-dp2\+tp2-sp-\d+-CPU-threads?\.json$/);
+  expect(file).toMatch(/^gpu-ranks-nano-dp2_tp2-sp-\d+-CPU-threads?\.json$/);
   const { runs, asked, ...rest } = JSON.parse(readFileSync(join(out, file), 'utf8'));
   expect(Object.keys(rest)).toEqual(['date', 'device', 'node', 'tensorflow']);
   expect(asked).toMatchObject({

@@ -9,9 +9,9 @@
  *     SwiGLU      2 D: normalized, scaled    5 F: gate, up, sigmoid, silu, their product
  *
  * A step's peak lies at one of four places, and the largest counts: in the last block's attention (several
- * matrices as large as its scores), in the backward of the last block's SwiGLU, where the gradient of its largest weights
- * is added up, or at the head among the logits. With recomputation every block keeps its input alone, D, and one block
- * at a time has the rest.
+ * matrices as large as its scores), in the backward of the last block's SwiGLU, where the gradient of its largest
+ * weights is added up, or at the head among the logits. With recomputation every block keeps its input alone, D, and
+ * one block at a time has the rest.
  *
  * The fused kernels (of the CPU, float32) have no scores in memory at all: attention computes them again, a tile at a
  * time. And SwiGLU keeps gate and up alone. Without them scores over 64 MiB go in equal parts below it, as logits do.
@@ -103,7 +103,7 @@ function attentionBytes(size: TrainingSize): number {
 const swigluBytes = (size: TrainingSize): number =>
   (size.fused ? 3 : 7) * size.batch * size.seqLength * size.ffn * elementBytes(size);
 
-/** A micro-batch's gradient of q, k and v or of gate and up, which are one product each, and its sum with those before. */
+/** A micro-batch's gradient of q, k and v or of gate and up, one product each, and its sum with those before. */
 function gradientBytes({ dim, ffn, heads, kvHeads, headDim }: TrainingSize): number {
   const rows = Math.max(2 * ffn, (heads + 2 * kvHeads) * headDim);
   return 2 * 4 * rows * dim; // float32, whatever the weights are

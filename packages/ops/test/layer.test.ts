@@ -99,7 +99,7 @@ onBackends(() => {
     });
   });
 
-  test('a linear layer of two weights, swiglu and another make a gated MLP: (silu(x · aᵀ) · (x · bᵀ)) · cᵀ', async () => {
+  test('linear of two weights, swiglu and linear make a gated MLP: (silu(x · aᵀ) · (x · bᵀ)) · cᵀ', async () => {
     const [a, b, c] = three();
     await checkLayer({
       layer: single(chain(linear(a, b), swiglu, linear(c))),

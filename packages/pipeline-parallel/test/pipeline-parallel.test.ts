@@ -218,7 +218,8 @@ test('activations held grow with gradAccSteps in AFAB, and not in 1F1B', async (
   const ofFour = eight - four; // what four micro-batches keep
   expect(ofFour).toBeGreaterThan(0.5 * four);
   expect(Math.abs((twelve - eight) / ofFour - 1)).toBeLessThan(0.01);
-  const [few, many] = [await peakOf('1f1b', 8), await peakOf('1f1b', 16)]; // both add up gradients while stages are full
+  // Both add up gradients while the stages are full.
+  const [few, many] = [await peakOf('1f1b', 8), await peakOf('1f1b', 16)];
   expect(few).toBeLessThan(eight);
   expect(many / few).toBeLessThan(1.01);
 });

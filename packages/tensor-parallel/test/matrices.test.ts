@@ -42,7 +42,8 @@ async function checkColumnParallel(group: ProcessGroup, name: EdgeName) {
   const [y, pull] = await linear(...whole)(x);
   const dx = await pull(dy);
   const ownX = part(x, stream, group.rank, RANKS);
-  const ownDy = tf.tidy(() => kernels.concat(dys.map((one) => part(one, 1, group.rank, RANKS)), 1)); // biome-ignore format: one line
+  const mine = (one: Tensor) => part(one, 1, group.rank, RANKS);
+  const ownDy = tf.tidy(() => kernels.concat(dys.map(mine), 1));
   const found = await run(group, columnParallel(edgeOf(group), ...own), ownX, ownDy);
   const [ys, foundYs] = [outputsOf(y, 1), outputsOf(found.y, RANKS)];
   for (const [i, one] of ys.entries()) {

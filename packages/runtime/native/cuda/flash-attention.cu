@@ -8,8 +8,8 @@
  * sum of the values so weighted; a larger score brings both sums down by exp(old largest - new): the "online" softmax.
  *
  * PARTS threads share a query: each has every PARTS-th of its K dimensions in registers, and a score is the sum of
- * their products. o is [B, T, H, K] and lse [B, H, T]; a token of q has Q_ROW heads, of which H are meant, one of k and v
- * KV_ROW, of which G. Query i sees keys 0 to i where CAUSAL.
+ * their products. o is [B, T, H, K] and lse [B, H, T]; a token of q has Q_ROW heads, of which H are meant, one of k and
+ * v KV_ROW, of which G. Query i sees keys 0 to i where CAUSAL.
  *
  * Dao et al., "FlashAttention" (2022), and "FlashAttention-2" (2023). The version before it wrote the scores, T · S for
  * each head, to memory and read them three times.
