@@ -93,17 +93,15 @@ function turnsOf(positions_T: ArrayLike<number>, frequencies: Float64Array) {
  * What may be written over is turned where it lies, and v is not touched.
  */
 export const rope = ({ cos_TK, sin_TK }: RopeTables, kvHeads: number): Layer => {
-  const layer =
-    (over: boolean) =>
-    async (qkv_BTJK: Tensor): ReturnType<Layer> => {
-      const tables = { cos_TK: share(cos_TK), sin_TK: share(sin_TK) };
-      const backward = (over: boolean) => (dqkv_BTJK: Tensor) =>
-        turned(dqkv_BTJK, tables, { kvHeads, back: true, over });
-      const [pull, pullOver] = [false, true].map((over) => pullback(Object.values(tables), backward(over)));
-      const y_BTJK = turned(qkv_BTJK, tables, { kvHeads, back: false, over });
-      return [y_BTJK, Object.assign(pull as Pullback, { over: pullOver })];
-    };
-  return Object.assign(layer(false), { over: layer(true) });
+  const forward = async (qkv_BTJK: Tensor, over: boolean): ReturnType<Layer> => {
+    const tables = { cos_TK: share(cos_TK), sin_TK: share(sin_TK) };
+    const backward = (over: boolean) => (d_BTJK: Tensor) => turned(d_BTJK, tables, { kvHeads, back: true, over });
+    const pull: Pullback = pullback(Object.values(tables), backward(false));
+    pull.over = pullback(Object.values(tables), backward(true));
+    return [turned(qkv_BTJK, tables, { kvHeads, back: false, over }), pull];
+  };
+  const layer: Layer = (x_BTJK) => forward(x_BTJK, false);
+  return Object.assign(layer, { over: (x_BTJK: Tensor) => forward(x_BTJK, true) });
 };
 
 interface Turn {
