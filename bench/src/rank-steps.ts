@@ -13,7 +13,7 @@ import { basename } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { runMain } from '@fourfold/cli';
 import { openTokenizer, type TokenizedText, type Tokens } from '@fourfold/data';
-import { chromeTrace, deviceReport, deviceTimeline, plainCall, type TracedRank } from '@fourfold/metrics';
+import { chromeTrace, deviceReport, drawGpus, plainCall, type TracedRank } from '@fourfold/metrics';
 // biome-ignore format: a list
 import {
   type Call, type DeviceTrace, gatherObjects, inWorld, type ProcessGroup, type Span, startDeviceTrace,
@@ -133,9 +133,7 @@ async function writeTrace(rank: Rank, first: number, file: string): Promise<stri
   const ranks = await gatherObjects(world, mine);
   if (world.rank > 0) return [];
   writeFileSync(file, chromeTrace(ranks));
-  const last = ranks.flatMap(({ label, device = [] }) => device.slice(-1).map((trace) => ({ label, trace })));
-  const title = `${basename(file, '.json')}: a step on the GPUs`;
-  if (last.length > 0) writeFileSync(file.replace(/(\.json)?$/, '.gpu.svg'), deviceTimeline({ title, ranks: last }));
+  drawGpus(ranks, `${basename(file, '.json')}: a step on the GPUs`, file);
   return deviceReport(ranks);
 }
 

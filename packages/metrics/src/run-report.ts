@@ -57,22 +57,23 @@ export function runReport(runs: readonly RankRun[], options: RunReportOptions): 
     const picture = trace.replace(/(\.json)?$/, '.svg');
     write(trace, chromeTrace(runs));
     write(picture, schedule(runs, options, unit));
-    const files = [`schedule in ${picture}`, ...deviceFile(runs, options, trace)].join(', ');
+    const gpus = drawGpus(runs, `${options.title}: GPUs in the last step`, trace);
+    const files = [`schedule in ${picture}`, ...(gpus ? [`GPUs in ${gpus}`] : [])].join(', ');
     lines.push(`Trace of the last steps in ${trace} (open it with https://ui.perfetto.dev), ${files}`);
   }
   return lines.join('\n');
 }
 
-/** Draws what the first ranks' GPUs did in the last step, and says where; nothing where no GPU was traced. */
-function deviceFile(runs: readonly RankRun[], { title }: RunReportOptions, trace: string): string[] {
-  const ranks = runs.slice(0, MOST_GPUS).flatMap(({ rank, label, device = [] }) => {
+/** Draws, beside the trace, what the first ranks' GPUs did in its last step; returns the file, if a GPU was traced. */
+export function drawGpus(traced: readonly TracedRank[], title: string, trace: string): string | undefined {
+  const ranks = traced.slice(0, MOST_GPUS).flatMap(({ rank, label, device = [] }) => {
     const last = device.at(-1);
     return last ? [{ label: label || `rank ${rank}`, trace: last }] : [];
   });
-  if (ranks.length === 0) return [];
+  if (ranks.length === 0) return undefined;
   const picture = trace.replace(/(\.json)?$/, '.gpu.svg');
-  write(picture, deviceTimeline({ title: `${title}: GPUs in the last step`, ranks }));
-  return [`GPUs in ${picture}`];
+  write(picture, deviceTimeline({ title, ranks }));
+  return picture;
 }
 
 /** As many fit on a screen. */

@@ -9,6 +9,7 @@
  * Wholes are float32, since many parts are added up in them; a part has the dtype of the layer.
  */
 import { cast, hasFusedOps } from '@fourfold/runtime';
+import { pad } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
@@ -48,7 +49,6 @@ const stockMerge = (whole: Attention, [part_BQHK, lse_BHQ]: Attention, start: nu
 const stockAdd = (sum: Tensor, part: Tensor, start: number, axis = 1): Tensor =>
   tf.tidy(() => {
     const after = (sum.shape[axis] as number) - start - (part.shape[axis] as number);
-    const around = sum.shape.map((_, i): [number, number] => (i === axis ? [start, after] : [0, 0]));
     const wide = cast(part, 'float32');
-    return add(sum, start + after === 0 ? wide : tf.pad(wide, around));
+    return add(sum, start + after === 0 ? wide : pad(wide, axis, start, after));
   });

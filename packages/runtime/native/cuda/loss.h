@@ -1,5 +1,5 @@
 /**
- * The first layer and the last on the GPU (embedding.cu, cross-entropy.cu, split-softmax.cu).
+ * The first layer and the last on the GPU (embedding.cu, cross-entropy.cu).
  *
  * Token numbers come from the host, where TensorFlow keeps int32: they travel to the GPU here, with nobody waiting.
  */
