@@ -15,14 +15,14 @@
  *     ZeRO-1     reduce-scatter; update the own part; all-gather                   moments take 1/n of the memory
  *
  * All of them send 2 (n-1)/n of the gradients' bytes a rank and step: an all-reduce is a reduce-scatter and an
- * all-gather (with bfloat16 weights ZeRO's second half takes half). And all of them compute the same bits, except that
+ * all-gather (ZeRO's second half has the weights' bytes, which are half in bfloat16). And all of them compute the same bits, except that
  * ZeRO adds up the squares of the gradient's norm in another order: where clipping acts, steps differ by a rounding.
  *
  * Li et al., "PyTorch distributed" (2020); Rajbhandari et al., "ZeRO" (2020).
  */
 import { kernels, Parameter } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
-import { BYTES, cast, dtypeOf, UserError, zeros } from '@fourfold/runtime';
+import { BYTES, cast, type DType, dtypeOf, UserError, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -34,7 +34,7 @@ export interface DataParallel {
   reduced(): Promise<void>;
   /** Ends when all parameters have their new values. To be called after the update, by every rank. */
   gathered(): Promise<void>;
-  /** The whole mean gradients after `reduced`, to look at: new tensors, which the caller owns. Every rank calls it. */
+  /** The whole mean gradients after `reduced`, in float32: new tensors, which the caller owns. Every rank calls it. */
   wholeGradients(): Promise<ReadonlyMap<Parameter, Tensor>>;
   /** Bytes that this rank sends in a step, by the name of the group: what a run's counts are held against. */
   bytes(): Readonly<Record<string, number>>;
@@ -52,13 +52,14 @@ export function naiveDataParallel(parameters: readonly Parameter[], group: Proce
       parameter.grad = await addedUp(mean, parameter.partial);
     }
   };
-  const bytes = () => sumByGroup(parameters.flatMap(({ shape, partial }) => sentBy([group, partial], shape)));
+  const bytes = () =>
+    sumByGroup(parameters.flatMap(({ shape, partial, gradDtype }) => sentBy([group, partial], shape, gradDtype)));
   const wholeGradients = async () => held(parameters);
   return { updated: parameters, reduced, gathered: async () => {}, wholeGradients, bytes };
 }
 
 const held = (parameters: readonly Parameter[]): Map<Parameter, Tensor> =>
-  new Map(parameters.map((parameter) => [parameter, kernels.share(gradientOf(parameter))]));
+  new Map(parameters.map((parameter) => [parameter, cast(gradientOf(parameter), 'float32')]));
 
 function gradientOf({ name, grad }: Parameter): Tensor {
   if (!grad) throw new Error(`${name} has no gradient to reduce`);
@@ -84,7 +85,7 @@ async function addedUp(x: Tensor, partial: ProcessGroup | undefined): Promise<Te
 export interface BucketOptions {
   /** Gradients that each parameter's layer will accumulate in a step: gradAccSteps. */
   readonly backwards: number;
-  /** float32 bytes of a full bucket (default 25 MiB). A larger parameter has one of its own. */
+  /** Bytes of a full bucket (default 25 MiB). A larger parameter has one of its own. */
   readonly bucketBytes?: number;
   /** ZeRO-1 (default false). Parameters must have their first values. */
   readonly zero?: boolean;
@@ -125,7 +126,10 @@ export function bucketedDataParallel(
     wholeGradients: async () => {
       const whole = zero ? new Map<Parameter, Tensor>() : held(parameters);
       for (const bucket of buckets)
-        await bucket.gathered(gradientOf, (parameter, gradient) => whole.set(parameter, gradient));
+        await bucket.gathered(gradientOf, (parameter, gradient) => {
+          whole.set(parameter, cast(gradient, 'float32'));
+          gradient.dispose();
+        });
       return whole;
     },
     bytes: () => bytes,
@@ -146,10 +150,10 @@ function fill(parameters: readonly Parameter[], bucketBytes: number): Parameter[
 }
 
 const isAlike = (a: Parameter, b: Parameter): boolean =>
-  a.decays === b.decays && a.partial === b.partial && a.replicas === b.replicas;
+  a.decays === b.decays && a.gradDtype === b.gradDtype && a.partial === b.partial && a.replicas === b.replicas;
 
 const bytesOf = (parameters: readonly Parameter[]): number =>
-  parameters.reduce((sum, { shape }) => sum + 4 * count(shape), 0);
+  parameters.reduce((sum, { shape, gradDtype }) => sum + BYTES[gradDtype] * count(shape), 0);
 
 class Bucket {
   /** With ZeRO: the part that this rank updates, 1/n of all elements, as a parameter of one dimension. */
@@ -220,16 +224,18 @@ class Bucket {
 
   sent(): Sent[] {
     const { size } = this.#group;
-    if (!this.shard) return sentBy([this.#group, this.#partial], [this.#size]);
+    const { gradDtype } = this.#parameters[0] as Parameter;
+    if (!this.shard) return sentBy([this.#group, this.#partial], [this.#size], gradDtype);
     const part = this.#size / size;
-    const bytes = (size - 1) * part * (4 + BYTES[this.shard.dtype]);
-    return [{ group: this.#group.name, bytes }, ...sentBy([this.#partial], [part])];
+    const bytes = (size - 1) * part * (BYTES[gradDtype] + BYTES[this.shard.dtype]);
+    return [{ group: this.#group.name, bytes }, ...sentBy([this.#partial], [part], gradDtype)];
   }
 
-  #makeShard({ name, decays, partial, replicas }: Parameter): Parameter {
+  #makeShard({ name, decays, gradDtype, partial, replicas }: Parameter): Parameter {
     const [length, { rank }] = [this.#size / this.#group.size, this.#group];
     const flat = this.#flatten(({ value }) => value);
-    const shard = Parameter.of(`part ${rank} from ${name}`, kernels.slice(flat, 0, rank * length, length));
+    const own = kernels.slice(flat, 0, rank * length, length);
+    const shard = Parameter.of(`part ${rank} from ${name}`, own, gradDtype);
     flat.dispose();
     return Object.assign(shard, { decays, partial, replicas });
   }
@@ -266,10 +272,10 @@ interface Sent {
   readonly bytes: number;
 }
 
-/** Bytes of an all-reduce of float32 in each of the groups. */
-const sentBy = (groups: readonly (ProcessGroup | undefined)[], shape: readonly number[]): Sent[] =>
+/** Bytes of an all-reduce in each of the groups. */
+const sentBy = (groups: readonly (ProcessGroup | undefined)[], shape: readonly number[], dtype: DType): Sent[] =>
   groups.flatMap((group) =>
-    group ? [{ group: group.name, bytes: allReduceBytes({ shape, dtype: 'float32' }, group.rank, group.size) }] : [],
+    group ? [{ group: group.name, bytes: allReduceBytes({ shape, dtype }, group.rank, group.size) }] : [],
   );
 
 function sumByGroup(sent: readonly Sent[]): Record<string, number> {

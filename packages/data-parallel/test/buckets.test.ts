@@ -1,7 +1,7 @@
 /** Buckets: what is in them, when they go, in what precision, what they cost, and what stops them. */
 import { Parameter } from '@fourfold/ops';
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
-import { cast, dtypeOf, openBackend } from '@fourfold/runtime';
+import { BYTES, cast, dtypeOf, openBackend } from '@fourfold/runtime';
 import { expectNoLeak } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -189,16 +189,20 @@ test('a parameter with two uses waits for both', async () => {
 
 // ## What it costs
 
-/** Elements of nano; 2 and 4 divide those of each bucket. */
-const ELEMENTS = 2 * (2 * 64 + 2 * 64 * 64 + 2 * 32 * 64 + 3 * 192 * 64) + 64 + 61 * 64;
+/** Elements of nano's norms and of its matrices; 2 and 4 divide those of each bucket. */
+const [NORMS, MATRICES] = [2 * 2 * 64 + 64, 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 192 * 64) + 61 * 64];
 
-describe.each(['float32', 'bfloat16'] as const)('%s', (dtype) => {
+describe.each([
+  ['float32', 'float32'],
+  ['bfloat16', 'float32'],
+  ['bfloat16', 'bfloat16'],
+] as const)('%s, matrices’ gradients %s', (dtype, gradDtype) => {
   const sizes = dtype === 'float32' ? [2, 3, 4] : [4];
   test.each((Object.keys(VERSIONS) as Version[]).flatMap((version) => sizes.map((ranks) => ({ version, ranks }))))(
     '$version, $ranks ranks: bytes() is what the recorder counts, and what arithmetic says',
     async ({ version, ranks }) => {
       const predicted = await spmd(ranks, async (group) => {
-        const model = modelOf(true, dtype);
+        const model = modelOf(true, dtype, gradDtype);
         const { updated, reduced, gathered, bytes } = VERSIONS[version](model.parameters, group, 1);
         for (const one of model.parameters)
           for (let use = 0; use < one.uses; use++) one.accumulate(tf.zeros([...one.shape]));
@@ -209,13 +213,32 @@ describe.each(['float32', 'bfloat16'] as const)('%s', (dtype) => {
         return bytes()['world'] as number;
       });
       // 2 (n-1)/n of the gradients: half of it on the way to the sums, half on the way back, where ZeRO sends weights.
-      const back = isZero(version) && dtype === 'bfloat16' ? 2 : 4;
-      const together = (ranks - 1) * (4 + back) * ELEMENTS;
+      const there = { norms: 4, matrices: BYTES[gradDtype] };
+      const back = isZero(version) ? { norms: BYTES[dtype], matrices: BYTES[dtype] } : there;
+      const bytes = NORMS * (there.norms + back.norms) + MATRICES * (there.matrices + back.matrices);
+      const together = (ranks - 1) * bytes;
       if (ranks !== 3) expect(predicted).toEqual(Array(ranks).fill(together / ranks));
       else
         expect(Math.abs(predicted.reduce((a, b) => a + b) / together - 1)).toBeLessThan(isZero(version) ? 1e-3 : 1e-12);
     },
   );
+});
+
+test.each(Object.keys(VERSIONS) as Version[])('%s: gradients in bfloat16 are the mean’s roundings', async (version) => {
+  const means = await spmd(2, async (group) => {
+    const weight = new Parameter('w', [2, 4], 'bfloat16');
+    weight.value = tf.tidy(() => cast(tf.ones([2, 4]), 'bfloat16'));
+    const { updated, reduced, wholeGradients } = VERSIONS[version]([weight], group, 1);
+    weight.accumulate(tf.fill([2, 4], group.rank === 0 ? 1 + 2 ** -7 : 1)); // both are bfloat16's, their mean is not
+    await reduced();
+    expect(dtypeOf((updated[0] as Parameter).grad as tf.Tensor)).toBe('bfloat16');
+    const [whole] = [...(await wholeGradients()).values()] as [tf.Tensor];
+    const [values] = await valuesOf([whole]);
+    whole.dispose();
+    disposeAll(updated, [weight]);
+    return [...new Set(values)];
+  });
+  expect(means).toEqual([[1], [1]]); // ties go to the even one
 });
 
 /** Trains so many steps, and returns what may be alive afterwards. */

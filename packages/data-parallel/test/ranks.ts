@@ -46,9 +46,9 @@ export const versionsFor = (ranks: number): Version[] =>
 const VOCABULARY = 61;
 const T = 6;
 
-export function modelOf(tied: boolean, dtype: DType = 'float32'): Llama {
+export function modelOf(tied: boolean, dtype: DType = 'float32', gradDtype: DType = 'float32'): Llama {
   const config = { ...MODELS['nano'], vocabulary: VOCABULARY, tied } as Llama['config'];
-  const model = createLlama(config, { dtype });
+  const model = createLlama(config, { dtype, gradDtype });
   initialize(model, initialWeights(1, config));
   return model;
 }

@@ -1,8 +1,8 @@
 /**
  * How much memory training takes, computed before any is allocated.
  *
- * For each parameter: the weight, its float32 gradient and AdamW's two moments; and a float32 master of a bfloat16
- * weight, if there are masters. 16 bytes in float32, 18 in bfloat16, 10 with bfloat16 moments and no masters. For each
+ * For each parameter: the weight, its gradient and AdamW's two moments; and a float32 master of a bfloat16 weight, if
+ * there are masters. 16 bytes in float32, 18 in bfloat16, 8 with bfloat16 gradients and moments and no masters. For each
  * block what its layers keep for backward, in elements a token:
  *
  *     attention   2 D: normalized, scaled    (H + 2 G) K: q, k, v    H K: o    H: the lengths of its softmaxes
@@ -30,6 +30,8 @@ export interface TrainingSize {
   readonly batch: number;
   readonly seqLength: number;
   readonly precision: 'float32' | 'bfloat16';
+  /** Of the gradients (default float32). */
+  readonly gradients?: 'float32' | 'bfloat16';
   /** Of AdamW's moments (default float32). */
   readonly moments?: 'float32' | 'bfloat16';
   /** Whether bfloat16 weights have float32 masters (default true). */
@@ -60,10 +62,13 @@ export function trainingBytes(size: TrainingSize): number {
 }
 
 /** Bytes of a parameter, whatever is being computed. */
-function stateBytes({ precision, moments = 'float32', masterWeights = true }: TrainingSize): number {
+function stateBytes(size: TrainingSize): number {
+  const { precision, moments = 'float32', masterWeights = true } = size;
   const master = precision === 'bfloat16' && masterWeights ? 4 : 0;
-  return BYTES[precision] + master + 2 * BYTES[moments] + 4;
+  return BYTES[precision] + master + 2 * BYTES[moments] + gradientElementBytes(size);
 }
+
+const gradientElementBytes = ({ gradients = 'float32' }: TrainingSize): number => BYTES[gradients];
 
 const elementBytes = ({ precision }: TrainingSize): number => BYTES[precision];
 
@@ -104,9 +109,10 @@ const swigluBytes = (size: TrainingSize): number =>
   (size.fused ? 3 : 7) * size.batch * size.seqLength * size.ffn * elementBytes(size);
 
 /** A micro-batch's gradient of q, k and v or of gate and up, one product each, and its sum with those before. */
-function gradientBytes({ dim, ffn, heads, kvHeads, headDim }: TrainingSize): number {
+function gradientBytes(size: TrainingSize): number {
+  const { dim, ffn, heads, kvHeads, headDim } = size;
   const rows = Math.max(2 * ffn, (heads + 2 * kvHeads) * headDim);
-  return 2 * 4 * rows * dim; // float32, whatever the weights are
+  return 2 * gradientElementBytes(size) * rows * dim;
 }
 
 /**
@@ -116,8 +122,9 @@ function gradientBytes({ dim, ffn, heads, kvHeads, headDim }: TrainingSize): num
  */
 function headBytes(size: TrainingSize): number {
   const { vocabulary, dim, batch, seqLength, fused } = size;
-  const chunk = partOf(4 * batch * seqLength * vocabulary);
+  const all = 4 * batch * seqLength * vocabulary;
+  const chunk = partOf(all);
   const logits = size.precision === 'float32' ? chunk : 1.5 * chunk;
-  const gradient = 4 * vocabulary * dim;
+  const gradient = (chunk < all ? 4 : gradientElementBytes(size)) * vocabulary * dim; // chunks' gradients are added up
   return Math.max((fused ? 0 : chunk) + logits + gradient, logits + 2 * gradient, 3 * gradient);
 }

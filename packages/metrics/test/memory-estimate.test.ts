@@ -104,7 +104,7 @@ test('more of anything never takes less', () => {
   fc.assert(
     fc.property(
       sizes,
-      fc.constantFrom(...(keys as Exclude<keyof TrainingSize, 'fused' | 'moments' | 'masterWeights'>[])),
+      fc.constantFrom(...(keys as Exclude<keyof TrainingSize, 'fused' | 'gradients' | 'moments' | 'masterWeights'>[])),
       fc.double({ min: 1, max: 2, noNaN: true }),
       (size, key, by) => {
         const larger = { ...size, [key]: Math.ceil(Number(size[key]) * by) };
@@ -112,6 +112,11 @@ test('more of anything never takes less', () => {
       },
     ),
   );
+});
+
+test('gradients in bfloat16 take two bytes a parameter less', () => {
+  const wide = { ...tiny, parameters: 1e6, precision: 'bfloat16' as const };
+  expect(trainingBytes(wide) - trainingBytes({ ...wide, gradients: 'bfloat16' })).toBeGreaterThanOrEqual(2e6);
 });
 
 test('recomputation takes less', () => {

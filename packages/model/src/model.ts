@@ -173,14 +173,16 @@ export interface Llama {
   head: Parameter | undefined;
 }
 
-export type LlamaOptions = Partial<Pick<Llama, 'dtype' | 'recompute' | 'deterministic'>>;
+/** gradDtype: of the matrices' gradients (default float32); those of norms are float32. */
+export type LlamaOptions = Partial<Pick<Llama, 'dtype' | 'recompute' | 'deterministic'> & { gradDtype: DType }>;
 
 /** Describes a model; `initialize` gives its parameters their values. */
 export function createLlama(config: LlamaConfig, options: LlamaOptions = {}): Llama {
   checkConfig(config);
-  const { dtype = 'float32', recompute = false, deterministic = true } = options;
+  const { dtype = 'float32', gradDtype = 'float32', recompute = false, deterministic = true } = options;
   const parameters = new Map<string, Parameter>();
-  for (const [name, sides] of parameterShapes(config)) parameters.set(name, new Parameter(name, sides));
+  for (const [name, sides] of parameterShapes(config))
+    parameters.set(name, new Parameter(name, sides, sides.length > 1 ? gradDtype : 'float32'));
   const named = (name: string) => parameters.get(`${name}.weight`) as Parameter;
   const norm = (name: string) => rmsNorm(named(name), config.normEpsilon);
   const blocks = Array.from({ length: config.layers }, (_, i): Block => {

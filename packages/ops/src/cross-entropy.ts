@@ -13,7 +13,7 @@
  * wanted, and nothing as large as w is multiplied by a number afterwards. The fused op writes the logits' gradient over
  * them.
  */
-import { cast, dtypeOf, hasFusedOps, onTensorflow, onTensorflowCpu } from '@fourfold/runtime';
+import { cast, type DType, dtypeOf, hasFusedOps, onTensorflow, onTensorflowCpu } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
@@ -70,12 +70,14 @@ export const crossEntropy =
     const N = targets.size;
     const targets_N = reshape(targets, [N]);
     const all: Results = { losses: [], dxs: [], dw: undefined };
-    for (const [start, length] of lossChunks(N, w_VD.shape[0] as number, chunkBytes)) {
+    const chunks = lossChunks(N, w_VD.shape[0] as number, chunkBytes);
+    const sumDtype = chunks.length > 1 ? 'float32' : w_VD.gradDtype;
+    for (const [start, length] of chunks) {
       const [x_CD, targets_C] = [slice(x_ND, 0, start, length), slice(targets_N, 0, start, length)];
       const logits_CV = matmul(x_CD, w_VD.value, 'nt');
       const chunk = await softmaxLoss(logits_CV, targets_C, { gradients, weight: weight / N });
       all.losses.push(chunk.losses_C);
-      if (chunk.dlogits_CV) addProducts(all, chunk.dlogits_CV, w_VD.value, x_CD);
+      if (chunk.dlogits_CV) addProducts(all, chunk.dlogits_CV, w_VD.value, x_CD, sumDtype);
       tf.dispose([x_CD, targets_C]);
     }
     targets_N.dispose();
@@ -129,7 +131,7 @@ function stockSoftmaxLoss(logits_CV: Tensor, targets_C: Tensor, gradients: boole
   });
 }
 
-/** What the chunks so far have given: their losses_C and dx_CD, and the sum of their dw_VD, float32. */
+/** What the chunks so far have given: their losses_C and dx_CD, and the sum of their dw_VD. */
 interface Results {
   readonly losses: Tensor[];
   readonly dxs: Tensor[];
@@ -137,12 +139,12 @@ interface Results {
 }
 
 /** Adds the two products of a chunk's dlogits_CV, which it frees. */
-function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tensor): void {
+function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tensor, sumDtype: DType): void {
   const d_CV = cast(dlogits_CV, dtypeOf(w_VD));
   dlogits_CV.dispose();
   all.dxs.push(matmul(d_CV, w_VD));
   const before = all.dw;
-  all.dw = matmulInto(before, d_CV, x_CD, 'tn');
+  all.dw = matmulInto(before, d_CV, x_CD, 'tn', sumDtype);
   before?.dispose();
   d_CV.dispose();
 }

@@ -56,7 +56,7 @@ function addGradient(table_VD: Parameter, dx_ND: Tensor, ids_N: Tensor): void {
   const [V, D] = table_VD.shape as [number, number];
   const { first } = wordsOf(table_VD);
   if (hasFusedOps(dx_ND)) {
-    const add = (grad = zeros([V, D])) => fused.embeddingGrad(dx_ND, ids_N, grad, first);
+    const add = (grad = cast(zeros([V, D]), table_VD.gradDtype)) => fused.embeddingGrad(dx_ND, ids_N, grad, first);
     table_VD.accumulateInto((grad) => tf.tidy(() => add(grad)));
     return;
   }

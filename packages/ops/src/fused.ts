@@ -132,7 +132,7 @@ export const embeddingGrad = (dx_ND: Tensor, ids_N: Tensor, grad_VD: Tensor, fir
   executeView(
     'FourfoldEmbeddingGrad',
     [dx_ND, ids_N, grad_VD],
-    [...T[dtypeOf(dx_ND)], attr.int('first', first)],
+    [...T[dtypeOf(dx_ND)], attr.type('G', dtypeOf(grad_VD)), attr.int('first', first)],
     grad_VD,
   );
 

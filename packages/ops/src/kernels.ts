@@ -115,19 +115,29 @@ export function matmulOnto(base: Tensor, a: Tensor, b: Tensor, form: Form = 'nn'
   return tf.tidy(() => add(base, matmul(a, b, form)));
 }
 
-/** sum + a · b in float32, for matrices of any dtype, or a · b where there is no sum yet; a GPU writes over the sum. */
-export function matmulInto(sum: Tensor | undefined, a: Tensor, b: Tensor, form: Form = 'nn'): Tensor {
+/**
+ * sum + a · b in the sum's dtype, for matrices of any dtype, or a · b in `dtype` where there is no sum yet; a GPU writes
+ * over the sum.
+ */
+export function matmulInto(
+  sum: Tensor | undefined,
+  a: Tensor,
+  b: Tensor,
+  form: Form = 'nn',
+  dtype: DType = sum ? dtypeOf(sum) : 'float32',
+): Tensor {
   if (!hasFusedProducts()) {
-    const narrow = matmul(a, b, form);
-    const product = cast(narrow, 'float32');
-    narrow.dispose(); // before there is a third one as large
+    const own = matmul(a, b, form);
+    const product = cast(own, dtype);
+    own.dispose(); // before there is a third one as large
     if (!sum) return product;
     const total = add(sum, product);
     product.dispose();
     return total;
   }
-  if (!sum) return execute('FourfoldProduct', [a, b], fusedProduct(form, a, { result: 'float32' }));
-  return executeView('FourfoldProduct', [a, b, sum], fusedProduct(form, a, IN_PLACE), sum);
+  if (!sum) return execute('FourfoldProduct', [a, b], fusedProduct(form, a, { result: dtype }));
+  const inPlace = { added: 1, inPlace: true, result: dtype };
+  return executeView('FourfoldProduct', [a, b, sum], fusedProduct(form, a, inPlace), sum);
 }
 
 interface FusedProduct {
@@ -136,7 +146,6 @@ interface FusedProduct {
   readonly inPlace?: boolean;
   readonly result?: DType;
 }
-const IN_PLACE: FusedProduct = { added: 1, inPlace: true, result: 'float32' };
 
 const fusedProduct = (
   form: Form,

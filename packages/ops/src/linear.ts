@@ -52,7 +52,7 @@ export function accumulateProduct(weights_OI: readonly Parameter[], dy_NO: Tenso
   const grads = weights_OI.flatMap(({ grad }) => (grad ? [grad] : []));
   const all = grads.length === weights_OI.length; // where some have none yet, the sums are taken one by one
   const before_OI = all ? stack(grads) : undefined;
-  const sum_OI = matmulInto(before_OI, dy_NO, x_NI, 'tn');
+  const sum_OI = matmulInto(before_OI, dy_NO, x_NI, 'tn', (weights_OI[0] as Parameter).gradDtype);
   const rows = parts(
     sum_OI,
     weights_OI.map(({ shape }) => shape[0] as number),

@@ -24,8 +24,13 @@ export class Parameter {
   readonly fullShape: readonly number[];
   /** Set before there is a value. */
   shard: Shard | undefined;
-  /** float32 whatever the value's dtype: many small gradients are added up here. Undefined until the first arrives. */
+  /** Of gradDtype. Undefined until the first arrives. */
   grad: Tensor | undefined;
+  /**
+   * float32 whatever the value's dtype, since many small gradients are added up. Where a step has one alone, bfloat16
+   * costs it one rounding, and halves its bytes in memory and on the way to other ranks.
+   */
+  readonly gradDtype: DType;
   /** Whether weight decay pulls on it: on matrices, not on the weights of norms. */
   decays: boolean;
 
@@ -39,15 +44,16 @@ export class Parameter {
   onAccumulate: (() => void) | undefined;
   #value: Tensor | undefined;
 
-  constructor(name: string, fullShape: readonly number[]) {
+  constructor(name: string, fullShape: readonly number[], gradDtype: DType = 'float32') {
     this.name = name;
     this.fullShape = fullShape;
+    this.gradDtype = gradDtype;
     this.decays = fullShape.length >= 2;
   }
 
   /** A whole parameter that has a value, which it owns from here on. */
-  static of(name: string, value: Tensor): Parameter {
-    const parameter = new Parameter(name, value.shape);
+  static of(name: string, value: Tensor, gradDtype?: DType): Parameter {
+    const parameter = new Parameter(name, value.shape, gradDtype);
     parameter.value = value;
     return parameter;
   }
@@ -77,19 +83,19 @@ export class Parameter {
 
   /** grad += g. Takes g over: the caller no longer owns it, and what it shares with others may be written to later. */
   accumulate(g: Tensor): void {
-    const wide = cast(g, 'float32');
+    const added = cast(g, this.gradDtype);
     g.dispose();
     this.accumulateInto((grad) => {
-      if (!grad) return wide;
-      const sum = add(grad, wide);
-      wide.dispose();
+      if (!grad) return added;
+      const sum = add(grad, added);
+      added.dispose();
       return sum;
     });
   }
 
   /**
    * The same for a gradient that is added where the former ones lie: `write` gets their sum (undefined: none yet) and
-   * returns the new one, float32, which may have the same memory. Both belong to the parameter.
+   * returns the new one, which may have the same memory. Both belong to the parameter.
    */
   accumulateInto(write: (grad: Tensor | undefined) => Tensor): void {
     const before = this.grad;

@@ -5,7 +5,7 @@
  * Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
  */
 import { kernels, type Parameter } from '@fourfold/ops';
-import { attr, execute, hostFloats, onTensorflow, zeros } from '@fourfold/runtime';
+import { attr, type DType, dtypeOf, execute, hostFloats, onTensorflow, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -19,10 +19,20 @@ export function squaredNorm(parameters: readonly Parameter[]): Tensor {
   const shares = counted.map(({ replicas }) => 1 / replicas);
   return tf.tidy(() => {
     if (grads.length === 0) return zeros([]);
-    if (onTensorflow())
-      return execute('FourfoldSquaredNorm', [...grads, hostFloats(shares)], [attr.int('N', grads.length)]);
+    if (onTensorflow()) return fusedSum(grads, shares);
     return tf.addN(grads.map((grad, i) => kernels.scale(tf.sum(tf.square(grad)), shares[i] as number))) as Tensor;
   });
+}
+
+/** One op for the gradients of each dtype that there are. */
+function fusedSum(grads: readonly Tensor[], shares: readonly number[]): Tensor {
+  const sumOf = (dtype: DType): Tensor[] => {
+    const own = [...grads.keys()].filter((i) => dtypeOf(grads[i] as Tensor) === dtype);
+    if (own.length === 0) return [];
+    const inputs = [...own.map((i) => grads[i] as Tensor), hostFloats(own.map((i) => shares[i] as number))];
+    return [execute('FourfoldSquaredNorm', inputs, [attr.int('N', own.length), attr.type('G', dtype)])];
+  };
+  return [...sumOf('float32'), ...sumOf('bfloat16')].reduce((a, b) => kernels.add(a, b));
 }
 
 /** What to multiply gradients of this norm by: 1, or limit / norm where that is less. A limit of 0 means none. */

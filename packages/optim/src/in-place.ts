@@ -12,6 +12,8 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdamWOptions, Rates, States } from './adamw.ts';
 
+const DTYPES = ['float32', 'bfloat16'] as const;
+
 /** What one parameter has here. The weight is its value too, and its own to dispose of. */
 interface State {
   weight: Tensor;
@@ -49,14 +51,16 @@ export class InPlaceStates implements States {
       tf.dispose(state.masters); // of the weights before somebody loaded others
       Object.assign(state, weights[i]);
     }
-    for (const dtype of ['float32', 'bfloat16'] as const) {
-      const some = moved.filter(([{ value }]) => dtypeOf(value) === dtype);
-      if (some.length > 0) this.#move(some, dtype, rates);
-    }
+    for (const dtype of DTYPES)
+      for (const gradDtype of DTYPES) {
+        const some = moved.filter((one) => one[0].dtype === dtype && dtypeOf(one[0].grad as Tensor) === gradDtype);
+        if (some.length > 0) this.#move(some, [dtype, gradDtype], rates);
+      }
   }
 
-  /** Parameters of one dtype. */
-  #move(some: readonly [Parameter, State][], dtype: DType, { learningRate, step, squares, clip = 0 }: Rates): void {
+  /** Parameters of one dtype, with gradients of one. */
+  #move(some: readonly [Parameter, State][], [dtype, gradDtype]: [DType, DType], rates: Rates): void {
+    const { learningRate, step, squares, clip = 0 } = rates;
     const { beta1, beta2, epsilon, weightDecay, moments } = this.#options;
     const [parameters, states] = [some.map(([parameter]) => parameter), some.map(([, state]) => state)];
     const masters = states.flatMap((state) => state.masters);
@@ -70,7 +74,7 @@ export class InPlaceStates implements States {
     const lists = [states.map(({ weight }) => weight), masters, states.map(({ m }) => m), states.map(({ v }) => v)];
     const grads = parameters.map(({ grad }) => grad as Tensor);
     const counts = [attr.int('N', some.length), attr.int('K', masters.length)];
-    const attributes = [...counts, attr.type('T', dtype), attr.type('M', moments)];
+    const attributes = [...counts, attr.type('T', dtype), attr.type('M', moments), attr.type('G', gradDtype)];
     executeMany('FourfoldAdamW', [...lists.flat(), ...grads, ...rest], attributes, 0);
     tf.dispose(rest);
   }
@@ -88,7 +92,7 @@ type Weight = Pick<State, 'weight' | 'masters'>;
  */
 function takeOver(parameters: readonly Parameter[], masterWeights: boolean): Weight[] {
   const taken = new Map<Parameter, Weight>();
-  for (const dtype of ['float32', 'bfloat16'] as const) {
+  for (const dtype of DTYPES) {
     const some = parameters.filter((parameter) => parameter.dtype === dtype);
     const [first, ...others] = some.map(({ value }) => value);
     if (!first) continue;

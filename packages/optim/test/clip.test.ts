@@ -1,6 +1,6 @@
 import { Parameter } from '@fourfold/ops';
 import { memory } from '@fourfold/runtime';
-import { onBackends } from '@fourfold/runtime/testing';
+import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -32,6 +32,19 @@ onBackends(() => {
       { numRuns: 30 },
     );
   });
+});
+
+test('gradients of both dtypes count', async () => {
+  await useBackend('cpu');
+  const parameters = (['float32', 'bfloat16', 'float32'] as const).map((dtype, i) => {
+    const one = Parameter.of(`w${i}`, tf.zeros([2]), dtype);
+    one.accumulate(tf.tensor1d([i + 1, 2]));
+    return Object.assign(one, { replicas: 2 ** i });
+  });
+  const norm = squaredNorm(parameters);
+  expect((await norm.data())[0]).toBe(5 + 8 / 2 + 13 / 4);
+  norm.dispose();
+  for (const one of parameters) one.dispose();
 });
 
 test('a norm above the limit is brought down to it, one below is left alone', () => {

@@ -11,10 +11,11 @@ beforeAll(() => useBackend('cpu'));
 const numbers = (name: string, count: number): Float32Array => normals(keyOf(1, name), 0, count);
 
 /** A parameter of normal numbers that bfloat16 holds exactly. */
-const parameter = (name: string, count: number, dtype: DType): Parameter =>
+const parameter = (name: string, count: number, dtype: DType, gradDtype?: DType): Parameter =>
   Parameter.of(
     name,
     tf.tidy(() => cast(cast(tf.tensor1d(numbers(name, count)), 'bfloat16'), dtype)),
+    gradDtype,
   );
 
 /** Makes `steps` steps with random gradients, and gives the values of all parameters. */
@@ -110,6 +111,27 @@ test('masters are float32 AdamW to the last bit, and weights their roundings', a
   const rounded = tf.tidy(() => cast(tf.tensor1d(wide as number[]), 'bfloat16'));
   expect(narrow).toEqual(Array.from(await read(rounded)));
   rounded.dispose();
+});
+
+test('of bfloat16 gradients AdamW makes what it makes of the same numbers in float32', async () => {
+  for (const masterWeights of [true, false])
+    for (const moments of ['float32', 'bfloat16'] as const) {
+      const [narrow, wide] = (['bfloat16', 'float32'] as const).map((dtype) => parameter('w', 5000, 'bfloat16', dtype));
+      const adams = [narrow, wide].map((p) => new AdamW([p as Parameter], { masterWeights, moments }));
+      for (let step = 1; step <= 3; step++) {
+        const g = tf.tidy(() => cast(tf.tensor1d(numbers(`g ${step}`, 5000)), 'bfloat16'));
+        for (const [i, p] of [narrow, wide].entries()) {
+          p?.accumulate(g.clone());
+          expect(dtypeOf(p?.grad as tf.Tensor)).toBe(i === 0 ? 'bfloat16' : 'float32');
+          const norm = squaredNorm([p as Parameter]);
+          adams[i]?.update(0.01, { squares: norm, clip: 9 });
+          norm.dispose();
+        }
+        g.dispose();
+      }
+      expect(await read((narrow as Parameter).value)).toEqual(await read((wide as Parameter).value));
+      for (const owner of [...adams, narrow, wide]) owner?.dispose();
+    }
 });
 
 test('masters keep steps that bfloat16 would lose; put-in weights go to them too', async () => {

@@ -85,7 +85,7 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
   const both = [[6, 16], [16]]; // biome-ignore format: shapes
   const floats = (dtype: number) => list(dtype, ...both);
   const host = [input(INT32, 9), input(INT32, 2), input(INT32, 2)].join(' ');
-  const moments = `${floats(T)} list 0 ${floats(BFLOAT16)} ${floats(BFLOAT16)} ${floats(FLOAT)} ${input(FLOAT)}`;
+  const moments = `${floats(T)} list 0 ${floats(BFLOAT16)} ${floats(BFLOAT16)} ${floats(T)} ${input(FLOAT)}`;
   const product = `${type('U', FLOAT)} bool transpose_a 1 bool transpose_b 0`;
   return [
     [`FourfoldRmsNorm ${x} ${norm} ${attrs} float epsilon 1e-5`, [X, [6]]],
@@ -106,11 +106,11 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
     [`FourfoldLogitGradient ${logits} ${stats} ${attrs} int first 50 bool gradients 1 float weight 1`, [[6], [6, 50]]],
     [`FourfoldLogitGradient ${logits} ${stats} ${attrs} int first 0 bool gradients 0 float weight 1`, [[6], [0]]],
     [`FourfoldEmbedding ${input(T, 50, 16)} ${input(INT32, 6)} ${attrs} int first 50 int words 100`, [X]],
-    [`FourfoldEmbeddingGrad ${x} ${input(INT32, 6)} ${input(FLOAT, 50, 16)} ${attrs} int first 50`, [[50, 16]]],
+    [`FourfoldEmbeddingGrad ${x} ${input(INT32, 6)} ${input(T, 50, 16)} ${attrs} ${type('G', T)} int first 50`, [[50, 16]]],
     [`FourfoldMergeAttention ${whole} ${wholeLse} ${q} ${lse} ${attrs} int start 3`, [WHOLE, [2, 4, 12]]],
     [`FourfoldAddAt ${whole} ${q} ${attrs} int start 3`, [WHOLE]],
-    [`FourfoldAdamW ${moments} ${host} ${attrs} ${type('M', BFLOAT16)} int N 2 int K 0`, []],
-    [`FourfoldSquaredNorm ${floats(FLOAT)} ${input(INT32, 2)} int N 2`, [[]]],
+    [`FourfoldAdamW ${moments} ${host} ${attrs} ${type('M', BFLOAT16)} ${type('G', T)} int N 2 int K 0`, []],
+    [`FourfoldSquaredNorm ${floats(T)} ${input(INT32, 2)} ${type('G', T)} int N 2`, [[]]],
     [`FourfoldProduct ${x} ${input(T, 6, 20)} list 0 ${attrs} ${product} bool in_place 0 int M 0`, [[16, 20]], ['GPU']],
     [`FourfoldCopyOut ${input(FLOAT, 3)}`, [], ['GPU']],
     [`FourfoldUpload ${input(INT32, 5, 3)}`, [[5, 3]], ['GPU']],
@@ -170,12 +170,14 @@ function given(T: string): Record<string, Given[]> {
     { T, K, H, G, Q_ROW: H + 2 * G, KV_ROW: H + 2 * G },
   ]);
   const causal = heads.flatMap((sides) => [0, 1].map((CAUSAL) => ({ ...sides, CAUSAL })));
-  const optimizers = ['float', 'bfloat16'].flatMap((M) => [0, 1].map((MASTERS) => ({ T, M, MASTERS })));
+  const optimizers = ['float', 'bfloat16'].flatMap((M) =>
+    [0, 1].flatMap((MASTERS) => ['float', 'bfloat16'].map((G) => ({ T, M, G, MASTERS }))),
+  );
   return {
     'add-at.cu': [1, whole].map((WIDTH) => ({ T, WIDTH })),
     'adamw.cu': optimizers.flatMap((optimizer) => [1, whole].map((WIDTH) => ({ ...optimizer, WIDTH }))),
     'cross-entropy.cu': sizes.map(({ V }) => ({ ...columnsOf(T, V, 1024), V })),
-    'embedding.cu': rows,
+    'embedding.cu': ['float', 'bfloat16'].flatMap((G) => rows.map((row) => ({ ...row, G }))),
     'flash-attention.cu': causal,
     'flash-attention-grad.cu': causal,
     'merge-attention.cu': sizes.map(({ K, H }) => ({ T, K, H, WIDTH: widthFor(T, K) })),
@@ -184,7 +186,7 @@ function given(T: string): Record<string, Given[]> {
     'rope.cu': sizes.flatMap(({ K, H, G }) =>
       [H + 2 * G, H + G].map((HEADS) => ({ T, K, J: H + 2 * G, HEADS, TURNED: H + G, WIDTH: widthFor(T, K / 2) })),
     ),
-    'squared-norm.cu': [1, 4].map((WIDTH) => ({ WIDTH })), // gradients are float32 whatever T is
+    'squared-norm.cu': [1, whole].map((WIDTH) => ({ G: T, WIDTH })),
     'swiglu.cu': [1, whole].map((WIDTH) => ({ T, F: 3 * whole, WIDTH })),
   };
 }

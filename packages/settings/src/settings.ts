@@ -68,6 +68,8 @@ export const settings = z.object({
   device: z.enum(DEVICES).default('auto').describe('auto: the best there is').meta({ group: 'Machine' }),
   threads: count.optional().describe('CPU threads; default: one a core'),
   precision: z.enum(['float32', 'bfloat16']).default('float32').describe('of weights and activations'),
+  gradientPrecision: z.enum(['float32', 'bfloat16']).default('float32')
+    .describe("of matrices' gradients; bfloat16 halves their bytes, where a step is one pass"),
   moments: z.enum(['float32', 'bfloat16']).default('float32').describe("of AdamW's two running means"),
   masterWeights: z.boolean().default(true)
     .describe('bfloat16 weights are rounded from float32 ones; false: at random, without them'),
@@ -132,6 +134,7 @@ export function checkSettings(config: Settings, shape: LlamaConfig): void {
   if (zero && bucketMegabytes === 0) throw new UserError('zero=true needs buckets: use bucketMegabytes=25');
   if (!config.masterWeights && config.precision === 'float32')
     throw new UserError('masterWeights=false needs bfloat16 weights: use precision=bfloat16');
+  if (config.gradientPrecision === 'bfloat16') checkNarrowGradients(config);
   if ((seqLength / cp) % tokenRanksOf(config) !== 0) {
     const halves = order === 'zigzag' && cp > 1 && tp % 2 === 1 ? 2 : 1; // zigzag: a rank has two chunks
     throw new UserError(
@@ -140,6 +143,16 @@ export function checkSettings(config: Settings, shape: LlamaConfig): void {
     );
   }
   checkMemory(config, shape);
+}
+
+/** In bfloat16 a sum of many small gradients stops growing. */
+function checkNarrowGradients({ precision, gradAccSteps }: Settings): void {
+  if (precision === 'float32')
+    throw new UserError('gradientPrecision=bfloat16 needs bfloat16 weights: use precision=bfloat16');
+  if (gradAccSteps > 1)
+    throw new UserError(
+      `gradientPrecision=bfloat16 would lose what gradAccSteps=${gradAccSteps} adds up: use gradAccSteps=1 or float32`,
+    );
 }
 
 /** The model and a step's activations, of all ranks where they are coroutines of one process, else of one. */
@@ -155,8 +168,9 @@ function checkMemory(config: Settings, shape: LlamaConfig): void {
   const batch = (microBatchSize * inFlight) / chunks;
   const fused = precision === 'float32' && device !== 'wasm';
   const ranks = launcher === 'local' ? dp * pp * cp * tp : 1;
-  const { moments, masterWeights } = config;
-  const needed = ranks * trainingBytes({ ...part, batch, precision, moments, masterWeights, recompute, fused });
+  const { gradientPrecision: gradients, moments, masterWeights } = config;
+  const state = { precision, gradients, moments, masterWeights };
+  const needed = ranks * trainingBytes({ ...part, ...state, batch, recompute, fused });
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   if (needed <= machineMemory() || device === 'cuda') return;
   throw new UserError(

@@ -54,9 +54,9 @@ export interface Rank {
 /** Cuts the model for this rank, dimension by dimension, and allocates what is left: `weights`, or the seed's. */
 export async function openRank(setup: Setup, world: ProcessGroup, weights?: Initialize): Promise<Rank> {
   const { config, shape } = setup;
-  const { precision: dtype, recompute, deterministic, sequenceParallel, zero, bucketMegabytes } = config;
+  const { precision: dtype, sequenceParallel, zero, bucketMegabytes } = config;
   const mesh = await createMesh(world, config);
-  const model = createLlama(shape, { dtype, recompute, deterministic });
+  const model = createLlama(shape, { ...config, dtype, gradDtype: config.gradientPrecision });
   await applyTensorParallel(model, mesh.tp, { sequenceParallel });
   applyContextParallel(model, mesh.cp, { order: config.contextOrder });
   const parts = await applyPipelineParallel(model, mesh.pp, chunksOf(config), config.ppBalance);

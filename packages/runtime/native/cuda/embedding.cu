@@ -23,17 +23,17 @@ extern "C" __global__ void embedding(const T* table, const int* ids, int first, 
 
 // Block b has tokens order[starts[b]] up to order[starts[b + 1]], whose id is that of the first.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    embedding_grad(const T* dx, const int* ids, const int* order, const int* starts, int first_id, float* grad) {
+    embedding_grad(const T* dx, const int* ids, const int* order, const int* starts, int first_id, G* grad) {
     const int first = starts[blockIdx.x], last = starts[blockIdx.x + 1];
     const int64_t id = ids[order[first]] - first_id;
     for (int d = threadIdx.x * WIDTH; d < D; d += THREADS * WIDTH) {
         float sums[WIDTH];
-        for (int i = 0; i < WIDTH; i++) sums[i] = grad[id * D + d + i];
+        for (int i = 0; i < WIDTH; i++) sums[i] = wide(grad[id * D + d + i]);
 #pragma unroll 8  // rows on their way at a time; they are added in order
         for (int place = first; place < last; place++) {
             const auto row = load<WIDTH>(dx + static_cast<int64_t>(order[place]) * D + d);
             for (int i = 0; i < WIDTH; i++) sums[i] += wide(row[i]);
         }
-        for (int i = 0; i < WIDTH; i++) grad[id * D + d + i] = sums[i];
+        for (int i = 0; i < WIDTH; i++) grad[id * D + d + i] = narrow<G>(sums[i]);
     }
 }

@@ -31,7 +31,7 @@ class Embedding : public GpuOp {
                 throw Error("there is no word " + std::to_string(id(n)) + " among " + std::to_string(words_));
         const Tensor x = Output(ctx, 0, TensorShape({N, D})), numbers = Uploaded(ctx, ids);
         const Columns columns(table.dtype(), D);
-        const Given given = columns.With({Type("T", table.dtype()), Constant("D", D)});
+        const Given given = columns.With({Type("T", table.dtype()), Type("G", DT_FLOAT), Constant("D", D)});
         Launch(ctx, Find("embedding.cu", "embedding", given), {N}, columns.threads, Data(table), Data(numbers),
                int(first_), V, Data(x));
     }
@@ -175,7 +175,7 @@ class EmbeddingGrad : public GpuOp {
         const Tensor order = Uploaded(ctx, sorted.order.data(), sorted.order.size());
         const Tensor starts = Uploaded(ctx, sorted.starts.data(), sorted.starts.size());
         const Columns columns(dx.dtype(), D);
-        const Given given = columns.With({Type("T", dx.dtype()), Constant("D", D)});
+        const Given given = columns.With({Type("T", dx.dtype()), Type("G", grad.dtype()), Constant("D", D)});
         Launch(ctx, Find("embedding.cu", "embedding_grad", given), {groups}, columns.threads, Data(dx), Data(numbers),
                Data(order), Data(starts), int(first_), Data(grad));
     }

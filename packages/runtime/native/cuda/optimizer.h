@@ -78,7 +78,7 @@ class AdamW : public GpuOp {
             divisor = std::gcd(divisor, count);
         }
         const Tensor table = Uploaded(ctx, all.data(), N);
-        const Given given{Type("T", weights[0].dtype()), Type("M", ms[0].dtype()),
+        const Given given{Type("T", weights[0].dtype()), Type("M", ms[0].dtype()), Type("G", grads[0].dtype()),
                           Constant("MASTERS", masters.size() > 0), Constant("WIDTH", divisor)};
         Launch(ctx, Find("adamw.cu", "adamw", given), {blocks}, 256, rates, Data(table), N, Data(*squares));
     }
@@ -94,7 +94,7 @@ class SquaredNorm : public GpuOp {
         const std::vector<float> shares = FloatsOf(ctx, "shares", grads.size());
         const int N = grads.size();
         std::vector<Gradient> all(N);
-        int64_t blocks = 0, divisor = 4;
+        int64_t blocks = 0, divisor = 16 / tensorflow::DataTypeSize(grads[0].dtype());
         for (int i = 0; i < N; i++) {
             const int64_t count = grads[i].NumElements();
             all[i] = {Data(grads[i]), count, blocks, shares[i]};
@@ -103,7 +103,7 @@ class SquaredNorm : public GpuOp {
         }
         const Tensor table = Uploaded(ctx, all.data(), N), places = Scratch(ctx, DT_FLOAT, blocks);
         const Tensor total = Output(ctx, 0, TensorShape({}));
-        const Given given{Constant("WIDTH", divisor)};
+        const Given given{Type("G", grads[0].dtype()), Constant("WIDTH", divisor)};
         Launch(ctx, Find("squared-norm.cu", "squares", given), {blocks}, 256, Data(table), N, Data(places));
         Launch(ctx, Find("squared-norm.cu", "sum_places", given), {1}, 1024, Data(places), int(blocks), Data(total));
     }

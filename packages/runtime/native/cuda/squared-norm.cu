@@ -8,7 +8,7 @@
 
 // One tensor of the list, as optimizer.h has it. Blocks `first` and on are its.
 struct Gradient {
-    const float* g;
+    const G* g;
     int64_t count, first;
     float share;
 };
@@ -23,7 +23,10 @@ extern "C" __global__ void squares(const Gradient* all, int tensors, float* plac
 #pragma unroll 8
     for (int64_t at = start + threadIdx.x * WIDTH; at < end; at += blockDim.x * WIDTH) {
         const auto pack = load<WIDTH>(mine.g + at);
-        for (int i = 0; i < WIDTH; i++) sum += pack[i] * pack[i];
+        for (int i = 0; i < WIDTH; i++) {
+            const float g = wide(pack[i]);
+            sum += g * g;
+        }
     }
     sum = block_sum(sum, scratch);
     if (threadIdx.x == 0) places[blockIdx.x] = sum * mine.share;

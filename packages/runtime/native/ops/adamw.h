@@ -1,9 +1,9 @@
 /**
  * AdamW of all parameters in one op, in place, and the length of all gradients (packages/optim has the equations).
  *
- *   FourfoldAdamW(weights N * T, masters K * float, m N * M, v N * M, grads N * float, squares [],
+ *   FourfoldAdamW(weights N * T, masters K * float, m N * M, v N * M, grads N * G, squares [],
  *                 numbers [9], decays [N], keys [N])                   no output: writes weights, masters, m and v
- *   FourfoldSquaredNorm(grads N * float, shares [N]) -> float []       Σ_i shares_i Σ g_i²
+ *   FourfoldSquaredNorm(grads N * G, shares [N]) -> float []           Σ_i shares_i Σ g_i²
  *
  * numbers: learning rate, β₁, β₂, ε, 1 - β₁ᵗ, 1 - β₂ᵗ, weight decay, longest gradient (0: any), t. `squares` is the
  * squared length of all gradients, on the device: they are shortened here to the longest one, so that nobody need wait
@@ -107,14 +107,14 @@ inline void Stochastic(float x, uint32_t, float* to) { *to = x; }
 inline void Stochastic(float x, uint32_t random, uint16_t* to) { *to = RoundStochastically(BitsOf(x), random); }
 
 /** Elements `first` up to `last`. `masters` may be `weights`, where there are no others. */
-template <class T, class W, class M>
+template <class T, class W, class M, class G>
 void Update(const Rates& r, bool decays, uint32_t key, int64_t first, int64_t last, T* weights, W* masters, M* ms,
-            M* vs, const float* grads) {
+            M* vs, const G* grads) {
     const float keep = decays ? r.decay : 0;
 #pragma omp simd
     for (int64_t i = first; i < last; i++) {
         const uint32_t random = RandomBits(key, r.step, static_cast<uint32_t>(i));
-        const float g = grads[i] * r.factor;
+        const float g = Widened(grads[i]) * r.factor;
         const float m = r.beta1 * Widened(ms[i]) + (1 - r.beta1) * g;
         const float v = r.beta2 * Widened(vs[i]) + (1 - r.beta2) * g * g;
         const float before = Widened(masters[i]);
@@ -128,8 +128,8 @@ void Update(const Rates& r, bool decays, uint32_t key, int64_t first, int64_t la
 
 // ## The ops
 
-/** T and M as they lie in memory: float or uint16_t. */
-template <class T, class M>
+/** T, M and G as they lie in memory: float or uint16_t. */
+template <class T, class M, class G>
 class AdamW : public OpKernel {
   public:
     using OpKernel::OpKernel;
@@ -163,13 +163,14 @@ class AdamW : public OpKernel {
             const uint32_t key = keys->flat<int32_t>()(i);
             T* w = static_cast<T*>(weights[i].data());
             M *m = static_cast<M*>(ms[i].data()), *v = static_cast<M*>(vs[i].data());
-            const float* g = grads[i].flat<float>().data();
+            const G* g = static_cast<const G*>(grads[i].data());
             if (K == 0) Update(rates, decay, key, piece.first, piece.last, w, w, m, v, g);
             else Update(rates, decay, key, piece.first, piece.last, w, static_cast<float*>(masters[i].data()), m, v, g);
         });
     }
 };
 
+template <class G>
 class SquaredNorm : public OpKernel {
   public:
     using OpKernel::OpKernel;
@@ -183,10 +184,13 @@ class SquaredNorm : public OpKernel {
         std::vector<double> partial(pieces.size());
         ForPieces(ctx, pieces, [&](int64_t p) {
             const Piece piece = pieces[p];
-            const float* g = grads[piece.tensor].flat<float>().data();
+            const G* g = static_cast<const G*>(grads[piece.tensor].data());
             double sum = 0;
 #pragma omp simd reduction(+ : sum)
-            for (int64_t i = piece.first; i < piece.last; i++) sum += static_cast<double>(g[i]) * g[i];
+            for (int64_t i = piece.first; i < piece.last; i++) {
+                const double wide = Widened(g[i]);
+                sum += wide * wide;
+            }
             partial[p] = shares[piece.tensor] * sum;
         });
         double sum = 0;
@@ -198,24 +202,32 @@ class SquaredNorm : public OpKernel {
 };
 
 REGISTER_OP("FourfoldAdamW")
-    .Input("weights: N * T").Input("masters: K * float").Input("m: N * M").Input("v: N * M").Input("grads: N * float")
+    .Input("weights: N * T").Input("masters: K * float").Input("m: N * M").Input("v: N * M").Input("grads: N * G")
     .Input("squares: float").Input("numbers: int32").Input("decays: int32").Input("keys: int32")
     .Attr("N: int >= 1").Attr("K: int >= 0").Attr("T: {float, bfloat16}").Attr("M: {float, bfloat16}")
+    .Attr("G: {float, bfloat16}")
     .SetIsStateful().SetShapeFn([](InferenceContext*) { return absl::OkStatus(); });
 REGISTER_OP("FourfoldSquaredNorm")
-    .Input("grads: N * float").Input("shares: int32").Output("squares: float").Attr("N: int >= 1")
+    .Input("grads: N * G").Input("shares: int32").Output("squares: float")
+    .Attr("N: int >= 1").Attr("G: {float, bfloat16}")
     .SetShapeFn([](InferenceContext* c) {
         c->set_output(0, c->Scalar());
         return absl::OkStatus();
     });
 
 using Bfloat16 = tensorflow::bfloat16;
-#define FOURFOLD_ADAMW(T, M) Name("FourfoldAdamW").Device(DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<M>("M")
-REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(float, float), AdamW<float, float>);
-REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(float, Bfloat16), AdamW<float, uint16_t>);
-REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(Bfloat16, float), AdamW<uint16_t, float>);
-REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(Bfloat16, Bfloat16), AdamW<uint16_t, uint16_t>);
+#define FOURFOLD_ADAMW(T, M, G) \
+    Name("FourfoldAdamW").Device(DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<M>("M").TypeConstraint<G>("G")
+REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(float, float, float), AdamW<float, float, float>);
+REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(float, Bfloat16, float), AdamW<float, uint16_t, float>);
+REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(Bfloat16, float, float), AdamW<uint16_t, float, float>);
+REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(Bfloat16, Bfloat16, float), AdamW<uint16_t, uint16_t, float>);
+REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(Bfloat16, float, Bfloat16), AdamW<uint16_t, float, uint16_t>);
+REGISTER_KERNEL_BUILDER(FOURFOLD_ADAMW(Bfloat16, Bfloat16, Bfloat16), AdamW<uint16_t, uint16_t, uint16_t>);
 #undef FOURFOLD_ADAMW
-REGISTER_KERNEL_BUILDER(Name("FourfoldSquaredNorm").Device(DEVICE_CPU), SquaredNorm);
+#define FOURFOLD_SQUARED_NORM(G) Name("FourfoldSquaredNorm").Device(DEVICE_CPU).TypeConstraint<G>("G")
+REGISTER_KERNEL_BUILDER(FOURFOLD_SQUARED_NORM(float), SquaredNorm<float>);
+REGISTER_KERNEL_BUILDER(FOURFOLD_SQUARED_NORM(Bfloat16), SquaredNorm<uint16_t>);
+#undef FOURFOLD_SQUARED_NORM
 
 }  // namespace fourfold

@@ -93,13 +93,15 @@ REGISTER_OP("FourfoldEmbedding")
         return absl::OkStatus();
     });
 REGISTER_OP("FourfoldEmbeddingGrad")
-    .Input("dx: T").Input("ids: int32").Input("grad: float").Output("sums: float")
-    .Attr("T: {float, bfloat16}").Attr("first: int")
+    .Input("dx: T").Input("ids: int32").Input("grad: G").Output("sums: G")
+    .Attr("T: {float, bfloat16}").Attr("G: {float, bfloat16}").Attr("first: int")
     .SetShapeFn([](InferenceContext* c) {
         c->set_output(0, c->input(2));
         return absl::OkStatus();
     });
 REGISTER_KERNEL_BUILDER(Name("FourfoldEmbedding").Device(DEVICE_CPU).TypeConstraint<float>("T"), Embedding);
-REGISTER_KERNEL_BUILDER(Name("FourfoldEmbeddingGrad").Device(DEVICE_CPU).TypeConstraint<float>("T"), EmbeddingGrad);
+#define FOURFOLD_FLOATS(name) Name(name).Device(DEVICE_CPU).TypeConstraint<float>("T").TypeConstraint<float>("G")
+REGISTER_KERNEL_BUILDER(FOURFOLD_FLOATS("FourfoldEmbeddingGrad"), EmbeddingGrad);
+#undef FOURFOLD_FLOATS
 
 }  // namespace fourfold
