@@ -226,7 +226,7 @@ async function checkLayers(): Promise<boolean[]> {
 /** Prints how long enqueuing a step takes while the GPU is busy with products, and returns whether nobody waited. */
 async function goesOn(): Promise<boolean> {
   const config = { ...(MODELS['micro'] as LlamaConfig), vocabulary: 256 };
-  const how = { dtype: 'bfloat16', moments: 'bfloat16', masterWeights: false } as const;
+  const how = { dtype: 'bfloat16', gradients: 'bfloat16', moments: 'bfloat16', masterWeights: false } as const;
   const options = { ...how, recompute: true, deterministic: true };
   const step = trainingStep({ ...options, config, batch: 4, seq: 512 });
   const x = zeros([8192, 8192]);

@@ -5,7 +5,7 @@
  *
  * Four tiny Llamas, with what transformers and PyTorch compute of them in float32 (tools/fixtures/llama.py): logits,
  * loss, the gradient of every parameter, and the losses before each of ten AdamW steps. The device computes them by its
- * fused ops, twice over, and the bits must be the same. How far it may be, in parts of a tensor's largest element, or
+ * fused ops, twice over, and the bits must be the same; in bfloat16 also with gradients kept in bfloat16. How far it may be, in parts of a tensor's largest element, or
  * of a loss:
  *
  *                float32   bfloat16
@@ -20,7 +20,7 @@
  * float32's are those of packages/model/test/model.test.ts. bfloat16's were tried on the CPU, with ten roundings
  * of the weights: at most 2.4e-2, 4.3e-2, 5.2e-4 and 3.1e-3.
  */
-import { forward, freePlace, type Llama, lossAndGradients, placeOf } from '@fourfold/model';
+import { forward, freePlace, type Llama, type LlamaOptions, lossAndGradients, placeOf } from '@fourfold/model';
 import { batchOf, FIXTURES, type Fixture, fixtureModel, readFixture } from '@fourfold/model/fixtures';
 import { kernels } from '@fourfold/ops';
 import { AdamW } from '@fourfold/optim';
@@ -29,6 +29,12 @@ import * as tf from '@tensorflow/tfjs-core';
 import { relative, sameBits, worstOf } from './difference.ts';
 
 const DTYPES = ['float32', 'bfloat16'] as const;
+/** Of weights and activations, and of gradients. */
+const KINDS = [
+  ['float32', 'float32'],
+  ['bfloat16', 'float32'],
+  ['bfloat16', 'bfloat16'],
+] as const;
 const BOUNDS: Readonly<Record<(typeof DTYPES)[number], Figures<number>>> = {
   float32: { logits: 1e-5, loss: 1e-6, gradients: 2e-6, losses: 1e-6 },
   bfloat16: { logits: 2 ** -5, loss: 2 ** -9, gradients: 2 ** -4, losses: 2 ** -7 },
@@ -78,8 +84,8 @@ async function trained(model: Llama, fixture: Fixture): Promise<Pick<Numbers, 'l
   return { losses: losses.map((loss) => Float32Array.of(loss)), gradients: gradients as Float32Array[] };
 }
 
-async function compute(fixture: Fixture, dtype: DType): Promise<{ numbers: Numbers; names: string[] }> {
-  const model = fixtureModel(fixture, { dtype });
+async function compute(fixture: Fixture, how: LlamaOptions): Promise<{ numbers: Numbers; names: string[] }> {
+  const model = fixtureModel(fixture, how);
   const logits = [await logitsOf(model, fixture)];
   const { losses, gradients } = await trained(model, fixture);
   const names = model.parameters.map(({ name }) => name);
@@ -101,8 +107,10 @@ export async function checkModel(
   name: string,
   fixture: Fixture,
   dtype: (typeof DTYPES)[number],
+  gradDtype: DType = 'float32',
 ): Promise<{ line: string; good: boolean }> {
-  const [ours, again] = [await compute(fixture, dtype), await compute(fixture, dtype)];
+  const how = { dtype, gradDtype };
+  const [ours, again] = [await compute(fixture, how), await compute(fixture, how)];
   const theirs = reference(fixture, ours.names);
   const same = KEYS.every((key) => sameBits(ours.numbers[key], again.numbers[key]));
   const figures = KEYS.map((key) => {
@@ -112,7 +120,7 @@ export async function checkModel(
   });
   const good = same && figures.every((figure) => figure.good);
   const words = figures.map((figure) => figure.words).join('   ');
-  const title = `${name}, ${dtype}`.padEnd(18);
+  const title = `${name}, ${dtype}${gradDtype === 'float32' ? '' : ', gradients too'}`.padEnd(33);
   return { line: `${good ? 'ok  ' : 'FAIL'} ${title} ${words}${same ? '' : '   other bits!'}`, good };
 }
 
@@ -122,8 +130,8 @@ export async function checkModels(say: (line: string) => void): Promise<boolean[
   const results: boolean[] = [];
   for (const name of FIXTURES) {
     const fixture = await readFixture(name);
-    for (const dtype of DTYPES) {
-      const { line, good } = await checkModel(name, fixture, dtype);
+    for (const [dtype, gradDtype] of KINDS) {
+      const { line, good } = await checkModel(name, fixture, dtype, gradDtype);
       say(line);
       results.push(good);
     }

@@ -2,13 +2,13 @@
  * What several GPUs of one machine give against one: a training step in each layout, over NCCL.
  *
  *     npx nx run bench:gpu-ranks                                  SmolLM-1.7B's shape on two GPUs, in four layouts
- *     npx nx run bench:gpu-ranks -- --layouts dp8,dp8-zero,tp2-sp-pp2-dp2
+ *     npx nx run bench:gpu-ranks -- --layouts dp8,dp8-zero,tp2-sp-pp2-dp2 --torch compile
  *     npx nx run bench:gpu-ranks -- --check                       do the layouts compute what one GPU computes?
  *     npx nx run bench:gpu-ranks -- --device cpu --model nano --seq 32 --cpSeq 64       to try it without a GPU
  *
  * Each layout trains by the training command's own functions, a process a GPU. Before it one GPU trains alone, with the
  * work of one data-parallel rank (rank-layouts.ts); layouts that compare with the same run share it. They all take
- * turns. The speed-up is tokens a second of all GPUs over those of the one. Times are by the GPU's clock, medians of
+ * turns; with --torch PyTorch's DDP has its turn after each dp layout. The speed-up is tokens a second of all GPUs over those of the one. Times are by the GPU's clock, medians of
  * the steps after the warm-up, the slowest rank's; memory is that of the rank that has the most.
  *
  * The check is in float32, with few layers. Ranks add up in another order than one GPU does, so losses may differ by
@@ -30,6 +30,7 @@ import { z } from 'zod';
 import { launched } from './launched.ts';
 import { aloneFor, layoutOf, type RankLayout, sameBatchAlone, settingsFor, workOf } from './rank-layouts.ts';
 import type { Found, RankTask } from './rank-steps.ts';
+import { isDataParallel, torchRanks } from './torch-ranks.ts';
 import { median, tableRow } from './training.ts';
 
 /** What is not given: times want what fills a GPU, the check few numbers. */
@@ -59,23 +60,27 @@ const settings = z.object({
   warmup: count.describe('steps before those that are timed; default 2, check: 1'),
   steps: count.describe('that are timed; default 5, check: 2'),
   precision: dtype.describe('of weights and activations; default bfloat16, check: float32'),
-  moments: dtype.describe("of AdamW; default: as the precision"),
+  gradients: dtype.describe('of matrices, where a step is one micro-batch; default: as the precision'),
+  moments: dtype.describe('of AdamW; default: as the precision'),
   masterWeights: z.boolean().default(false).describe('with bfloat16, keep float32 weights'),
   check: z.boolean().default(false).describe('hold the losses against those of one GPU, and take no times'),
+  torch: z.enum(['none', 'eager', 'compile']).default('none').describe('which PyTorch to run beside dp layouts'),
+  python: z.string().default('python3').describe('a Python that can import torch'),
   device: z.enum(['cuda', 'cpu']).default('cuda').describe('cpu: over tcp, to try the command'),
   trace: z.string().optional().describe("folder for a trace of some steps more of each run, JSON"),
   out: z.string().default(fileURLToPath(new URL('../results', import.meta.url))).describe('folder; empty: none'),
 });
 type Settings = z.infer<typeof settings>;
-type Size = 'batch' | 'seq' | 'micros' | 'cpBatch' | 'cpSeq' | 'warmup' | 'steps' | 'precision' | 'moments';
+type Size = 'batch' | 'seq' | 'micros' | 'cpBatch' | 'cpSeq' | 'warmup' | 'steps' | Dtype;
+type Dtype = 'precision' | 'gradients' | 'moments';
 /** The settings with all that was not given. */
 type Complete = Omit<Settings, Size> & { readonly [key in Size]: NonNullable<Settings[key]> };
 
 function complete(config: Settings): Complete {
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
   const { precision, ...all } = { ...(config.check ? USUAL.check : USUAL.times), ...given } as Complete;
-  const { moments = precision } = config;
-  return { ...all, precision, moments, masterWeights: precision === 'float32' || config.masterWeights };
+  const { gradients = precision, moments = precision } = config;
+  return { ...all, precision, gradients, moments, masterWeights: precision === 'float32' || config.masterWeights };
 }
 
 /** A run to be made: in a layout, or alone. */
@@ -89,8 +94,8 @@ interface Plan {
 /** The runs that the settings ask for; throws UserError where one of them can't be. */
 async function plansOf(config: Complete): Promise<Plan[]> {
   const { layouts, batch, seq, micros, cpBatch, cpSeq, model, layers, recompute, device } = config;
-  const { precision, moments, masterWeights } = config;
-  const how = { model, layers, recompute, device, precision, moments, masterWeights };
+  const { precision, gradients: gradientPrecision, moments, masterWeights } = config;
+  const how = { model, layers, recompute, device, precision, gradientPrecision, moments, masterWeights };
   const constant = { learningRate: 3e-4, schedule: 'constant', warmupSteps: 0 } as const;
   const all = layouts.map(layoutOf);
   if (device === 'cuda') checkGpus(all, gpusOf(process.env['CUDA_VISIBLE_DEVICES']).length);
@@ -195,7 +200,7 @@ function lineOf({ who, gpus, step, tokensPerSecond, tokensPerSecondAndGpu, mfu, 
   return tableRow([who, ...cells, speedUp === undefined ? '' : `${speedUp.toFixed(2)} x`], WIDTHS).trimEnd();
 }
 
-async function times(plans: readonly Plan[], shape: LlamaConfig, runs: Runs): Promise<Row[]> {
+async function times(plans: readonly Plan[], shape: LlamaConfig, runs: Runs, config: Complete): Promise<Row[]> {
   const rows: Row[] = [];
   const made = async (plan: Plan, alone?: Row): Promise<Row | undefined> => {
     const isNew = !runs.has(plan);
@@ -207,8 +212,19 @@ async function times(plans: readonly Plan[], shape: LlamaConfig, runs: Runs): Pr
     return row;
   };
   console.log(tableRow(HEAD, WIDTHS));
-  for (const plan of plans) await made(plan, plan.alone && (await made(plan.alone)));
+  for (const plan of plans) {
+    const ours = await made(plan, plan.alone && (await made(plan.alone)));
+    if (ours && config.torch !== 'none' && isDataParallel(plan.config)) rows.push(await torchRow(plan, shape, config));
+  }
   return rows;
+}
+
+/** PyTorch's turn after a dp layout's. */
+async function torchRow({ who, config }: Plan, shape: LlamaConfig, { torch, ...rest }: Complete): Promise<Row> {
+  const found = await torchRanks(config, shape, { ...rest, compile: torch === 'compile' });
+  const row = rowOf({ who: `${who}: PyTorch's DDP`, config }, shape, found);
+  console.log(lineOf(row));
+  return row;
 }
 
 // ## The check
@@ -254,7 +270,7 @@ function save(config: Complete, found: readonly (Found & object)[]): void {
   const name = [kind, ...shape, layouts.join('_'), device.replaceAll(/[^A-Za-z0-9]+/g, '-')].join('-');
   const file = join(out, `${name}.json`);
   const date = new Date().toISOString().slice(0, 10);
-  const asked = { model, check, layouts, ...rest, trace: undefined }; // a path of this machine
+  const asked = { model, check, layouts, ...rest, trace: undefined, python: undefined }; // paths of this machine
   const all = { date, device, node: process.versions.node, tensorflow: found[0]?.version, asked, runs: found };
   mkdirSync(out, { recursive: true });
   writeFileSync(file, `${JSON.stringify(all, null, 2)}\n`);
@@ -271,7 +287,7 @@ async function main(): Promise<void> {
   const parameters = `${(parameterCount(shape) / 1e9).toFixed(3)} B parameters`;
   console.log(`${config.model}, ${shape.layers} layers, ${parameters}, ${config.precision}`);
   const runs = new Runs(config);
-  const found = config.check ? await check(plans, runs) : await times(plans, shape, runs);
+  const found = config.check ? await check(plans, runs) : await times(plans, shape, runs, config);
   if (config.out && found.length > 0) save(config, found);
   const apart = found.flatMap((one) => ('good' in one && !one.good ? [one.who] : []));
   if (runs.failed.length > 0) throw new RunError(`failed: ${runs.failed.join('; ')}`);

@@ -34,6 +34,8 @@ export interface Task {
   readonly recompute: boolean;
   readonly deterministic: boolean;
   readonly dtype: 'float32' | 'bfloat16';
+  /** What matrices' gradients are kept in. */
+  readonly gradients: 'float32' | 'bfloat16';
   readonly moments: 'float32' | 'bfloat16';
   readonly masterWeights: boolean;
   readonly device: 'cuda' | 'cpu';
@@ -90,10 +92,11 @@ export function trainingStep({
   dtype,
   recompute,
   deterministic,
+  gradients,
   moments,
   masterWeights,
 }: Training) {
-  const model = createLlama(config, { dtype, recompute, deterministic });
+  const model = createLlama(config, { dtype, gradDtype: gradients, recompute, deterministic });
   initialize(model, quickWeights);
   const optimizer = new AdamW(model.parameters, { weightDecay: 0.1, moments, masterWeights });
   const words = randomWords(keyOf(0, 'tokens'), 0, 2 * batch * seq);

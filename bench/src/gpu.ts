@@ -7,18 +7,18 @@
  *
  * Each side runs in a process of its own, which has the whole GPU: ours, PyTorch eager, PyTorch compiled. All train in
  * bfloat16 on the same number of random tokens; medians of the steps after the warm-up count. Both sides keep AdamW's
- * moments in bfloat16 and no float32 weights unless told otherwise, PyTorch's users' way; ours also clips.
+ * gradients and moments in bfloat16 and no float32 weights unless told otherwise, PyTorch's users' way; ours also clips.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readConfig, runMain } from '@fourfold/cli';
 import { formatBytes, mfuOf, peakFlops } from '@fourfold/metrics';
 import { type LlamaConfig, MODELS, parameterCount } from '@fourfold/model';
-import { UserError } from '@fourfold/runtime';
 import { z } from 'zod';
 import { type Measured, measure, type Task } from './gpu-step.ts';
+import { runJson } from './run-json.ts';
 import { median, tableRow } from './training.ts';
 
 const smol = MODELS['SmolLM-1.7B'] as LlamaConfig;
@@ -41,6 +41,7 @@ const settings = z.object({
   steps: z.int().min(3).default(8).describe('that count'),
   warmup: z.int().positive().default(3).describe('steps before them'),
   dtype: dtype.default('bfloat16').describe("of our weights and activations; PyTorch's are bfloat16"),
+  gradients: dtype.optional().describe("of our matrices; default: the dtype. PyTorch's are bfloat16"),
   moments: dtype.default('bfloat16').describe("of our AdamW; PyTorch's are bfloat16"),
   masterWeights: z.boolean().default(false).describe('keep float32 weights, ours only'),
   deterministic: z.boolean().default(true).describe("ours; false: attention's gradients add up in any order"),
@@ -64,29 +65,11 @@ interface Run extends Measured {
 
 function taskOf(config: Settings): Task {
   const { config: shape, ...size } = SHAPES[config.shape];
-  const { layers = shape.layers, batch = size.batch, seq = size.seq, ...rest } = config;
-  return { ...rest, config: { ...shape, layers }, batch, seq };
+  const { layers = shape.layers, batch = size.batch, seq = size.seq, gradients = config.dtype, ...rest } = config;
+  return { ...rest, config: { ...shape, layers }, batch, seq, gradients };
 }
 
 // ## The two sides
-
-/** Runs a command with `input` and returns the JSON that it prints last. */
-function runJson(command: string, args: readonly string[], input: string): Promise<Measured> {
-  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-  const [out, errors]: [string[], string[]] = [[], []];
-  child.stdout.setEncoding('utf8').on('data', (text: string) => out.push(text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => errors.push(text));
-  child.stdin.on('error', () => {}); // a child that ends at once reads nothing: its status tells
-  child.stdin.end(input);
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => {
-      const said = errors.join('').trim();
-      if (code === 0) resolve(JSON.parse(out.join('').trim().split('\n').at(-1) as string) as Measured);
-      else reject(code === 2 ? new UserError(said) : new Error(`${args.at(-1)} failed: ${said.slice(-2000)}`));
-    });
-  });
-}
 
 const runOurs = (task: Task): Promise<Measured> =>
   runJson(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), 'one-side'], JSON.stringify(task));
@@ -151,8 +134,9 @@ async function race(config: Settings): Promise<void> {
 /** What is not as usual in a run: 'seq-8192', 'recompute-true'. */
 function variantOf(config: Settings): string[] {
   const usual = settings.parse({});
-  const keys = ['layers', 'batch', 'seq', 'recompute', 'dtype', 'moments', 'masterWeights', 'deterministic'] as const;
-  return keys.filter((key) => config[key] !== usual[key]).map((key) => `${key}-${config[key]}`);
+  const keys = ['layers', 'batch', 'seq', 'recompute', 'dtype', 'gradients', 'moments'] as const;
+  const more = ['masterWeights', 'deterministic'] as const;
+  return [...keys, ...more].filter((key) => config[key] !== usual[key]).map((key) => `${key}-${config[key]}`);
 }
 
 /** Writes the runs with all that they depend on: results/gpu-SmolLM-1.7B-seq-8192-NVIDIA-H100-80GB-HBM3.json. */

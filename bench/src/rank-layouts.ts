@@ -71,11 +71,14 @@ export interface Work extends Partial<Settings> {
   readonly cpSeq: number;
 }
 
+const SUMS = { gradientPrecision: 'float32' } as const; // of many gradients
+
 /** The settings of a run in a layout, as the training command would be given them. */
 export function settingsFor({ dp, pp, cp, tp, flags }: RankLayout, work: Work): Settings {
   const { batch, seq, micros, cpBatch, cpSeq, ...how } = work;
   const [microBatchSize, seqLength] = cp > 1 ? [cpBatch, cpSeq] : [batch, seq];
-  const size = { microBatchSize, seqLength, gradAccSteps: pp > 1 ? micros : 1 };
+  const gradAccSteps = pp > 1 ? micros : 1;
+  const size = { microBatchSize, seqLength, gradAccSteps, ...(gradAccSteps > 1 ? SUMS : {}) };
   return schema.parse({ launcher: 'processes', ppBalance: 'cost', ...how, ...size, dp, pp, cp, tp, ...flags });
 }
 

@@ -1,16 +1,21 @@
-"""A Llama training step on one GPU in PyTorch, as its users write it: bfloat16 weights, fused attention, fused AdamW.
+"""A Llama training step in PyTorch, as its users write it: bfloat16 weights, fused attention, fused AdamW.
 
-Reads one JSON object from stdin, {layers, dim, heads, kvHeads, ffn, vocabulary, tied, theta, batch, seq, warmup,
-steps, recompute, compile}, and writes {"version", "cuda", "device", "milliseconds": [...], "peakBytes", "loss"} to
-stdout. Times are the GPU's, from the end of one step to the end of the next. bench/src/gpu.ts runs it.
+Reads one JSON object from its argument, or without one from stdin, {layers, dim, heads, kvHeads, ffn, vocabulary, tied,
+theta, batch, seq, warmup, steps, recompute, compile}, and writes {"version", "cuda", "device", "milliseconds": [...],
+"peakBytes", "loss"} to stdout. Times are the GPU's, from the end of one step to the end of the next. bench/src/gpu.ts
+runs it on one GPU; bench/src/torch-ranks.ts on several by torchrun, with DistributedDataParallel: the first rank writes,
+and of each step the slowest rank's time.
 """
 
 import json
+import os
 import sys
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 
@@ -82,15 +87,20 @@ def tables(c, device):
 
 
 def main():
-    c = json.load(sys.stdin)
-    device = torch.device("cuda")
+    c = json.loads(sys.argv[1]) if len(sys.argv) > 1 else json.load(sys.stdin)
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    if ranks > 1:
+        dist.init_process_group("nccl", device_id=device)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     with device:
         model = Llama(c)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     cos, sin = tables(c, device)
-    run = torch.compile(model) if c["compile"] else model
+    run = DistributedDataParallel(model, gradient_as_bucket_view=True) if ranks > 1 else model
+    run = torch.compile(run) if c["compile"] else run
     tokens, targets = torch.randint(0, c["vocabulary"], (2, c["batch"], c["seq"]), device=device)
     ends = []
     for i in range(c["warmup"] + c["steps"]):
@@ -104,15 +114,22 @@ def main():
         ends[-1].record()
     torch.cuda.synchronize()
     timed = ends[c["warmup"] - 1 :]
+    figures = [a.elapsed_time(b) for a, b in zip(timed, timed[1:])] + [float(torch.cuda.max_memory_allocated())]
+    figures = torch.tensor(figures, dtype=torch.float64, device=device)
+    if ranks > 1:
+        dist.all_reduce(figures, dist.ReduceOp.MAX)
+        dist.destroy_process_group()
+    *milliseconds, peak = figures.tolist()
     result = {
         "version": torch.__version__,
         "cuda": torch.version.cuda,
         "device": torch.cuda.get_device_name(),
-        "milliseconds": [a.elapsed_time(b) for a, b in zip(timed, timed[1:])],
-        "peakBytes": torch.cuda.max_memory_allocated(),
+        "milliseconds": milliseconds,
+        "peakBytes": int(peak),
         "loss": loss.item(),
     }
-    print(json.dumps(result))
+    if rank == 0:
+        print(json.dumps(result))
 
 
 main()

@@ -9,7 +9,7 @@ test('every model is as its reference, in both dtypes, and leaves nothing behind
   const { tensors, bytes } = memory();
   const lines: string[] = [];
   const results = await checkModels((line) => lines.push(line));
-  expect(results).toEqual(Array(8).fill(true));
+  expect(results).toEqual(Array(12).fill(true));
   expect(memory()).toMatchObject({ tensors, bytes });
   expect(lines[0]).toBe("\nmodels against PyTorch's numbers: largest difference (bound)");
   const names = ['gqa', 'mqa', 'tied', 'llama3'].flatMap((name) => [`${name}, float32`, `${name}, bfloat16`]);

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { bench, temporaryFolder } from './command.ts';
+import { bench, python, temporaryFolder } from './command.ts';
 
 const folder = temporaryFolder();
 const nano = ['gpu-ranks.ts', '--device', 'cpu', '--model', 'nano', '--layers', '1', '--seq', '16'] as const;
@@ -44,6 +44,7 @@ test('layouts against one rank, which runs once for both; all figures are kept, 
     batch: 4,
     layers: 1,
     precision: 'bfloat16',
+    gradients: 'bfloat16',
     moments: 'bfloat16',
     masterWeights: false,
   });
@@ -52,6 +53,32 @@ test('layouts against one rank, which runs once for both; all figures are kept, 
   expect(runs[1].ranks.map((rank: { milliseconds: number[] }) => rank.milliseconds.length)).toEqual([3, 3]);
   expect(runs[1].speedUp).toBeCloseTo(runs[1].tokensPerSecond / runs[0].tokensPerSecond, 10);
   expect(readdirSync(trace).sort()).toEqual(['alone-batch-4-seq-16.json', 'dp2.json', 'tp2-sp.json']);
+});
+
+test("with --torch PyTorch's DDP has its turn after a dp layout, by torchrun, with the same work", slow, async () => {
+  const [asked, out] = [join(folder, 'asked.txt'), join(folder, 'with-torch')];
+  const reply = { version: '9.9', device: 'NVIDIA H200', milliseconds: [2, 1, 9], peakBytes: 5e6, loss: 5 };
+  const fake = python(folder, 'fake', 'exit 0', `echo "$@" > '${asked}'; echo '${JSON.stringify(reply)}'`);
+  const flags = ['--layouts', 'dp2', '--warmup', '1', '--steps', '1', '--torch', 'compile', '--python', fake] as const;
+  const { code, stdout } = await bench(...nano, ...flags, '--out', out);
+  expect(code).toBe(0);
+  const words = readFileSync(asked, 'utf8');
+  expect(words).toMatch(/^-m torch\.distributed\.run --standalone --nproc-per-node 2 \S+torch_gpu\.py \{/);
+  const task = JSON.parse(words.slice(words.indexOf('{')));
+  expect(task).toMatchObject({ layers: 1, dim: 64, batch: 4, seq: 16, warmup: 1, steps: 1, compile: true });
+  const [, , , dp2, ddp] = stdout.split('\n').map(cellsOf);
+  expect([dp2?.[0], ...(ddp ?? [])]).toEqual([
+    'dp2',
+    "dp2: PyTorch's DDP",
+    '2',
+    '2.0',
+    '64000',
+    '32000',
+    '0.0 %',
+    '5 MB',
+  ]);
+  const { runs } = JSON.parse(readFileSync(join(out, readdirSync(out)[0] ?? ''), 'utf8'));
+  expect(runs.at(-1)).toMatchObject({ who: "dp2: PyTorch's DDP", version: 'PyTorch 9.9', step: 2, losses: [5] });
 });
 
 test('the check: losses of one rank with the same batch, in float32', slow, async () => {

@@ -17,7 +17,7 @@ const task: Task = {
     device: 'cpu',
     profile: false,
   },
-  ...{ dtype: 'float32', moments: 'float32', masterWeights: true },
+  ...{ dtype: 'float32', gradients: 'float32', moments: 'float32', masterWeights: true },
 };
 
 test('steps after the warm-up are timed, one by one', async () => {
@@ -35,6 +35,10 @@ test.each([
   ['float32 with float32 moments', {}],
   ['bfloat16 weights rounded from masters', { dtype: 'bfloat16', moments: 'bfloat16' }],
   ['bfloat16 alone, rounded at random', { dtype: 'bfloat16', moments: 'bfloat16', masterWeights: false }],
+  [
+    'gradients in bfloat16 too',
+    { dtype: 'bfloat16', gradients: 'bfloat16', moments: 'bfloat16', masterWeights: false },
+  ],
   ['recomputed activations', { recompute: true }],
 ] as const)('the steps train: %s', async (_, options) => {
   const { loss } = await measure({ ...task, ...options });
