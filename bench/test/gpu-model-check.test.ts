@@ -12,8 +12,10 @@ test('every model is as its reference, in both dtypes, and leaves nothing behind
   expect(results).toEqual(Array(12).fill(true));
   expect(memory()).toMatchObject({ tensors, bytes });
   expect(lines[0]).toBe("\nmodels against PyTorch's numbers: largest difference (bound)");
-  const names = ['gqa', 'mqa', 'tied', 'llama3'].flatMap((name) => [`${name}, float32`, `${name}, bfloat16`]);
-  expect(lines.slice(1).map((line) => /^ok {3}(\w+, \w+) /.exec(line)?.[1])).toEqual(names);
+  const names = ['gqa', 'mqa', 'tied', 'llama3'].flatMap((name) => [
+    ...[`${name}, float32`, `${name}, bfloat16`, `${name}, bfloat16, gradients too`],
+  ]);
+  expect(lines.slice(1).map((line) => /^ok {3}(\w+, \w+(?:, gradients too)?) /.exec(line)?.[1])).toEqual(names);
   expect(lines[1]).toMatch(
     /logits \S+ \(1e-5\) {3}loss \S+ \(1e-6\) {3}gradients \S+ \(2e-6\) {3}losses \S+ \(1e-6\)$/,
   );
