@@ -42,6 +42,8 @@ const USUAL = {
 } as const;
 /** The largest difference that the check allows, in parts of one GPU's number. */
 const LIMIT = 1e-5;
+/** Steps in which the check's learning rate rises, as a run begins: at its peak at once AdamW multiplies roundings. */
+const WARM_UP = 100;
 
 const count = z.int().positive().optional();
 const dtype = z.enum(['float32', 'bfloat16']).optional();
@@ -96,12 +98,12 @@ async function plansOf(config: Complete): Promise<Plan[]> {
   const { layouts, batch, seq, micros, cpBatch, cpSeq, model, layers, recompute, device } = config;
   const { precision, gradients: gradientPrecision, moments, masterWeights } = config;
   const how = { model, layers, recompute, device, precision, gradientPrecision, moments, masterWeights };
-  const constant = { learningRate: 3e-4, schedule: 'constant', warmupSteps: 0 } as const;
+  const rate = { learningRate: 3e-4, schedule: 'constant', warmupSteps: config.check ? WARM_UP : 0 } as const;
   const all = layouts.map(layoutOf);
   if (device === 'cuda') checkGpus(all, gpusOf(process.env['CUDA_VISIBLE_DEVICES']).length);
   const tokenizer = await openTokenizer('bytes');
   return all.map((layout) => {
-    const own = settingsFor(layout, { batch, seq, micros, cpBatch, cpSeq, ...how, ...constant });
+    const own = settingsFor(layout, { batch, seq, micros, cpBatch, cpSeq, ...how, ...rate });
     checkSettings(own, shapeOf(own, tokenizer));
     const one = config.check ? sameBatchAlone(own) : aloneFor(own);
     return { who: layout.name, config: own, alone: { who: `alone: ${workOf(one)}`, config: one } };

@@ -14,6 +14,7 @@ import { pathToFileURL } from 'node:url';
 import { runMain } from '@fourfold/cli';
 import { openTokenizer, type TokenizedText, type Tokens } from '@fourfold/data';
 import { chromeTrace, deviceReport, drawGpus, plainCall, type TracedRank } from '@fourfold/metrics';
+import { learningRateAt } from '@fourfold/optim';
 // biome-ignore format: a list
 import {
   type Call, type DeviceTrace, gatherObjects, inWorld, type ProcessGroup, type Span, startDeviceTrace,
@@ -106,7 +107,7 @@ async function train(rank: Rank, first: number, count: number, onEnd: (step: num
   const numbers: ReturnType<typeof numbersOf>[] = [];
   for (let step = first; step < first + count; step++) {
     const { sums } = await gradientsOf(rank, step);
-    await recorder.time('update', () => update(rank, rank.setup.config.learningRate, sums));
+    await recorder.time('update', () => update(rank, learningRateAt(step, rank.setup.config), sums));
     numbers.push(numbersOf(rank, sums));
     onEnd(step);
     await numbers.at(-2);
