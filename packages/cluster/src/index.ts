@@ -1,0 +1,3 @@
+/** Runs on a cluster: Slurm jobs and Kubernetes manifests from configurations, and one table of what came of them. */
+export { metrics } from './metrics/metrics.ts';
+export { slurm } from './slurm/slurm.ts';
