@@ -24,7 +24,12 @@ export function fakeSlurm(folder: string): FakeSlurm {
   const answer: FakeSlurm['answer'] = (command, { stdout = '', stderr = '', code = 0 }) => {
     writeFileSync(join(folder, `${command}.out`), stdout);
     writeFileSync(join(folder, `${command}.err`), stderr);
-    const lines = [`echo "${command} $*" >>calls.txt`, `cat ${command}.out`, `cat ${command}.err >&2`, `exit ${code}`];
+    const lines = [
+      `echo "${command} $*\${SLURM_ARRAY_JOB_ID:+ in an array}" >>calls.txt`,
+      `cat ${command}.out`,
+      `cat ${command}.err >&2`,
+      `exit ${code}`,
+    ];
     writeFileSync(join(folder, command), `#!/bin/bash\ncd '${folder}'\n${lines.join('\n')}\n`);
     chmodSync(join(folder, command), 0o755);
   };

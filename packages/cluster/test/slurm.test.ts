@@ -31,6 +31,7 @@ const run = (name: string): string => join(root, 'runs', name);
 const command = (...argv: string[]): Promise<string> => printed(() => slurm(argv));
 
 test('submit makes a folder for each configuration, submits it, and says its job', async () => {
+  vi.stubEnv('SLURM_ARRAY_JOB_ID', '7'); // called from within another job
   expect(await command('submit', configure('a'), ...out, '--hold', '--dependency', 'afterok:7')).toBe('a: job 41');
   expect(fake.calls()).toEqual(['sbatch --parsable --hold --dependency=afterok:7 job.sh']);
   expect(readdirSync(run('a')).sort()).toEqual(['config.json', 'job.sh', 'slurm.json', 'status.json']);

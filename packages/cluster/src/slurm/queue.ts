@@ -18,10 +18,17 @@ interface Said {
   readonly stderr: string;
 }
 
+/** Without the variables of a job from within which this may be called, which the new job would take for its own. */
+const environment = (): NodeJS.ProcessEnv =>
+  Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.startsWith('SLURM_') || name === 'SLURM_CONF'),
+  );
+
 /** Runs a command of Slurm's; no shell reads the words. */
 function run(command: string, words: readonly string[], cwd?: string): Promise<Said> {
+  const options = { encoding: 'utf8', maxBuffer: 2 ** 28, cwd, env: environment() } as const;
   return new Promise((resolve, reject) => {
-    execFile(command, words, { encoding: 'utf8', maxBuffer: 2 ** 28, cwd }, (error, stdout, stderr) => {
+    execFile(command, words, options, (error, stdout, stderr) => {
       if (error?.code === 'ENOENT') return reject(new UserError(`${command} is not here: run this where Slurm is`));
       const code = error ? (typeof error.code === 'number' ? error.code : 1) : 0;
       return resolve({ code, stdout, stderr: stderr.trim() });
