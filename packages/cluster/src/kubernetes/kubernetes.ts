@@ -73,8 +73,8 @@ function nameOf(source: string, asked: string | undefined, nodes: number): strin
 }
 
 /** What a manifest shouldn't hold, and has to be there before it. */
-const head = (name: string, namespace: string | undefined): string => `# Once, before this:
-#
-#   kubectl create secret generic ${name}${namespace ? ` --namespace ${namespace}` : ''} --from-literal=secret="$(openssl rand -hex 32)"
-#
-`;
+function head(name: string, namespace: string | undefined): string {
+  const where = namespace ? ` --namespace ${namespace}` : '';
+  const command = `kubectl create secret generic ${name}${where} --from-literal=secret="$(openssl rand -hex 32)"`;
+  return `# Once, before this:\n#\n#   ${command}\n#\n`;
+}

@@ -2,13 +2,13 @@
  * A run as Kubernetes takes it: a JobSet (https://jobset.sigs.k8s.io), and its configuration as a ConfigMap.
  *
  *     JobSet micro
- *       Job micro-node-0             as many pods as nodes, each with its number (its completion index)
- *         Pod micro-node-0-0         fourfold launch --nproc 8 --node-rank 0 --rendezvous micro-node-0-0.micro:29500 ...
- *         Pod micro-node-0-1         fourfold launch --nproc 8 --node-rank 1 --rendezvous micro-node-0-0.micro:29500 ...
+ *       Job micro-node-0         as many pods as nodes, each with its number (its completion index)
+ *         Pod micro-node-0-0     fourfold launch --nproc 8 --node-rank 0 --rendezvous micro-node-0-0.micro:29500 ...
+ *         Pod micro-node-0-1     fourfold launch --nproc 8 --node-rank 1 --rendezvous micro-node-0-0.micro:29500 ...
  *
- * A JobSet makes a headless service of its name, so that every pod has a name in DNS: the first one's is where the ranks
- * meet. If a pod fails, all are started again, up to maxRestarts times: ranks can't do without each other. That all
- * belong together they prove by a Secret, which is not written here, since manifests are kept where many can read them.
+ * A JobSet makes a headless service of its name, so that every pod has a name in DNS: the first one's is where the
+ * ranks meet. If a pod fails, all are started again, up to maxRestarts times: ranks can't do without each other. That
+ * they belong together they prove by a Secret, which is not written here: manifests are kept where many can read them.
  */
 import type { Settings } from '@fourfold/settings';
 import type { z } from 'zod';
