@@ -72,7 +72,7 @@ srun --mpi=none --kill-on-bad-exit=0 --wait=60${options.cpusPerRank ? ` --cpus-p
 ranks=$!
 wait "$ranks"
 code=$?
-while kill -0 "$ranks" 2>/dev/null; do # a signal ended the waiting, not the ranks
+while [ "$(jobs -rp)" ]; do # a signal ended the waiting, not the ranks
   wait "$ranks"
   code=$?
 done
