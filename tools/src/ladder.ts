@@ -2,6 +2,8 @@
  * The import ladder: a package imports packages on lower rungs only, and what it imports it declares.
  *
  *     bench docs labs notebooks tools
+ *     fourfold
+ *     cluster
  *     train
  *     inference settings
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
@@ -31,6 +33,8 @@ export const rungs: readonly (readonly string[])[] = [
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],
   ['inference', 'settings'],
   ['train'],
+  ['cluster'],
+  ['fourfold'],
   ['bench', 'docs', 'labs', 'notebooks', 'tools'],
 ];
 

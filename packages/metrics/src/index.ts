@@ -7,6 +7,7 @@ export * from './curve.ts';
 export * from './device-report.ts';
 export * from './device-timeline.ts';
 export * from './display.ts';
+export * from './event-file.ts';
 export * from './flops.ts';
 export * from './log.ts';
 export * from './memory-estimate.ts';

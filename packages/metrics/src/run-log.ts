@@ -1,5 +1,6 @@
 /**
- * Everything that a run says, in one place: step lines and the bar on the screen, JSON lines, and at the end the curve.
+ * Everything that a run says, in one place: step lines and the bar on the screen, JSON lines, TensorBoard's
+ * events, and at the end the curve.
  *
  *     const log = openRunLog({ steps: 500, metrics: 'out.jsonl', curve: 'loss.svg', title: 'micro on moby-dick' })
  *     log.step({ step: 1, loss: 5.55, ... })
@@ -12,6 +13,7 @@ import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { duration, type Screen } from '@fourfold/runtime/progress';
 import { type CurvePoint, lossCurve } from './curve.ts';
 import { openDisplay } from './display.ts';
+import { openEvents } from './event-file.ts';
 import { openMetrics } from './log.ts';
 import { formatStep, type StepFigures } from './step-line.ts';
 
@@ -20,6 +22,8 @@ export interface RunLogOptions {
   readonly steps: number;
   /** File for JSON lines. */
   readonly metrics?: string | undefined;
+  /** Folder for TensorBoard's event files. */
+  readonly tensorboard?: string | undefined;
   /** File for the loss curve. */
   readonly curve?: string | undefined;
   /** Files that others will write later: their folders must be there. */
@@ -48,10 +52,10 @@ export interface RunLog {
 
 /** Opens the files before anything else: a path that can't be written stops the run at once, and no file is made. */
 export function openRunLog(options: RunLogOptions): RunLog {
-  const { title, steps, metrics, curve, later = [], unit, screen = process.stdout } = options;
+  const { title, steps, metrics, tensorboard, curve, later = [], unit, screen = process.stdout } = options;
   for (const path of [curve, ...later])
     if (path !== undefined) writing(path, () => accessSync(dirname(path), constants.W_OK));
-  const figures = metrics ? openMetrics(metrics) : undefined;
+  const files = [metrics && openMetrics(metrics), tensorboard && openEvents(tensorboard)].filter((file) => !!file);
   const train: CurvePoint[] = [];
   const validation: CurvePoint[] = [];
   const label = `loss (${unit ?? 'nats per token'})`;
@@ -66,20 +70,20 @@ export function openRunLog(options: RunLogOptions): RunLog {
       display ??= openDisplay({ steps, done: step.step - 1, screen });
       display.print(formatStep({ ...step, steps }));
       display.update(step.step);
-      figures?.write({ ...step });
+      for (const file of files) file.write({ ...step });
       train.push(step);
     },
     validation({ step, loss, bitsPerByte }) {
       this.say(`validation after step ${step}: loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(3)} bits per byte`);
-      figures?.write({ step, validationLoss: loss, bitsPerByte });
+      for (const file of files) file.write({ step, validationLoss: loss, bitsPerByte });
       validation.push({ step, loss });
     },
     close() {
       display?.close();
-      figures?.close();
+      for (const file of files) file.close();
       draw();
-      const files = [metrics, curve].filter(Boolean).join(' and ');
-      screen.write(`${train.length} steps in ${duration(performance.now() - start)}${files && `; see ${files}`}\n`);
+      const named = [metrics, tensorboard, curve].filter(Boolean).join(' and ');
+      screen.write(`${train.length} steps in ${duration(performance.now() - start)}${named && `; see ${named}`}\n`);
     },
   };
 }

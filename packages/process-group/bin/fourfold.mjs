@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `npx fourfold`: has tsx read TypeScript in this process, then runs the command itself, src/launch/main.ts. */
+/** `fourfold launch` alone, for packages below the one that has all commands: tsx reads TypeScript in this process. */
 import { register } from 'tsx/esm/api';
 
 register();

@@ -87,6 +87,7 @@ export const settings = z.object({
   gradients: z.string().optional().describe("file for the first step's gradients, safetensors"),
   profile: count.optional().describe("a step whose time on the GPU is printed, op by op"),
   metrics: z.string().optional().describe('file for a line of JSON a step'),
+  tensorboard: z.string().optional().describe('folder for TensorBoard event files, with the same figures'),
   curve: z.string().optional().describe('file for the loss curve, an SVG'),
 });
 export type Settings = z.infer<typeof settings>;

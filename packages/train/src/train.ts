@@ -283,9 +283,9 @@ async function main(): Promise<void> {
   const setup = await prepare(config);
   const body = async (world: ProcessGroup) => {
     if (world.rank > 0) return trainRank(setup, world, undefined, stop.signal);
-    const { steps, metrics, curve, trace, gradients, model, data } = config;
+    const { trace, gradients, model, data } = config;
     introduce(setup, console.log);
-    const log = openRunLog({ title: `${model} on ${data}`, steps, metrics, curve, later: [trace, gradients] });
+    const log = openRunLog({ ...config, title: `${model} on ${data}`, later: [trace, gradients] });
     const validation = await trainRank(setup, world, log, stop.signal);
     log.close();
     return validation;

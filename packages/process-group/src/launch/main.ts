@@ -1,5 +1,5 @@
 /**
- * `npx fourfold`: reads the command line and runs the command, of which there is one: launch.
+ * `npx fourfold launch`: reads the command line and starts the ranks. The other commands are in packages/fourfold.
  *
  *     npx fourfold launch --nproc 4 script.ts
  *
