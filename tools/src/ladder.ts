@@ -1,7 +1,7 @@
 /**
  * The import ladder: a package imports packages on lower rungs only, and what it imports it declares.
  *
- *     bench docs labs notebooks tools
+ *     bench docs fourfold labs notebooks tools
  *     train
  *     inference settings
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
@@ -31,7 +31,7 @@ export const rungs: readonly (readonly string[])[] = [
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],
   ['inference', 'settings'],
   ['train'],
-  ['bench', 'docs', 'labs', 'notebooks', 'tools'],
+  ['bench', 'docs', 'fourfold', 'labs', 'notebooks', 'tools'],
 ];
 
 const scope = '@fourfold/';

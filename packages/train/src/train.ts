@@ -29,7 +29,7 @@ import { applyPipelineParallel, bubble, pipelineBytes, type Ran, runPipeline } f
 import {
   createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd, startDeviceTrace,
 } from '@fourfold/process-group';
-import { main as fourfold } from '@fourfold/process-group/launch';
+import { main as launch } from '@fourfold/process-group/launch';
 import { constant, memory, readLater, readTimed, startProfile, UserError, zeros } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
@@ -276,7 +276,7 @@ async function main(): Promise<void> {
   const ranks = rankCount(config);
   if (config.launcher === 'processes' && ranks > 1 && !isLaunched()) {
     checkSettings(config, shapeOf(config, await openTokenizer(config.tokenizer)));
-    return fourfold(['launch', '--nproc', String(ranks), fileURLToPath(import.meta.url), ...argv]);
+    return launch(['--nproc', String(ranks), fileURLToPath(import.meta.url), ...argv]);
   }
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(signal));

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `npx fourfold`: has tsx read TypeScript in this process, then runs the command itself, src/launch/main.ts. */
+/** `npx fourfold launch` by itself: has tsx read TypeScript in this process, then runs src/launch/main.ts. */
 import { register } from 'tsx/esm/api';
 
 register();
