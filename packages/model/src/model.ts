@@ -151,13 +151,16 @@ export interface Block {
   down: Layer;
 }
 
+/** What of a block is computed again in backward instead of kept: see `blockLayer`. */
+export const RECOMPUTE = ['none', 'selective', 'block'] as const;
+export type Recompute = (typeof RECOMPUTE)[number];
+
 /** A model, or some consecutive blocks of one: then it has an embedding, or a norm and a loss, or none of them. */
 export interface Llama {
   readonly config: LlamaConfig;
   /** Of weights and activations. */
   readonly dtype: DType;
-  /** Keep only the input of each block, and run it again in backward. */
-  readonly recompute: boolean;
+  readonly recompute: Recompute;
   /** Whether a GPU computes the same bits every time, or attention's gradients in any order, which is faster. */
   readonly deterministic: boolean;
   readonly parameters: Parameter[];
@@ -178,7 +181,7 @@ export type LlamaOptions = Partial<Pick<Llama, 'dtype' | 'recompute' | 'determin
 /** Describes a model; `initialize` gives its parameters their values. */
 export function createLlama(config: LlamaConfig, options: LlamaOptions = {}): Llama {
   checkConfig(config);
-  const { dtype = 'float32', recompute = false, deterministic = true } = options;
+  const { dtype = 'float32', recompute = 'none', deterministic = true } = options;
   const parameters = new Map<string, Parameter>();
   for (const [name, sides] of parameterShapes(config)) parameters.set(name, new Parameter(name, sides));
   const named = (name: string) => parameters.get(`${name}.weight`) as Parameter;
@@ -220,16 +223,28 @@ export function placeOf({ positions, turns }: Llama, B: number, T: number): Plac
 
 export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispose([cos_TK, sin_TK]);
 
-/** One block at a place: two branches beside the residual stream. */
+/**
+ * One block at a place: two branches beside the residual stream. What backward needs of it is kept, or computed again:
+ *
+ *     none         everything is kept: of a token, with fused kernels, 4 D + (2 H + 2 G) K + 3 F numbers
+ *     selective    all but what norms and SwiGLU give, 2 D + F: their products' gradients need it, and to compute it
+ *                  again takes no product and no exchange with other ranks. A third less, for a few percent of the time
+ *     block        its input alone, D: a whole forward once more, so a third more of the arithmetic
+ *
+ * Korthikanti et al. (2022), who coined the word, run attention's softmax again, for its scores filled their memory.
+ * Here attention never keeps scores (ops/src/attention.ts), and of q, k, v and o each is a product away; what is large
+ * and cheap are the norms and SwiGLU.
+ */
 export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: Place): Layer {
   const { kvHeads } = block;
+  const pair = model.recompute === 'selective' ? (...two: Layer[]) => recomputed(chain(...two)) : chain;
   const attention = chain(
-    ...[block.inputNorm, block.qkv, splitHeads(B, T, model.config.headDim)],
+    ...[pair(block.inputNorm, block.qkv), splitHeads(B, T, model.config.headDim)],
     ...[rope(tables, kvHeads), block.attend(kvHeads), mergeHeads, block.output],
   );
-  const mlp = chain(block.postNorm, block.gateUp, swiglu, block.down);
+  const mlp = chain(pair(block.postNorm, block.gateUp), pair(swiglu, block.down));
   const layer = chain(residual(attention), residual(mlp));
-  return model.recompute ? recomputed(layer) : layer;
+  return model.recompute === 'block' ? recomputed(layer) : layer;
 }
 
 /**
