@@ -3,6 +3,7 @@
  *
  *     bench docs fourfold labs notebooks tools
  *     train
+ *     plan
  *     inference settings
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
  *     model
@@ -30,6 +31,7 @@ export const rungs: readonly (readonly string[])[] = [
   ['model'],
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],
   ['inference', 'settings'],
+  ['plan'],
   ['train'],
   ['bench', 'docs', 'fourfold', 'labs', 'notebooks', 'tools'],
 ];

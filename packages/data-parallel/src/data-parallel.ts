@@ -22,7 +22,7 @@
  */
 import { kernels, Parameter } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
-import { BYTES, cast, dtypeOf, UserError, zeros } from '@fourfold/runtime';
+import { BYTES, cast, type DType, dtypeOf, UserError, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -102,10 +102,10 @@ export function bucketedDataParallel(
   { backwards, bucketBytes = 25 * 2 ** 20, zero = false }: BucketOptions,
 ): DataParallel {
   if (zero && group.size === 1) throw new UserError('zero=true shares moments over dp x cp ranks: use dp=2 or more');
-  const travelling = parameters.filter(({ partial }) => group.size > 1 || partial); // alone, most have nowhere to go
-  const buckets = fill(travelling, bucketBytes).map((some) => new Bucket(some, group, backwards, zero));
+  const buckets = fill(parameters, group, bucketBytes).map((some) => new Bucket(some, group, backwards, zero));
+  const dtype = zero ? (parameters[0] as Parameter).dtype : 'float32';
+  const bytes = bucketedBytes(parameters, group, { bucketBytes, zero, dtype });
   if (!zero) for (const parameter of parameters) parameter.replicas *= group.size;
-  const bytes = sumByGroup(buckets.flatMap((bucket) => bucket.sent()));
   return {
     updated: zero ? buckets.map(({ shard }) => shard as Parameter) : parameters,
     reduced: async () => {
@@ -135,9 +135,10 @@ export function bucketedDataParallel(
 const count = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
 /** Parameters in backward's order, in lists of one kind and at most so many bytes. */
-function fill(parameters: readonly Parameter[], bucketBytes: number): Parameter[][] {
+function fill(parameters: readonly Parameter[], group: ProcessGroup, bucketBytes: number): Parameter[][] {
+  const travelling = parameters.filter(({ partial }) => group.size > 1 || partial); // alone, most have nowhere to go
   const lists: Parameter[][] = [];
-  for (const parameter of [...parameters].reverse()) {
+  for (const parameter of travelling.reverse()) {
     const last = lists.findLast(([one]) => isAlike(one as Parameter, parameter)); // earlier ones are full
     if (last && bytesOf([...last, parameter]) <= bucketBytes) last.push(parameter);
     else lists.push([parameter]);
@@ -150,6 +151,12 @@ const isAlike = (a: Parameter, b: Parameter): boolean =>
 
 const bytesOf = (parameters: readonly Parameter[]): number =>
   parameters.reduce((sum, { shape }) => sum + 4 * count(shape), 0);
+
+/** Elements of a bucket: with ZeRO zeros are added, so that its n parts are equally long. */
+function lengthOf(parameters: readonly Parameter[], n: number, zero: boolean): number {
+  const elements = parameters.reduce((sum, { shape }) => sum + count(shape), 0);
+  return zero ? Math.ceil(elements / n) * n : elements;
+}
 
 class Bucket {
   /** With ZeRO: the part that this rank updates, 1/n of all elements, as a parameter of one dimension. */
@@ -169,8 +176,7 @@ class Bucket {
     this.#parameters = parameters;
     this.#group = group;
     this.#partial = first.partial;
-    const elements = parameters.reduce((sum, { shape }) => sum + count(shape), 0);
-    this.#size = zero ? Math.ceil(elements / group.size) * group.size : elements; // ZeRO's parts are equally long
+    this.#size = lengthOf(parameters, group.size, zero);
     this.#expected = new Map(parameters.map((parameter) => [parameter, parameter.uses * backwards]));
     this.#missing = new Map(this.#expected);
     if (zero) this.shard = this.#makeShard(first);
@@ -218,14 +224,6 @@ class Bucket {
     if (this.shard) this.#unflatten(await this.#group.allGather(partOf(this.shard), 0), give);
   }
 
-  sent(): Sent[] {
-    const { size } = this.#group;
-    if (!this.shard) return sentBy([this.#group, this.#partial], [this.#size]);
-    const part = this.#size / size;
-    const bytes = (size - 1) * part * (4 + BYTES[this.shard.dtype]);
-    return [{ group: this.#group.name, bytes }, ...sentBy([this.#partial], [part])];
-  }
-
   #makeShard({ name, decays, partial, replicas }: Parameter): Parameter {
     const [length, { rank }] = [this.#size / this.#group.size, this.#group];
     const flat = this.#flatten(({ value }) => value);
@@ -260,6 +258,25 @@ class Bucket {
 }
 
 // ## What it costs
+
+/**
+ * Bytes that a rank sends in a step, by group, if its gradients travel in such buckets; `dtype` is the weights'. The
+ * parameters need no values: a plan asks too.
+ */
+export function bucketedBytes(
+  parameters: readonly Parameter[],
+  group: ProcessGroup,
+  { bucketBytes, zero, dtype }: { bucketBytes: number; zero: boolean; dtype: DType },
+): Record<string, number> {
+  const sent = fill(parameters, group, bucketBytes).flatMap((some): Sent[] => {
+    const [length, partial] = [lengthOf(some, group.size, zero), some[0]?.partial];
+    if (!zero) return sentBy([group, partial], [length]);
+    const part = length / group.size;
+    const bytes = (group.size - 1) * part * (4 + BYTES[dtype]);
+    return [{ group: group.name, bytes }, ...sentBy([partial], [part])];
+  });
+  return sumByGroup(sent);
+}
 
 interface Sent {
   readonly group: string;

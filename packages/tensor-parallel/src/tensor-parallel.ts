@@ -224,6 +224,14 @@ export async function applyTensorParallel(
 
 // ## What it costs
 
+/** What the formula asks of a part of a model, which need not exist. */
+export interface SplitPart extends Pick<Llama, 'dtype' | 'recompute'> {
+  readonly config: Pick<LlamaConfig, 'dim'>;
+  readonly blocks: { readonly length: number };
+  readonly embed?: unknown;
+  readonly loss?: unknown;
+}
+
 /**
  * Bytes that a rank sends in its group for one micro-batch of N tokens, forward and backward of a split model or a part
  * of one. (What a step sends once, of parameters that are `partial` over the group, is data parallelism's to count.)
@@ -231,7 +239,12 @@ export async function applyTensorParallel(
  * A sum and the gather that undoes it send (n-1)/n of [N, D] each, together an all-reduce; with sequence parallelism a
  * column-parallel layer gathers once more in backward, since it kept N/n tokens only.
  */
-export function tensorParallelBytes(tp: ProcessGroup, part: Llama, N: number, sequenceParallel: boolean): number {
+export function tensorParallelBytes(
+  tp: Pick<ProcessGroup, 'rank' | 'size'>,
+  part: SplitPart,
+  N: number,
+  sequenceParallel: boolean,
+): number {
   const { config, dtype, recompute, blocks } = part;
   const half = (N * config.dim * BYTES[dtype] * (tp.size - 1)) / tp.size; // a scatter's, and a gather's
   const allReduce = allReduceBytes({ shape: [N, config.dim], dtype }, tp.rank, tp.size);
