@@ -54,7 +54,7 @@ const runs = {
   'many parameters, few tokens, two micro-batches': { model: 'nano', dim: 384, ...few, gradAccSteps: 2 },
 };
 const small = { precision: 'bfloat16', moments: 'bfloat16', masterWeights: false };
-const ways = [{}, { recompute: 'block' }, { precision: 'bfloat16' }, small];
+const ways = [{}, { recompute: 'selective' }, { recompute: 'block' }, { precision: 'bfloat16' }, small];
 
 // Never below what was held by more than 5 %, since then a run could begin that can't go on. Above by up to 45 %: the
 // estimate counts what the stock kernels keep, and the fused ones that run here keep less; and it counts the gradients

@@ -1,6 +1,6 @@
 /**
  * A rank of a launched world, for tests: runs one layout after the other, each on as many ranks as it needs, and writes
- * what this rank sent and held in each, as JSON, to a file of its own.
+ * the most that it held in each, as JSON, to a file of its own.
  *
  *     launch --nproc 4 planned-rank.ts '[{"tp": 2}, {"dp": 4}]' FOLDER
  */
@@ -9,21 +9,21 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { inWorld, type ProcessGroup, rankCount } from '@fourfold/process-group';
 import { memory, openBackend, resetPeak } from '@fourfold/runtime';
-import { prepare, settings } from '@fourfold/settings';
+import { prepare, type Settings } from '@fourfold/settings';
 import { gradientsOf, openRank, update } from '../src/train.ts';
 
 export interface Observed {
   /** In a step, by group. */
   readonly sent: Record<string, number>;
-  /** The most that its tensors held in a step. */
+  /** The most that tensors of this process held in a step. */
   readonly peakBytes: number;
 }
 
 const STEPS = 2;
 
-/** Trains for two steps. */
-async function observe(world: ProcessGroup, change: object): Promise<Observed> {
-  const setup = await prepare(settings.parse(change));
+/** Trains for two steps as one rank of the world. */
+export async function observe(world: ProcessGroup, config: Settings): Promise<Observed> {
+  const setup = await prepare(config);
   const before = memory().bytes;
   const rank = await openRank(setup, world);
   resetPeak();
@@ -45,14 +45,14 @@ async function observe(world: ProcessGroup, change: object): Promise<Observed> {
 async function main([changes = '[]', folder = '']: string[]): Promise<void> {
   await openBackend({ device: 'cpu', threads: 1 });
   await inWorld({ transport: 'tcp' }, async (world) => {
-    const observed: (Observed | null)[] = [];
-    for (const change of JSON.parse(changes) as object[]) {
-      const needed = rankCount(settings.parse(change));
-      const some = await world.split(world.rank < needed ? 0 : 1, world.rank, 'world');
-      observed.push(world.rank < needed ? await observe(some, change) : null);
+    const peaks: (number | null)[] = [];
+    for (const config of JSON.parse(changes) as Settings[]) {
+      const isIn = world.rank < rankCount(config);
+      const some = await world.split(isIn ? 0 : 1, world.rank, 'world');
+      peaks.push(isIn ? (await observe(some, config)).peakBytes : null);
       await world.barrier();
     }
-    writeFileSync(join(folder, `${world.rank}.json`), JSON.stringify(observed));
+    writeFileSync(join(folder, `${world.rank}.json`), JSON.stringify(peaks));
   });
 }
 
