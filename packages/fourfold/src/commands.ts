@@ -20,6 +20,7 @@ const command = (name: string, says: string, load: () => Promise<Module>): [stri
 /** One line each; those who add a command add a line, and what it imports to package.json. */
 export const commands: ReadonlyMap<string, Command> = new Map([
   command('launch', 'Starts a script as several ranks', () => import('@fourfold/process-group/launch')),
+  command('create-config', "Writes a run's configuration", () => import('./create-config.ts')),
 ]);
 
 /** What `npx fourfold` says of itself. */
