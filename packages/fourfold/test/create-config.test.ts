@@ -40,7 +40,8 @@ test('the file’s name tells the layout, it fits the schema, and the global bat
 test('picotron’s flags mean here what they mean there', () => {
   const theirs =
     '--out_dir tmp --exp_name try --model_name HuggingFaceTB/SmolLM-360M-Instruct --num_hidden_layers 4 ' +
-    '--num_attention_heads=16 --num_key_value_heads 4 --tp 2 --pp_engine afab --mbs 4 --grad_acc_steps 8 --seq_len=512 --use_cpu';
+    '--num_attention_heads=16 --num_key_value_heads 4 --tp 2 --pp_engine afab --mbs 4 --grad_acc_steps 8 ' +
+    '--seq_len=512 --use_cpu';
   const ours =
     '--out tmp --name try --model SmolLM-360M --layers 4 ' +
     '--heads=16 --kvHeads 4 --tp 2 --ppEngine afab --microBatchSize 4 --gradAccSteps 8 --seqLength=512 --device cpu';

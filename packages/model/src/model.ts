@@ -151,7 +151,7 @@ export interface Block {
   down: Layer;
 }
 
-/** What of a block is computed again in backward instead of kept: see `blockLayer`. */
+/** What of a block backward computes again instead of keeping it: docs/plan.md weighs them. */
 export const RECOMPUTE = ['none', 'selective', 'block'] as const;
 export type Recompute = (typeof RECOMPUTE)[number];
 
@@ -223,18 +223,7 @@ export function placeOf({ positions, turns }: Llama, B: number, T: number): Plac
 
 export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispose([cos_TK, sin_TK]);
 
-/**
- * One block at a place: two branches beside the residual stream. What backward needs of it is kept, or computed again:
- *
- *     none         everything is kept: of a token, with fused kernels, 4 D + (2 H + 2 G) K + 3 F numbers
- *     selective    all but what norms and SwiGLU give, 2 D + F: their products' gradients need it, and to compute it
- *                  again takes no product and no exchange with other ranks. A third less, for a few percent of the time
- *     block        its input alone, D: a whole forward once more, so a third more of the arithmetic
- *
- * Korthikanti et al. (2022), who coined the word, run attention's softmax again, for its scores filled their memory.
- * Here attention never keeps scores (ops/src/attention.ts), and of q, k, v and o each is a product away; what is large
- * and cheap are the norms and SwiGLU.
- */
+/** One block at a place: two branches beside the residual stream. */
 export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: Place): Layer {
   const { kvHeads } = block;
   const pair = model.recompute === 'selective' ? (...two: Layer[]) => recomputed(chain(...two)) : chain;
@@ -294,7 +283,6 @@ export async function forwardToLoss(
 
 /**
  * The mean loss of one micro-batch (a 0-d tensor), with every parameter's gradient accumulated.
- *
  * `weight` is this loss's share in the step's: 1 / gradAccSteps, so that the sum over micro-batches is the mean.
  */
 export async function lossAndGradients(

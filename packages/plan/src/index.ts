@@ -1,6 +1,7 @@
 /** What a training run will take, before it runs. */
 
 export * from './machines.ts';
+export * from './measured.ts';
 export * from './memory.ts';
 export * from './plan.ts';
 export * from './report.ts';

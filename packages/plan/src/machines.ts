@@ -8,6 +8,7 @@ import described from './machines.json' with { type: 'json' };
 const figure = z.number().positive();
 /** Of one rank's device, and of what joins it to others. Bytes a second are one way. */
 const machine = z.strictObject({
+  measured: z.boolean().describe('whether runs on it are in bench/results'),
   says: z.string(),
   bfloat16: figure.describe('FLOP/s of dense products with float32 sums'),
   float32: figure,

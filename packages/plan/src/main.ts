@@ -4,6 +4,7 @@
  *     npx nx run train:plan -- --model Llama-3-8B --seqLength 4096 --dp 2 --tp 8 --device h100 --precision bfloat16
  *     npx nx run train:plan -- --config configs/start.json --device cpu
  *     npx nx run train:plan -- --model Llama-2-7B --sequences 1024 --nodes 16 --search
+ *     npx nx run train:plan -- --compare bench/results
  *
  * It takes the settings of a run, and some of its own.
  */
@@ -14,6 +15,7 @@ import { UserError } from '@fourfold/runtime/errors';
 import { checkSettings, type Settings, settings, shapeOf } from '@fourfold/settings';
 import { z } from 'zod';
 import { MACHINES, type Machine } from './machines.ts';
+import { comparison, measuredRuns } from './measured.ts';
 import { planOf, search } from './plan.ts';
 import { heading, report, searchReport } from './report.ts';
 
@@ -21,10 +23,12 @@ const count = z.int().positive();
 const names = Object.keys(MACHINES) as [string, ...string[]];
 // biome-ignore format: a table
 const own = z.object({
-  device: z.enum(names).default('h100').describe('what each rank has (packages/plan/src/machines.json)').meta({ group: 'Plan' }),
+  device: z.enum(names).default('h100').describe('what each rank has: machines.json in packages/plan/src')
+    .meta({ group: 'Plan' }),
   nodes: count.max(65_536).optional().describe('machines; default: as many as the layout needs'),
   search: z.boolean().default(false).describe('rank all layouts of those machines'),
   sequences: count.optional().describe('search: of a step, if not those of the layout that was given'),
+  compare: z.string().optional().describe('folder of results of bench:gpu, to hold the plan against'),
   top: count.max(1000).default(10).describe('search: how many layouts to print'),
 });
 const { device: _, ...training } = settings.shape;
@@ -39,7 +43,8 @@ async function main(): Promise<void> {
   const usage = 'Says what a training run will take of each rank: memory, traffic and time. Nothing runs.';
   const argv = process.argv.slice(2);
   const given: PlanSettings = readConfig({ schema: planSettings, argv, name: 'nx run train:plan --', usage });
-  const { device, nodes, search: searches, sequences, top, ...rest } = given;
+  const { device, nodes, search: searches, sequences, top, compare, ...rest } = given;
+  if (compare !== undefined) return console.log(comparison(measuredRuns(compare)).join('\n'));
   const machine = MACHINES[device] as Machine;
   const run: Settings = { ...rest, device: device === 'cpu' ? 'cpu' : 'cuda' };
   const shape = shapeOf(run, await openTokenizer(run.tokenizer));

@@ -15,9 +15,8 @@ export function table(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] as readonly string[]).map((_, i) =>
     Math.max(...rows.map((row) => (row[i] as string).length)),
   );
-  return rows.map((row) =>
-    `  ${row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number))).join('  ')}`.trimEnd(),
-  );
+  const padded = (cell: string, i: number) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0));
+  return rows.map((row) => `  ${row.map(padded).join('  ')}`.trimEnd());
 }
 
 const milliseconds = (seconds: number): string => `${(1000 * seconds).toFixed(seconds < 0.1 ? 1 : 0)} ms`;
@@ -28,9 +27,10 @@ const count = (number: number): string => Math.round(number).toLocaleString('en-
 export function heading({ config, shape }: Job, machine: Machine, ranks: number): string[] {
   const tokens = sequencesPerStep(config) * config.seqLength;
   const parameters = modelParameters({ config, shape });
+  const sequences = count(sequencesPerStep(config));
   return [
     `${config.model}: ${count(parameters)} parameters, ${config.precision}; ${ranks} x ${machine.says}`,
-    `A step: ${count(sequencesPerStep(config))} sequences of ${count(config.seqLength)} tokens, ${count(tokens)} in all`,
+    `A step: ${sequences} sequences of ${count(config.seqLength)} tokens, ${count(tokens)} in all`,
   ];
 }
 
@@ -64,7 +64,7 @@ async function trafficTable(job: Job): Promise<string[]> {
 }
 
 /** Where the time goes. */
-function timeTable({ time, job }: Plan): string[] {
+function timeTable({ time, job }: Plan, { measured }: Machine): string[] {
   const { products, attention, memory, calls, tp, cp, pp, dp, bubble, update, step, tokensPerSecond, mfu } = time;
   const parts = { products, attention, memory, calls, tp, cp, pp, dp, bubble, update };
   const rows = Object.entries(parts).map(([name, seconds]) => [
@@ -72,8 +72,16 @@ function timeTable({ time, job }: Plan): string[] {
     milliseconds(seconds),
     percent(seconds / step),
   ]);
-  const words = `${milliseconds(step)} a step, ${count(tokensPerSecond)} tokens/s, ${count(tokensPerSecond / rankCount(job.config))} a rank, MFU ${percent(mfu)}`;
-  return ['', `Time, by a model that was within 10 % of what was measured (docs/plan.md): ${words}`, ...table(rows)];
+  const each = count(tokensPerSecond / rankCount(job.config));
+  const trust = measured
+    ? 'a model that is within 10 % of what one and two of these took'
+    : 'data sheets, not measured';
+  return [
+    '',
+    `Time: ${milliseconds(step)} a step, ${count(tokensPerSecond)} tokens/s, ${each} a rank, MFU ${percent(mfu)}`,
+    `(by ${trust}; see docs/plan.md)`,
+    ...table(rows),
+  ];
 }
 
 const NAMES: Readonly<Record<string, string>> = {
@@ -101,7 +109,7 @@ export async function report(plan: Plan, machine: Machine): Promise<string> {
     '',
     ...memoryTable(job, machine),
     ...(await trafficTable(job)),
-    ...timeTable(plan),
+    ...timeTable(plan, machine),
   ].join('\n');
 }
 

@@ -1,7 +1,8 @@
 /** Memory against GPUs' (bench/results). Against the CPU's: packages/train/test/plan.test.ts. */
 import { expect, test } from 'vitest';
 import { inFlight, type Memory, memoryOf, partsOf } from '../src/index.ts';
-import { jobOf, measuredRuns } from './jobs.ts';
+import { plannedFor } from '../src/measured.ts';
+import { jobOf, measured } from './jobs.ts';
 
 const memories = (change: object): Memory[] => {
   const job = jobOf(change);
@@ -9,17 +10,17 @@ const memories = (change: object): Memory[] => {
 };
 
 // A GPU's peak has what its libraries work with, which isn't counted: so less by up to 6 %, and never more.
-test.each(measuredRuns())('a GPU’s peak, to 6 %: $name', ({ job, peakBytes }) => {
-  const planned = partsOf(job).map((part, rank) => memoryOf(job, part, rank).total);
-  for (const [rank, measured] of peakBytes.entries()) {
-    const ratio = (planned[Math.min(rank, planned.length - 1)] as number) / measured;
+test.each(measured)('a GPU’s peak, to 6 %: $name', (run) => {
+  const { peaks } = plannedFor(run);
+  for (const [rank, bytes] of run.peakBytes.entries()) {
+    const ratio = (peaks[Math.min(rank, peaks.length - 1)] as number) / bytes;
     expect(ratio).toBeGreaterThan(0.94);
     expect(ratio).toBeLessThan(1);
   }
 });
 
 test('there are runs to hold it against', () => {
-  expect(measuredRuns().length).toBeGreaterThan(15);
+  expect(measured.length).toBeGreaterThan(15);
 });
 
 test('bytes that don’t depend on activations: weights, moments, masters; ZeRO shares out the last two', () => {

@@ -110,7 +110,7 @@ export const sequencesPerStep = ({ dp, microBatchSize, gradAccSteps }: Settings)
   dp * microBatchSize * gradAccSteps;
 
 /** The model's shape, with what the settings change of it. */
-export function shapeOf(config: Settings, tokenizer: Tokenizer): LlamaConfig {
+export function shapeOf(config: Settings, tokenizer: Pick<Tokenizer, 'vocabularySize'>): LlamaConfig {
   const named = MODELS[config.model] as LlamaConfig;
   const { layers = named.layers, dim = named.dim, heads = named.heads, ffn = named.ffn, tied = named.tied } = config;
   const { kvHeads = config.heads ? heads : named.kvHeads, vocabulary = named.vocabulary || tokenizer.vocabularySize } =
