@@ -21,7 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { readConfig, runMain } from '@fourfold/cli';
 import { openTokenizer } from '@fourfold/data';
 import { formatBytes, mfuOf, peakFlops, relativeDifferences } from '@fourfold/metrics';
-import { type LlamaConfig, MODELS, parameterCount } from '@fourfold/model';
+import { type LlamaConfig, MODELS, parameterCount, RECOMPUTE } from '@fourfold/model';
 import { rankCount } from '@fourfold/process-group';
 import { gpusOf } from '@fourfold/process-group/machine';
 import { messageOf, RunError, UserError } from '@fourfold/runtime';
@@ -58,7 +58,7 @@ const settings = z.object({
   micros: count.describe('micro-batches of a step with pp, on both sides; default 16, check: 4'),
   cpBatch: count.describe('batch with cp, on both sides; default 1, check: 2'),
   cpSeq: count.describe('seq with cp, on both sides; default 32768, check: 1024'),
-  recompute: z.boolean().default(false).describe('activations of each block, on both sides'),
+  recompute: z.enum(RECOMPUTE).default('none').describe('what of a block, on both sides'),
   warmup: count.describe('steps before those that are timed; default 2, check: 1'),
   steps: count.describe('that are timed; default 5, check: 2'),
   precision: dtype.describe('of weights and activations; default bfloat16, check: float32'),
@@ -268,7 +268,8 @@ function save(config: Complete, found: readonly (Found & object)[]): void {
   const { out, model, check, layouts, ...rest } = config;
   const device = found[0]?.device ?? '';
   const kind = check ? 'gpu-ranks-check' : 'gpu-ranks';
-  const shape = [model === 'SmolLM-1.7B' ? [] : [model], rest.recompute ? ['recompute'] : []].flat();
+  const words = [model, `recompute-${rest.recompute}`];
+  const shape = words.filter((word) => word !== 'SmolLM-1.7B' && word !== 'recompute-none');
   const name = [kind, ...shape, layouts.join('_'), device.replaceAll(/[^A-Za-z0-9]+/g, '-')].join('-');
   const file = join(out, `${name}.json`);
   const date = new Date().toISOString().slice(0, 10);

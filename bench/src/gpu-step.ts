@@ -5,7 +5,14 @@
  * each one's time is from the GPU's end of the step before to its own end.
  */
 import { profileReport } from '@fourfold/metrics';
-import { createLlama, type Initialize, initialize, type LlamaConfig, lossAndGradients } from '@fourfold/model';
+import {
+  createLlama,
+  type Initialize,
+  initialize,
+  type LlamaConfig,
+  lossAndGradients,
+  type Recompute,
+} from '@fourfold/model';
 import { kernels, partOf } from '@fourfold/ops';
 import { AdamW, squaredNorm } from '@fourfold/optim';
 import {
@@ -31,7 +38,7 @@ export interface Task {
   /** Steps before those that count, one at least. */
   readonly warmup: number;
   readonly steps: number;
-  readonly recompute: boolean;
+  readonly recompute: Recompute;
   readonly deterministic: boolean;
   readonly dtype: 'float32' | 'bfloat16';
   /** What matrices' gradients are kept in. */

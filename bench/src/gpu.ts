@@ -3,7 +3,7 @@
  *
  *     npx nx run bench:gpu                                             SmolLM-1.7B's shape, batch 4, seq 2048
  *     npx nx run bench:gpu -- --shape llm.c-124M --profile true
- *     npx nx run bench:gpu -- --shape Llama-2-7B --layers 16 --recompute true --out ''
+ *     npx nx run bench:gpu -- --shape Llama-2-7B --layers 16 --recompute block --out ''
  *
  * Each side runs in a process of its own, which has the whole GPU: ours, PyTorch eager, PyTorch compiled. All train in
  * bfloat16 on the same number of random tokens; medians of the steps after the warm-up count. Both sides keep AdamW's
@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readConfig, runMain } from '@fourfold/cli';
 import { formatBytes, mfuOf, peakFlops } from '@fourfold/metrics';
-import { type LlamaConfig, MODELS, parameterCount } from '@fourfold/model';
+import { type LlamaConfig, MODELS, parameterCount, RECOMPUTE } from '@fourfold/model';
 import { z } from 'zod';
 import { type Measured, measure, type Task } from './gpu-step.ts';
 import { runJson } from './run-json.ts';
@@ -37,7 +37,7 @@ const settings = z.object({
   layers: z.int().positive().optional().describe("default: the shape's"),
   batch: z.int().positive().optional().describe("sequences a step; default: the shape's"),
   seq: z.int().positive().optional().describe("tokens a sequence; default: the shape's"),
-  recompute: z.boolean().default(false).describe('activations of each block, on both sides'),
+  recompute: z.enum(RECOMPUTE).default('none').describe('block: PyTorch does it too; selective: ours alone'),
   steps: z.int().min(3).default(8).describe('that count'),
   warmup: z.int().positive().default(3).describe('steps before them'),
   dtype: dtype.default('bfloat16').describe("of our weights and activations; PyTorch's are bfloat16"),
@@ -76,7 +76,7 @@ const runOurs = (task: Task): Promise<Measured> =>
 
 function runTorch({ config, ...task }: Task, python: string, compile: boolean): Promise<Measured> {
   const { batch, seq, warmup, steps, recompute } = task;
-  const input = { ...config, batch, seq, warmup, steps, recompute, compile };
+  const input = { ...config, batch, seq, warmup, steps, recompute: recompute === 'block', compile };
   return runJson(python, [fileURLToPath(new URL('torch_gpu.py', import.meta.url))], JSON.stringify(input));
 }
 
@@ -131,7 +131,7 @@ async function race(config: Settings): Promise<void> {
   if (config.out) save(config, task, runs);
 }
 
-/** What is not as usual in a run: 'seq-8192', 'recompute-true'. */
+/** What is not as usual in a run: 'seq-8192', 'recompute-block'. */
 function variantOf(config: Settings): string[] {
   const usual = settings.parse({});
   const keys = ['layers', 'batch', 'seq', 'recompute', 'dtype', 'gradients', 'moments'] as const;

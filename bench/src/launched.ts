@@ -13,7 +13,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { main as fourfold } from '@fourfold/process-group/launch';
+import { main as launchMain } from '@fourfold/process-group/launch';
 import { UserError } from '@fourfold/runtime';
 
 /** Seconds that ranks wait for each other: for the slowest to load TensorFlow and to compile its kernels. */
@@ -35,7 +35,7 @@ export async function launched<Found>(ranks: number, script: string, task: unkno
 function launcher(flags: readonly string[]): Promise<void> {
   // NVLink's multicast needs rights that a process doesn't have everywhere; who has set the variable decides.
   const env = { NCCL_NVLS_ENABLE: '0', ...process.env };
-  const command = ['--import', 'tsx', fileURLToPath(import.meta.url), 'launch', ...flags];
+  const command = ['--import', 'tsx', fileURLToPath(import.meta.url), ...flags];
   const child = spawn(process.execPath, command, { env, stdio: ['ignore', 'inherit', 'pipe', 'ipc'] });
   const errors: string[] = [];
   child.stderr?.setEncoding('utf8').on('data', (text: string) => errors.push(text));
@@ -59,7 +59,7 @@ function lastWords(said: string): string {
 async function launch(argv: readonly string[]): Promise<void> {
   process.once('disconnect', () => process.exit(1));
   process.channel?.unref(); // no reason to stay when the ranks have ended
-  await fourfold(argv);
+  await launchMain(argv);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await launch(process.argv.slice(2));

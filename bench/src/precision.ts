@@ -21,7 +21,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readConfig, runMain } from '@fourfold/cli';
 import { type OverlaySeries, overlay } from '@fourfold/metrics';
-import { MODELS } from '@fourfold/model';
+import { MODELS, RECOMPUTE } from '@fourfold/model';
 import { openBackend, UserError } from '@fourfold/runtime';
 import { z } from 'zod';
 import { CURVE, type Distance, distanceOf, endOf, verdictOf } from './curve-distance.ts';
@@ -40,7 +40,7 @@ const settings = z.object({
   gradAccSteps: count.default(1).describe('batches whose gradients make one step'),
   learningRate: z.number().positive().default(3e-3).describe('the peak'),
   warmupSteps: z.int().nonnegative().default(20).describe('steps of rising learning rate'),
-  recompute: z.boolean().default(false).describe('activations of each block'),
+  recompute: z.enum(RECOMPUTE).default('none').describe('what of a block'),
   seed: z.int().nonnegative().default(1).describe('of initial weights and batches'),
   device: z.enum(['auto', 'cuda', 'cpu']).default('auto').describe('auto: the best there is'),
   control: z.boolean().default(false).describe('run float32 again, with its sums in another order'),

@@ -12,7 +12,7 @@ const task: Task = {
     seq: 16,
     warmup: 2,
     steps: 30,
-    recompute: false,
+    recompute: 'none',
     deterministic: true,
     device: 'cpu',
     profile: false,
@@ -39,7 +39,8 @@ test.each([
     'gradients in bfloat16 too',
     { dtype: 'bfloat16', gradients: 'bfloat16', moments: 'bfloat16', masterWeights: false },
   ],
-  ['recomputed activations', { recompute: true }],
+  ['selectively recomputed', { recompute: 'selective' }],
+  ['recomputed activations', { recompute: 'block' }],
 ] as const)('the steps train: %s', async (_, options) => {
   const { loss } = await measure({ ...task, ...options });
   expect(loss).toBeLessThan(Math.log(50) - 0.4); // it knew nothing; 32 steps on one batch
@@ -47,8 +48,9 @@ test.each([
 });
 
 test('recomputing changes no loss', async () => {
-  const [kept, again] = [await measure(task), await measure({ ...task, recompute: true })];
-  expect(again.loss).toBe(kept.loss);
+  const kept = await measure(task);
+  for (const recompute of ['selective', 'block'] as const)
+    expect((await measure({ ...task, recompute })).loss, recompute).toBe(kept.loss);
 });
 
 test('weights are of their name alone, and a rank has its part of them', async () => {

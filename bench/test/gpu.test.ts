@@ -27,7 +27,7 @@ test('PyTorch gets the same task, eager and compiled, and all figures are kept',
     'exit 0',
     `cat >> '${input}'; echo >> '${input}'; echo '${JSON.stringify(reply)}'`,
   );
-  const flags = ['--layers', '1', '--batch', '4', '--recompute', 'true', '--python', fake, '--out', out];
+  const flags = ['--layers', '1', '--batch', '4', '--recompute', 'block', '--python', fake, '--out', out];
   const { code, stdout } = await bench(...nano, ...flags);
   expect(code).toBe(0);
   const lines = readFileSync(input, 'utf8').trim().split('\n');
@@ -41,12 +41,12 @@ test('PyTorch gets the same task, eager and compiled, and all figures are kept',
   expect(stdout).toMatch(/^PyTorch 9\.9, eager +2\.0 +64000 +\d\.\d % +5 MB +5\.000 +\d+\.\d\d x$/m); // 4 x 32 in 2 ms
 
   const [file = ''] = readdirSync(out);
-  expect(file).toMatch(/^gpu-nano-layers-1-batch-4-recompute-true-\d+-CPU-threads?\.json$/); // what isn't as usual
+  expect(file).toMatch(/^gpu-nano-layers-1-batch-4-recompute-block-\d+-CPU-threads?\.json$/); // what isn't as usual
   const { runs, task, ...rest } = JSON.parse(readFileSync(join(out, file), 'utf8'));
   expect(Object.keys(rest)).toEqual(['date', 'device', 'node', 'shape']);
   expect(task).toMatchObject({
     batch: 4,
-    recompute: true,
+    recompute: 'block',
     dtype: 'bfloat16',
     moments: 'bfloat16',
     masterWeights: false,

@@ -3,7 +3,7 @@ import { sequencesPerStep } from '@fourfold/settings';
 import { expect, test } from 'vitest';
 import { aloneFor, layoutOf, sameBatchAlone, settingsFor, type Work, workOf } from '../src/rank-layouts.ts';
 
-const work: Work = { model: 'micro', batch: 4, seq: 64, micros: 16, cpBatch: 1, cpSeq: 256, recompute: true };
+const work: Work = { model: 'micro', batch: 4, seq: 64, micros: 16, cpBatch: 1, cpSeq: 256, recompute: 'block' };
 
 test.each([
   ['dp2', { dp: 2, pp: 1, cp: 1, tp: 1, flags: {} }],
@@ -53,6 +53,6 @@ test.each([
 
 test('what layouts have in common they share with the one GPU, and stages are balanced by cost', () => {
   const config = settingsFor(layoutOf('dp2-zero'), work);
-  expect(config).toMatchObject({ model: 'micro', recompute: true, zero: true, ppBalance: 'cost' });
+  expect(config).toMatchObject({ model: 'micro', recompute: 'block', zero: true, ppBalance: 'cost' });
   expect(aloneFor(config)).toEqual(aloneFor(settingsFor(layoutOf('tp2-sp'), work))); // so it runs once
 });

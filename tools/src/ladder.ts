@@ -5,6 +5,7 @@
  *     fourfold
  *     cluster
  *     train
+ *     plan
  *     inference settings
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
  *     model
@@ -32,6 +33,7 @@ export const rungs: readonly (readonly string[])[] = [
   ['model'],
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],
   ['inference', 'settings'],
+  ['plan'],
   ['train'],
   ['cluster'],
   ['fourfold'],

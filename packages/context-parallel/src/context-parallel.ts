@@ -38,7 +38,7 @@
  * travel, never copies of them for the H. A rank sends in one layer 2(cp - 1) tensors of B·G·t·K numbers forward, and
  * backward 2(cp - 1) again and 2·cp of float32 gradients.
  */
-import type { Llama } from '@fourfold/model';
+import type { Llama, Recompute } from '@fourfold/model';
 // biome-ignore format: a list
 import {
   type Attention, type AttentionSaved, addAt, attentionBlock, attentionBlockGradients, headsOf, kernels, type Layer,
@@ -256,14 +256,14 @@ export interface RingShape {
   readonly K: number;
   readonly cp: number;
   readonly dtype: DType;
-  /** Whether backward runs forward once more. */
-  readonly recompute: boolean;
+  /** Of a block: attention and its ring are run once more. */
+  readonly recompute: Recompute;
 }
 
 /** Bytes that a rank sends in one layer's forward and backward. */
 export function contextParallelBytes({ B, G, t, K, cp, dtype, recompute }: RingShape): number {
   if (cp === 1) return 0;
   const both = 2 * B * G * t * K; // numbers in k and v, and in dk and dv
-  const passes = recompute ? 3 : 2; // in which k and v go round
+  const passes = recompute === 'block' ? 3 : 2; // in which k and v go round
   return passes * (cp - 1) * both * BYTES[dtype] + cp * both * BYTES.float32;
 }

@@ -1,5 +1,13 @@
 /** Models whose tokens are split over ranks, against one rank; what the ranks send. */
-import { createLlama, initialize, initialWeights, type LlamaConfig, lossAndGradients, MODELS } from '@fourfold/model';
+import {
+  createLlama,
+  initialize,
+  initialWeights,
+  type LlamaConfig,
+  lossAndGradients,
+  MODELS,
+  type Recompute,
+} from '@fourfold/model';
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
 import { type DType, keyOf, randomWords } from '@fourfold/runtime';
 import { expectNoLeak, useBackend } from '@fourfold/runtime/testing';
@@ -21,7 +29,7 @@ const [INPUTS, TARGETS] = [0, 1].map((shift) =>
 interface ModelOptions {
   readonly order: Order;
   readonly dtype?: DType;
-  readonly recompute?: boolean;
+  readonly recompute?: Recompute;
 }
 
 /** The loss and gradients of a rank's tokens; on one rank, of all. */
@@ -44,11 +52,11 @@ describe('a model', () => {
   beforeAll(() => useBackend('cpu'));
 
   test.each([
-    [2, 'zigzag', false],
-    [3, 'zigzag', true],
-    [4, 'zigzag', false],
-    [2, 'contiguous', false],
-    [4, 'contiguous', true],
+    [2, 'zigzag', 'none'],
+    [3, 'zigzag', 'block'],
+    [4, 'zigzag', 'selective'],
+    [2, 'contiguous', 'none'],
+    [4, 'contiguous', 'block'],
   ] as const)(
     'on %i ranks, %s, recomputing %s: loss and gradients are those of one',
     async (size, order, recompute) => {
@@ -83,10 +91,10 @@ describe('traffic', () => {
   beforeAll(() => useBackend('cpu'));
 
   test.each([
-    [2, 'float32', false],
-    [4, 'float32', true],
-    [3, 'bfloat16', false],
-    [4, 'bfloat16', true],
+    [2, 'float32', 'none'],
+    [4, 'float32', 'block'],
+    [3, 'bfloat16', 'selective'],
+    [4, 'bfloat16', 'block'],
   ] as const)('%i ranks send what the formula says: %s, recomputing %s', async (size, dtype, recompute) => {
     const { layers, kvHeads: G, headDim: K } = CONFIG;
     for (const order of ORDERS) {
@@ -96,13 +104,13 @@ describe('traffic', () => {
       });
       const ring = { B, G, t: T / size, K, cp: size, dtype, recompute };
       const bytes = layers * contextParallelBytes(ring);
-      const calls = layers * ((recompute ? 3 : 2) * (size - 1) + size);
+      const calls = layers * ((recompute === 'block' ? 3 : 2) * (size - 1) + size);
       for (const of of totals) expect(of).toMatchObject([{ operation: 'sendReceive', bytes, calls }]);
     }
   });
 
   test('one rank sends nothing', () => {
-    const ring = { B: 1, G: 2, t: 8, K: 4, cp: 1, dtype: 'float32', recompute: true } as const;
+    const ring = { B: 1, G: 2, t: 8, K: 4, cp: 1, dtype: 'float32', recompute: 'block' } as const;
     expect(contextParallelBytes(ring)).toBe(0);
   });
 });

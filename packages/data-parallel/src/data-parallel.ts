@@ -103,10 +103,10 @@ export function bucketedDataParallel(
   { backwards, bucketBytes = 25 * 2 ** 20, zero = false }: BucketOptions,
 ): DataParallel {
   if (zero && group.size === 1) throw new UserError('zero=true shares moments over dp x cp ranks: use dp=2 or more');
-  const travelling = parameters.filter(({ partial }) => group.size > 1 || partial); // alone, most have nowhere to go
-  const buckets = fill(travelling, bucketBytes).map((some) => new Bucket(some, group, backwards, zero));
+  const buckets = fill(parameters, group, bucketBytes).map((some) => new Bucket(some, group, backwards, zero));
+  const dtype = zero ? (parameters[0] as Parameter).dtype : 'float32';
+  const bytes = bucketedBytes(parameters, group, { bucketBytes, zero, dtype });
   if (!zero) for (const parameter of parameters) parameter.replicas *= group.size;
-  const bytes = sumByGroup(buckets.flatMap((bucket) => bucket.sent()));
   return {
     updated: zero ? buckets.map(({ shard }) => shard as Parameter) : parameters,
     reduced: async () => {
@@ -139,9 +139,10 @@ export function bucketedDataParallel(
 const count = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
 /** Parameters in backward's order, in lists of one kind and at most so many bytes. */
-function fill(parameters: readonly Parameter[], bucketBytes: number): Parameter[][] {
+function fill(parameters: readonly Parameter[], group: ProcessGroup, bucketBytes: number): Parameter[][] {
+  const travelling = parameters.filter(({ partial }) => group.size > 1 || partial); // alone, most have nowhere to go
   const lists: Parameter[][] = [];
-  for (const parameter of [...parameters].reverse()) {
+  for (const parameter of travelling.reverse()) {
     const last = lists.findLast(([one]) => isAlike(one as Parameter, parameter)); // earlier ones are full
     if (last && bytesOf([...last, parameter]) <= bucketBytes) last.push(parameter);
     else lists.push([parameter]);
@@ -154,6 +155,12 @@ const isAlike = (a: Parameter, b: Parameter): boolean =>
 
 const bytesOf = (parameters: readonly Parameter[]): number =>
   parameters.reduce((sum, { shape, gradDtype }) => sum + BYTES[gradDtype] * count(shape), 0);
+
+/** Elements of a bucket: with ZeRO zeros are added, so that its n parts are equally long. */
+function lengthOf(parameters: readonly Parameter[], n: number, zero: boolean): number {
+  const elements = parameters.reduce((sum, { shape }) => sum + count(shape), 0);
+  return zero ? Math.ceil(elements / n) * n : elements;
+}
 
 class Bucket {
   /** With ZeRO: the part that this rank updates, 1/n of all elements, as a parameter of one dimension. */
@@ -173,8 +180,7 @@ class Bucket {
     this.#parameters = parameters;
     this.#group = group;
     this.#partial = first.partial;
-    const elements = parameters.reduce((sum, { shape }) => sum + count(shape), 0);
-    this.#size = zero ? Math.ceil(elements / group.size) * group.size : elements; // ZeRO's parts are equally long
+    this.#size = lengthOf(parameters, group.size, zero);
     this.#expected = new Map(parameters.map((parameter) => [parameter, parameter.uses * backwards]));
     this.#missing = new Map(this.#expected);
     if (zero) this.shard = this.#makeShard(first);
@@ -222,15 +228,6 @@ class Bucket {
     if (this.shard) this.#unflatten(await this.#group.allGather(partOf(this.shard), 0), give);
   }
 
-  sent(): Sent[] {
-    const { size } = this.#group;
-    const { gradDtype } = this.#parameters[0] as Parameter;
-    if (!this.shard) return sentBy([this.#group, this.#partial], [this.#size], gradDtype);
-    const part = this.#size / size;
-    const bytes = (size - 1) * part * (BYTES[gradDtype] + BYTES[this.shard.dtype]);
-    return [{ group: this.#group.name, bytes }, ...sentBy([this.#partial], [part], gradDtype)];
-  }
-
   #makeShard({ name, decays, gradDtype, partial, replicas }: Parameter): Parameter {
     const [length, { rank }] = [this.#size / this.#group.size, this.#group];
     const flat = this.#flatten(({ value }) => value);
@@ -266,6 +263,26 @@ class Bucket {
 }
 
 // ## What it costs
+
+/**
+ * Bytes that a rank sends in a step, by group, if its gradients travel in such buckets; `dtype` is the weights'. The
+ * parameters need no values: a plan asks too.
+ */
+export function bucketedBytes(
+  parameters: readonly Parameter[],
+  group: ProcessGroup,
+  { bucketBytes, zero, dtype }: { bucketBytes: number; zero: boolean; dtype: DType },
+): Record<string, number> {
+  const sent = fill(parameters, group, bucketBytes).flatMap((some): Sent[] => {
+    const { partial, gradDtype } = some[0] as Parameter;
+    const length = lengthOf(some, group.size, zero);
+    if (!zero) return sentBy([group, partial], [length], gradDtype);
+    const part = length / group.size;
+    const bytes = (group.size - 1) * part * (BYTES[gradDtype] + BYTES[dtype]);
+    return [{ group: group.name, bytes }, ...sentBy([partial], [part], gradDtype)];
+  });
+  return sumByGroup(sent);
+}
 
 interface Sent {
   readonly group: string;

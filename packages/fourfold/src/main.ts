@@ -1,46 +1,17 @@
 /**
- * `npx fourfold COMMAND ...`: the table of commands. Each is one function of the package that it belongs to, loaded
- * when it is asked for.
+ * `npx fourfold COMMAND`: finds the command and hands it the rest of the line.
+ *
+ *     npx fourfold launch --nproc 4 script.ts
+ *
+ * Each command sets its exit code itself; only a name that is none ends here, with one sentence and exit code 2.
  */
-import { HelpWanted, runMain } from '@fourfold/cli';
-import { UserError } from '@fourfold/runtime/errors';
+import { commands, helpOfFourfold } from './commands.ts';
 
-interface Command {
-  readonly does: string;
-  readonly run: (argv: readonly string[]) => Promise<void>;
+/** Runs the command. The process then ends by itself, when its last output is written. */
+export async function main([name, ...rest]: readonly string[]): Promise<void> {
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') return console.log(helpOfFourfold());
+  const command = commands.get(name);
+  if (command) return command.run(rest);
+  console.error(`${name} is not a command: use npx fourfold with ${[...commands.keys()].join(', ')}`);
+  process.exitCode = 2;
 }
-
-const commands: Readonly<Record<string, Command>> = {
-  launch: {
-    does: 'Starts a script as several ranks that compute together.',
-    run: async (argv) => (await import('@fourfold/process-group/launch')).main(['launch', ...argv]),
-  },
-  slurm: {
-    does: 'Training runs as jobs of a Slurm cluster: submit, status, resubmit.',
-    run: async (argv) => (await import('@fourfold/cluster')).slurm(argv),
-  },
-  kubernetes: {
-    does: 'Prints a manifest that trains on a Kubernetes cluster.',
-    run: async (argv) => (await import('@fourfold/cluster')).kubernetes(argv),
-  },
-  metrics: {
-    does: 'Gathers what came of all runs below a folder.',
-    run: async (argv) => (await import('@fourfold/cluster')).metrics(argv),
-  },
-};
-
-function help(): string {
-  const names = Object.keys(commands);
-  const width = Math.max(...names.map((name) => name.length));
-  const lines = Object.entries(commands).map(([name, { does }]) => `  ${name.padEnd(width)}  ${does}`);
-  return ['npx fourfold COMMAND', '', 'Commands:', ...lines, '', 'Each tells its settings by --help.'].join('\n');
-}
-
-/** Runs the command and sets the process's exit code; a mistake of the user's is one sentence, and 2. */
-export const main = ([name, ...argv]: readonly string[]): Promise<void> =>
-  runMain(async () => {
-    if (name === undefined || name === '--help' || name === '-h' || name === 'help') throw new HelpWanted(help());
-    const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-    if (!command) throw new UserError(`${name} is not a command: use ${Object.keys(commands).join(', ')}`);
-    await command.run(argv);
-  });

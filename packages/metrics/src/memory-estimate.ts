@@ -10,11 +10,12 @@
  *
  * A step's peak lies at one of four places, and the largest counts: in the last block's attention (several
  * matrices as large as its scores), in the backward of the last block's SwiGLU, where the gradient of its largest
- * weights is added up, or at the head among the logits. With recomputation every block keeps its input alone, D, and
- * one block at a time has the rest.
+ * weights is added up, or at the head among the logits. With recomputation every block keeps less, its input alone (D),
+ * or all but what its norms and SwiGLU give, and one block at a time has the rest.
  *
- * The fused kernels (of the CPU, float32) have no scores in memory at all: attention computes them again, a tile at a
- * time. And SwiGLU keeps gate and up alone. Without them scores over 64 MiB go in equal parts below it, as logits do.
+ * The fused kernels (of a GPU, and of the CPU in float32) have no scores in memory at all: attention computes them
+ * again, a tile at a time. A norm keeps what came into it, and SwiGLU gate, up and their product. Without them scores
+ * over 64 MiB go in equal parts below it, as logits do.
  */
 
 export interface TrainingSize {
@@ -36,8 +37,8 @@ export interface TrainingSize {
   readonly moments?: 'float32' | 'bfloat16';
   /** Whether bfloat16 weights have float32 masters (default true). */
   readonly masterWeights?: boolean;
-  readonly recompute: boolean;
-  /** Whether the CPU's fused kernels will run, those of float32 on TensorFlow (default false). */
+  readonly recompute: 'none' | 'selective' | 'block';
+  /** Whether fused kernels will run, a GPU's or those of float32 on TensorFlow (default false). */
   readonly fused?: boolean;
 }
 
@@ -49,14 +50,15 @@ const STREAM = 4; // vectors of D a token beside all else: the residual stream, 
 export function trainingBytes(size: TrainingSize): number {
   const { parameters, layers, dim, batch, seqLength, recompute } = size;
   const vector = batch * seqLength * dim * elementBytes(size);
-  const { attention, mlp } = keptBytes(size);
+  const { attention, mlp } = keptBytes({ ...size, recompute: 'none' });
   const block = attention + mlp;
-  const blocksBefore = recompute ? layers * vector : (layers - 1) * block;
+  const kept = keptOfBlock(size);
+  const blocksBefore = recompute === 'block' ? layers * kept : (layers - 1) * kept;
   const peak = Math.max(
     blocksBefore + attention + attentionBytes(size),
     blocksBefore + block + swigluBytes(size),
     blocksBefore + block + gradientBytes(size),
-    blocksBefore + (recompute ? 0 : block) + headBytes(size),
+    blocksBefore + (recompute === 'block' ? 0 : kept) + headBytes(size),
   );
   return parameters * stateBytes(size) + peak + STREAM * vector;
 }
@@ -78,16 +80,32 @@ const scoreBytes = ({ batch, heads, seqLength }: TrainingSize): number => 4 * ba
 /** The bytes of one of the equal parts in which so many are made. */
 const partOf = (bytes: number): number => bytes / Math.ceil(bytes / CHUNK);
 
-/** What one block keeps. The normalized vectors and their lengths are float32 whatever the precision. */
-function keptBytes(size: TrainingSize): { attention: number; mlp: number } {
-  const { dim, heads, kvHeads, headDim, ffn, batch, seqLength, fused } = size;
-  const element = elementBytes(size);
+/** What is asked of a block: `tokenRanks` share the tokens that its norms see (default 1). */
+export type BlockSize = Omit<TrainingSize, 'parameters' | 'layers' | 'vocabulary'> & { readonly tokenRanks?: number };
+
+/**
+ * What one block keeps for backward, unless it is run again as a whole. Without fused kernels the normalized vectors
+ * and their lengths are float32 whatever the precision.
+ */
+export function keptBytes(size: BlockSize): { attention: number; mlp: number } {
+  const { dim, heads, kvHeads, headDim, ffn, batch, seqLength, precision, fused, recompute, tokenRanks = 1 } = size;
+  const element = BYTES[precision];
   const tokens = batch * seqLength;
-  const norm = 4 * dim + 4 + element * dim;
+  const selective = recompute === 'selective';
+  const normalized = element * dim; // selective: what came in, which nobody else keeps without fused kernels
+  const norm = selective ? normalized : normalized + (fused ? element : 4) * dim + 4;
   return {
-    attention: tokens * (norm + element * 2 * (heads + kvHeads) * headDim + 4 * heads),
-    mlp: tokens * (norm + element * (fused ? 3 : 5) * ffn),
+    attention: (tokens / tokenRanks) * norm + tokens * (element * 2 * (heads + kvHeads) * headDim + 4 * heads),
+    mlp: (tokens / tokenRanks) * norm + tokens * element * ffn * (selective ? 2 : fused ? 3 : 5),
   };
+}
+
+/** The same for any way to recompute. */
+export function keptOfBlock(size: BlockSize): number {
+  const { batch, seqLength, dim, precision, recompute, tokenRanks = 1 } = size;
+  if (recompute === 'block') return (batch * seqLength * dim * BYTES[precision]) / tokenRanks;
+  const { attention, mlp } = keptBytes(size);
+  return attention + mlp;
 }
 
 // ## What is there for a moment

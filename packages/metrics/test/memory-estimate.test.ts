@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type TrainingSize, trainingBytes } from '../src/memory-estimate.ts';
+import { keptOfBlock, type TrainingSize, trainingBytes } from '../src/memory-estimate.ts';
 
 const tiny: TrainingSize = {
   ...{ parameters: 1000, layers: 2, dim: 8, heads: 2, kvHeads: 1, headDim: 4, ffn: 16, vocabulary: 10 },
-  ...{ batch: 1, seqLength: 4, precision: 'float32', recompute: false },
+  ...{ batch: 1, seqLength: 4, precision: 'float32', recompute: 'none' },
 };
 
 // 4 tokens. Attention keeps, a token, a normalized vector, its length, the scaled one, 2 (2 + 1) heads of 4, and two
@@ -28,9 +28,27 @@ test('with few tokens a gradient has the peak: that of gate and up, and its sum 
 });
 
 test('with recomputation the inputs of two blocks, and one block', () => {
-  expect(trainingBytes({ ...tiny, seqLength: 8, recompute: true })).toBe(
+  expect(trainingBytes({ ...tiny, seqLength: 8, recompute: 'block' })).toBe(
     16 * 1000 + 2 * (8 * 8 * 4) + 2 * block + 7 * (8 * 16 * 4) + 2 * stream,
   );
+});
+
+test('selectively, all but two normalized vectors and what SwiGLU gives; in backward one block has these too', () => {
+  const kept = 4 * (4 * 8 + 4 * 6 * 4 + 4 * 2) + 4 * (4 * 8 + 4 * 2 * 16);
+  expect(keptOfBlock({ ...tiny, recompute: 'selective' })).toBe(kept);
+  expect(keptOfBlock({ ...tiny, recompute: 'selective', fused: true })).toBe(kept);
+  expect(keptOfBlock({ ...tiny, recompute: 'block' })).toBe(4 * 8 * 4);
+  const twice = { ...tiny, seqLength: 8 } as const;
+  expect(trainingBytes({ ...twice, recompute: 'selective' })).toBe(
+    16 * 1000 + 2 * kept + 2 * block + 7 * (8 * 16 * 4) + 2 * stream,
+  );
+});
+
+test('fused, a block of bfloat16 keeps bfloat16 alone; token ranks share its norms', () => {
+  const size = { ...tiny, precision: 'bfloat16', fused: true } as const;
+  const parts = 4 * (2 * 6 * 4 + 4 * 2 + 2 * 3 * 16);
+  expect(keptOfBlock(size)).toBe(2 * 4 * (2 * 2 * 8 + 4) + parts);
+  expect(keptOfBlock({ ...size, tokenRanks: 4 })).toBe(2 * (2 * 2 * 8 + 4) + parts);
 });
 
 test('a bfloat16 step: 18 bytes a parameter, half of each vector but the normalized ones; the peak at the head', () => {
@@ -72,6 +90,8 @@ test('logits go in chunks of at most 64 MiB: ten times the tokens, and the head 
   expect(logits).toBe(0);
 });
 
+const RECOMPUTE = ['none', 'selective', 'block'] as const;
+
 // Shapes whose scores and logits stay under 64 MiB, also with one argument doubled.
 const sizes = fc.record({
   parameters: fc.integer({ min: 1, max: 1e9 }),
@@ -85,7 +105,7 @@ const sizes = fc.record({
   batch: fc.integer({ min: 1, max: 8 }),
   seqLength: fc.integer({ min: 1, max: 100 }),
   precision: fc.constantFrom('float32' as const, 'bfloat16' as const),
-  recompute: fc.boolean(),
+  recompute: fc.constantFrom(...RECOMPUTE),
 });
 
 test('more of anything never takes less', () => {
@@ -122,7 +142,9 @@ test('gradients in bfloat16 take two bytes a parameter less', () => {
 test('recomputation takes less', () => {
   fc.assert(
     fc.property(sizes, (size) => {
-      expect(trainingBytes({ ...size, recompute: true })).toBeLessThan(trainingBytes({ ...size, recompute: false }));
+      const [none, selective, block] = RECOMPUTE.map((recompute) => trainingBytes({ ...size, recompute }));
+      expect(selective).toBeLessThan(none as number);
+      expect(block).toBeLessThan(none as number);
     }),
   );
 });
@@ -130,7 +152,7 @@ test('recomputation takes less', () => {
 test('bfloat16 without masters takes less where blocks keep their activations', () => {
   fc.assert(
     fc.property(sizes, (size) => {
-      const kept = { ...size, recompute: false, layers: 12, vocabulary: 256, masterWeights: false };
+      const kept = { ...size, recompute: 'none' as const, layers: 12, vocabulary: 256, masterWeights: false };
       const bytes = (precision: TrainingSize['precision']) => trainingBytes({ ...kept, precision });
       expect(bytes('bfloat16')).toBeLessThan(bytes('float32'));
     }),

@@ -5,9 +5,8 @@
  *   x = x + attention(norm(x));  x = x + mlp(norm(x))      for every block
  *   loss = crossEntropy(norm(x) · headᵀ, next tokens)
  *
- * A model is a value: layers in named places, and the parameters in them. Whoever wants another layer in a place (a
- * slice of it, a ring) puts it there, and whoever wants only some of its blocks takes those; nothing here knows why.
- * Its parameters are allocated last, when it's clear what of them is wanted.
+ * A model is a value: layers in named places. Whoever wants another layer in one (a slice of it, a ring) puts it there;
+ * whoever wants some of its blocks takes those. Parameters are allocated last, when it's clear which are wanted.
  *
  * B batch, T time, N = B·T tokens, D model, H heads, G key and value heads, K head dimension, F feed-forward,
  * V vocabulary.
@@ -151,13 +150,16 @@ export interface Block {
   down: Layer;
 }
 
+/** What of a block backward computes again instead of keeping it: docs/plan.md weighs them. */
+export const RECOMPUTE = ['none', 'selective', 'block'] as const;
+export type Recompute = (typeof RECOMPUTE)[number];
+
 /** A model, or some consecutive blocks of one: then it has an embedding, or a norm and a loss, or none of them. */
 export interface Llama {
   readonly config: LlamaConfig;
   /** Of weights and activations. */
   readonly dtype: DType;
-  /** Keep only the input of each block, and run it again in backward. */
-  readonly recompute: boolean;
+  readonly recompute: Recompute;
   /** Whether a GPU computes the same bits every time, or attention's gradients in any order, which is faster. */
   readonly deterministic: boolean;
   readonly parameters: Parameter[];
@@ -173,13 +175,12 @@ export interface Llama {
   head: Parameter | undefined;
 }
 
-/** gradDtype: of the matrices' gradients (default float32); those of norms are float32. */
 export type LlamaOptions = Partial<Pick<Llama, 'dtype' | 'recompute' | 'deterministic'> & { gradDtype: DType }>;
 
-/** Describes a model; `initialize` gives its parameters their values. */
+/** Describes a model; `initialize` gives it its values. gradDtype: of matrices' gradients; norms' are float32. */
 export function createLlama(config: LlamaConfig, options: LlamaOptions = {}): Llama {
   checkConfig(config);
-  const { dtype = 'float32', gradDtype = 'float32', recompute = false, deterministic = true } = options;
+  const { dtype = 'float32', gradDtype = 'float32', recompute = 'none', deterministic = true } = options;
   const parameters = new Map<string, Parameter>();
   for (const [name, sides] of parameterShapes(config))
     parameters.set(name, new Parameter(name, sides, sides.length > 1 ? gradDtype : 'float32'));
@@ -225,13 +226,14 @@ export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispo
 /** One block at a place: two branches beside the residual stream. */
 export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: Place): Layer {
   const { kvHeads } = block;
+  const pair = model.recompute === 'selective' ? (...two: Layer[]) => recomputed(chain(...two)) : chain;
   const attention = chain(
-    ...[block.inputNorm, block.qkv, splitHeads(B, T, model.config.headDim)],
+    ...[pair(block.inputNorm, block.qkv), splitHeads(B, T, model.config.headDim)],
     ...[rope(tables, kvHeads), block.attend(kvHeads), mergeHeads, block.output],
   );
-  const mlp = chain(block.postNorm, block.gateUp, swiglu, block.down);
+  const mlp = chain(pair(block.postNorm, block.gateUp), pair(swiglu, block.down));
   const layer = chain(residual(attention), residual(mlp));
-  return model.recompute ? recomputed(layer) : layer;
+  return model.recompute === 'block' ? recomputed(layer) : layer;
 }
 
 /**
@@ -281,7 +283,6 @@ export async function forwardToLoss(
 
 /**
  * The mean loss of one micro-batch (a 0-d tensor), with every parameter's gradient accumulated.
- *
  * `weight` is this loss's share in the step's: 1 / gradAccSteps, so that the sum over micro-batches is the mean.
  */
 export async function lossAndGradients(

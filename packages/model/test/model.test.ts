@@ -20,6 +20,7 @@ import {
   parameterCount,
   parameterShapes,
   placeOf,
+  RECOMPUTE,
 } from '../src/model.ts';
 import { batchOf, FIXTURES, fixtureModel, readFixture } from './fixtures.ts';
 
@@ -66,7 +67,7 @@ describe.each(FIXTURES)('%s as transformers computes it', (name) => {
   });
 
   // 2e-6 is about twice PyTorch's own distance between float32 and float64 on these models (up to 1e-6).
-  test.each([false, true])('every gradient within 2e-6 of its largest element (recompute %s)', async (recompute) => {
+  test.each(RECOMPUTE)('every gradient within 2e-6 of its largest element (recompute %s)', async (recompute) => {
     const fixture = await readFixture(name);
     const model = fixtureModel(fixture, { recompute });
     await numberOf(await lossAndGradients(model, ...batchOf(fixture)));
@@ -106,12 +107,13 @@ function tinyModel(options: Parameters<typeof createLlama>[1] = {}): Llama {
 
 test('recomputation gives the same bits', async () => {
   const gradients: ArrayLike<number>[][] = [];
-  for (const recompute of [false, true]) {
+  for (const recompute of RECOMPUTE) {
     const model = tinyModel({ recompute });
     await numberOf(await lossAndGradients(model, ...tinyBatch(2, 9)));
     gradients.push(await Promise.all(model.parameters.map(async ({ grad }) => Array.from((await grad?.data()) ?? []))));
   }
   expect(gradients[1]).toEqual(gradients[0]);
+  expect(gradients[2]).toEqual(gradients[0]);
 });
 
 test('two halves of a batch, each weighing a half, give the gradient of the whole', async () => {
@@ -139,7 +141,7 @@ test('a step leaves no tensor behind but the gradients', async () => {
   expect(memory().bytes).toBe(before.bytes);
 });
 
-test.each([{}, { recompute: true }])(
+test.each([{}, { recompute: 'selective' as const }, { recompute: 'block' as const }])(
   'a step on a GPU waits for nothing, and its loss is the CPU’s: %j',
   async (options) => {
     const losses = async () => {

@@ -151,8 +151,7 @@ function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tenso
 
 // Of logits that are float32; those in bfloat16 take half. A GPU does a product at full speed only if it is large, and
 // each chunk but the first reads and writes the whole of dw once more.
-const CHUNK_BYTES = 64 * 2 ** 20;
-const CHUNK_BYTES_ON_GPU = 2 ** 31;
+export const LOSS_CHUNK_BYTES = { cpu: 64 * 2 ** 20, gpu: 2 ** 31 };
 
 /** [start, length] of chunks of N tokens, whose logits, V each, fit into the bytes; all but the last equally long. */
 export function lossChunks(N: number, V: number, chunkBytes = defaultChunkBytes()): [start: number, length: number][] {
@@ -161,4 +160,4 @@ export function lossChunks(N: number, V: number, chunkBytes = defaultChunkBytes(
   return Array.from({ length: Math.ceil(N / length) }, (_, i) => [i * length, Math.min(length, N - i * length)]);
 }
 
-const defaultChunkBytes = (): number => (onTensorflow() && !onTensorflowCpu() ? CHUNK_BYTES_ON_GPU : CHUNK_BYTES);
+const defaultChunkBytes = (): number => LOSS_CHUNK_BYTES[onTensorflow() && !onTensorflowCpu() ? 'gpu' : 'cpu'];

@@ -7,7 +7,14 @@ export {
   attentionBlock,
   attentionBlockGradients,
 } from './attention-block.ts';
-export { crossEntropy, type Loss, type LossOptions, lossChunks, type SoftmaxLoss } from './cross-entropy.ts';
+export {
+  crossEntropy,
+  LOSS_CHUNK_BYTES,
+  type Loss,
+  type LossOptions,
+  lossChunks,
+  type SoftmaxLoss,
+} from './cross-entropy.ts';
 export { type Embedding, embedding, wordsOf } from './embedding.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';

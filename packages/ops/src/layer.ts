@@ -167,15 +167,30 @@ export const residual = (f: Layer): Layer => {
  * The same layer with less memory: forward keeps its input alone, and backward runs forward once more, up to what it
  * ends with: nobody needs the value of a block's last product, only what the product read.
  *
+ *     recomputed(block)                  keeps D numbers a token of some 4 D + (2 H + 2 G) K + 3 F; a third more work
+ *     recomputed(chain(norm, product))   keeps what lies before the norm, not what lies between the two: backward runs
+ *                                        the norm again, but no product; and so of SwiGLU and the product after it
+ *
+ * The second kind is called selective: all large tensors that cost no product and no exchange between ranks to make
+ * again. Korthikanti et al. (2022), whose word it is, meant attention's scores; here attention never keeps any.
+ *
  * Chen et al., "Training deep nets with sublinear memory cost" (2016). The same kernels on the same input give the same
  * bits, so the gradients are exactly those of the layer itself.
  */
-export const recomputed =
-  (layer: Layer): Layer =>
-  async (x) => {
-    const [y, pull] = await layer(x);
-    pull.drop();
+export const recomputed = (layer: Layer): Layer => {
+  const pullOf = (x: Tensor): Pullback => {
     const saved = share(x);
-    const backward = async (dy: Tensor) => (await pullbackAgain(layer, saved))(dy);
-    return [y, pullback([saved], backward)];
+    return pullbackOnto([saved], async (dy: Tensor, base?: Tensor) => {
+      const pull = await pullbackAgain(layer, saved);
+      return base ? backwardOnto(pull, dy, base) : pull(dy);
+    });
   };
+  const forgetful = async (x: Tensor, [y, pull]: [Tensor, Pullback]): ReturnType<Layer> => {
+    pull.drop();
+    return [y, pullOf(x)];
+  };
+  const forward: Layer = async (x) => forgetful(x, await layer(x));
+  const { onto } = layer;
+  const added = onto && { onto: async (x: Tensor, base: Tensor) => forgetful(x, await onto(x, base)) };
+  return Object.assign(forward, { again: async (x: Tensor) => pullOf(x) }, added);
+};

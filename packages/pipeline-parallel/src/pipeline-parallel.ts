@@ -46,7 +46,7 @@ export function stageLengths(layers: number, stages: number, head = 0): number[]
 }
 
 /** The head's multiplications, in layers: both are as many as their weights. */
-const headCost = (c: LlamaConfig): number =>
+export const headCost = (c: LlamaConfig): number =>
   (c.vocabulary * c.dim * c.layers) / (parameterCount(c) - parameterCount({ ...c, layers: 0 }));
 
 /** @throws UserError where there are fewer layers than stages */

@@ -10,6 +10,7 @@ import {
   type LlamaConfig,
   lossAndGradients,
   MODELS,
+  type Recompute,
 } from '@fourfold/model';
 import type { Parameter } from '@fourfold/ops';
 import { squaredNorm } from '@fourfold/optim';
@@ -41,7 +42,7 @@ export interface Case {
   /** m, called gradAccSteps in a run. */
   readonly micros: number;
   readonly balance?: 'layers' | 'cost';
-  readonly recompute?: boolean;
+  readonly recompute?: Recompute;
   readonly dtype?: DType;
 }
 
@@ -76,7 +77,7 @@ export interface Truth {
   readonly squared: number;
 }
 
-export async function truthOf({ config, recompute = false }: Case, batches: readonly Batch[]): Promise<Truth> {
+export async function truthOf({ config, recompute = 'none' }: Case, batches: readonly Batch[]): Promise<Truth> {
   const model = createLlama(config, { recompute });
   initialize(model, initialWeights(1, config));
   let loss = 0;
@@ -96,7 +97,7 @@ export async function truthOf({ config, recompute = false }: Case, batches: read
 
 /** This rank's parts, with their weights. Calls so far are forgotten. */
 export async function partsOf(it: Case, pp: ProcessGroup): Promise<Llama[]> {
-  const { config, dtype = 'float32', recompute = false } = it;
+  const { config, dtype = 'float32', recompute = 'none' } = it;
   const parts = await applyPipelineParallel(createLlama(config, { dtype, recompute }), pp, it.chunks, it.balance);
   for (const part of parts) initialize(part, initialWeights(1, config));
   pp.recorder.reset();

@@ -1,4 +1,4 @@
-import { createLlama, initialize, initialWeights, type LlamaConfig, parameterShapes } from '@fourfold/model';
+import { createLlama, initialize, initialWeights, type LlamaConfig, parameterShapes, RECOMPUTE } from '@fourfold/model';
 import { spmd } from '@fourfold/process-group';
 import { memory, openBackend, read, resetPeak, UserError } from '@fourfold/runtime';
 import { expectNoLeak } from '@fourfold/runtime/testing';
@@ -80,7 +80,7 @@ test('any stages of any model, by layers and by cost, with and without recomputi
       vocabulary: fc.integer({ min: 8, max: 600 }), // the head's cost
       tied: fc.boolean(),
       balance: fc.constantFrom('layers' as const, 'cost' as const),
-      recompute: fc.boolean(),
+      recompute: fc.constantFrom(...RECOMPUTE),
     })
     .map(({ more, vocabulary, tied, ...it }): Case => {
       const config = { ...tiny, layers: it.pp * it.chunks + more, dim: 16, headDim: 4, ffn: 24, vocabulary, tied };

@@ -33,12 +33,14 @@ export function slicesOf(bytes: number): readonly (readonly [from: number, to: n
 /** All but the own part, and the own part to all others, of each slice. */
 export function allReduceBytes(spec: TensorSpec, rank: number, n: number): number {
   const width = BYTES[spec.dtype];
-  const ofSlice = ([from, to]: readonly [number, number]) => {
-    const count = (to - from) / width;
+  const ofSlice = (bytes: number) => {
+    const count = bytes / width;
     const own = partStart(count, rank + 1, n) - partStart(count, rank, n);
     return (count - own + (n - 1) * own) * width;
   };
-  return slicesOf(bytesOf(spec)).reduce((sum, slice) => sum + ofSlice(slice), 0);
+  const bytes = bytesOf(spec);
+  const full = Math.max(0, Math.ceil(bytes / SLICE) - 1); // slices before the last
+  return full * ofSlice(SLICE) + ofSlice(bytes - full * SLICE);
 }
 
 export const allGatherBytes = (spec: TensorSpec, n: number): number => (n - 1) * bytesOf(spec);

@@ -158,7 +158,7 @@ function readIfThere(path: string): string | undefined {
 
 // ## The launcher, with ranks that do compute together
 
-const launching = (...flags: string[]) => ['launch', '--nproc', '2', ...flags, faultChild];
+const launching = (...flags: string[]) => ['--nproc', '2', ...flags, faultChild];
 
 describe('the launcher', () => {
   test.concurrent('SIGTERM in the middle of training: exit code 143, and nobody is left', async () => {

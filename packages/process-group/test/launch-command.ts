@@ -1,8 +1,8 @@
-/** Runs `fourfold` as a user does, in a process of its own. */
+/** Runs `fourfold launch` as a user does, in a process of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const program = fileURLToPath(new URL('../bin/fourfold.mjs', import.meta.url));
+const program = fileURLToPath(new URL('../bin/launch.mjs', import.meta.url));
 
 /** The program that the tests launch: launch-child.mjs. */
 export const child = fileURLToPath(new URL('launch-child.mjs', import.meta.url));
@@ -44,9 +44,8 @@ export function start(args: readonly string[], env: Record<string, string> = {},
 /** Runs it to its end. */
 export const fourfold = (...args: string[]): Promise<Ended> => start(args).ended;
 
-/** `launch --nproc N [flags] launch-child.mjs ACT ...` */
+/** `--nproc N [flags] launch-child.mjs ACT ...` */
 export const launching = (nproc: number, act: string, flags: string[] = []): string[] => [
-  'launch',
   '--nproc',
   String(nproc),
   ...flags,

@@ -40,7 +40,7 @@ test('between nodes, without a secret, nothing is started', async () => {
 test('TypeScript runs, from any folder', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'launch-'));
   writeFileSync(join(folder, 'rank.ts'), "const who: string = process.env['RANK'] ?? ''; console.log('I am', who);");
-  const { code, stdout } = await start(['launch', 'rank.ts'], {}, folder).ended;
+  const { code, stdout } = await start(['rank.ts'], {}, folder).ended;
   rmSync(folder, { recursive: true });
   expect({ code, stdout }).toEqual({ code: 0, stdout: '[rank 0] I am 0\n' });
 });

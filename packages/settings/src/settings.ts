@@ -7,7 +7,7 @@
 import { checkContextParallel, ORDERS } from '@fourfold/context-parallel';
 import type { Tokenizer } from '@fourfold/data';
 import { trainingBytes } from '@fourfold/metrics';
-import { checkConfig, type LlamaConfig, MODELS, parameterCount } from '@fourfold/model';
+import { checkConfig, type LlamaConfig, MODELS, parameterCount, RECOMPUTE } from '@fourfold/model';
 import { checkPipelineParallel, type Shape, warmUp } from '@fourfold/pipeline-parallel';
 import { machineMemory, UserError } from '@fourfold/runtime';
 import { checkTensorParallel } from '@fourfold/tensor-parallel';
@@ -46,7 +46,8 @@ export const settings = z.object({
   beta2: z.number().min(0).lt(1).default(0.95).describe("memory of the gradient's size"),
   clip: from0.default(1).describe('longest gradient; 0: no clipping'),
   seed: count0.default(1).describe('of initial weights, batches and samples'),
-  recompute: z.boolean().default(false).describe('run blocks again in backward instead of keeping what they computed'),
+  recompute: z.enum(RECOMPUTE).default('none')
+    .describe('run again in backward, not kept: norms and SwiGLU (selective), or all of a block'),
 
   dp: count.default(1).describe('data-parallel ranks').meta({ group: 'Layout' }),
   pp: count.default(1).describe('pipeline stages'),
@@ -112,7 +113,7 @@ export const sequencesPerStep = ({ dp, microBatchSize, gradAccSteps }: Settings)
   dp * microBatchSize * gradAccSteps;
 
 /** The model's shape, with what the settings change of it. */
-export function shapeOf(config: Settings, tokenizer: Tokenizer): LlamaConfig {
+export function shapeOf(config: Settings, tokenizer: Pick<Tokenizer, 'vocabularySize'>): LlamaConfig {
   const named = MODELS[config.model] as LlamaConfig;
   const { layers = named.layers, dim = named.dim, heads = named.heads, ffn = named.ffn, tied = named.tied } = config;
   const { kvHeads = config.heads ? heads : named.kvHeads, vocabulary = named.vocabulary || tokenizer.vocabularySize } =
@@ -176,6 +177,6 @@ function checkMemory(config: Settings, shape: LlamaConfig): void {
   if (needed <= machineMemory() || device === 'cuda') return;
   throw new UserError(
     `model=${config.model} with microBatchSize=${microBatchSize} and seqLength=${seqLength} needs ${gib(needed)} ` +
-      `and this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute`,
+      `and this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute block`,
   );
 }

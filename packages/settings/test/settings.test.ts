@@ -165,7 +165,7 @@ const rankOfNano = (part: Partial<TrainingSize> = {}): TrainingSize => ({
   batch: 8,
   seqLength: 128,
   precision: 'float32',
-  recompute: false,
+  recompute: 'none',
   fused: part.precision !== 'bfloat16',
   ...part,
 });
@@ -181,7 +181,7 @@ test.each<[Partial<Settings>, Partial<TrainingSize>]>([
     { precision: 'bfloat16', gradientPrecision: 'bfloat16' },
     { precision: 'bfloat16', gradients: 'bfloat16' },
   ],
-  [{ recompute: true, gradAccSteps: 9 }, { recompute: true }],
+  [{ recompute: 'block', gradAccSteps: 9 }, { recompute: 'block' }],
   [{ cp: 4 }, { seqLength: 32 }],
   [{ tp: 2 }, { parameters: Math.ceil(whole / 2), heads: 2, kvHeads: 1, ffn: 96, vocabulary: 128 }],
   [{ tp: 4 }, { parameters: Math.ceil(whole / 4), heads: 1, kvHeads: 1, ffn: 48, vocabulary: 64 }],
@@ -203,7 +203,7 @@ test.each<[Partial<Settings>, Partial<TrainingSize>]>([
   const { microBatchSize, seqLength } = nano(changes);
   expect(refusal(nano({ ...changes, dp: fitting + 1 }))).toBe(
     `model=nano with microBatchSize=${microBatchSize} and seqLength=${seqLength} needs ${gib((fitting + 1) * each)} ` +
-      `and this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute`,
+      `and this machine has ${gib(machineMemory())}: use a smaller model, batch or sequence, or --recompute block`,
   );
 });
 

@@ -79,14 +79,10 @@ export const sumOfParts = ({ gather, sum }: Edge): Layer => {
  * It computes what chain(f, linear(...weights)) would. Backward has another order: dx first, whose sum is on the way
  * while the weights' gradients, which need it not, are computed. Only x as it lies outside is kept.
  */
-export const columnParallel =
-  ({ gather, sum }: Edge, ...weights_OtD: Parameter[]): Layer =>
-  async (x) => {
-    const x_ND = await gather(x);
-    const y_NOt = tf.tidy(() => matmul(x_ND, stacked(weights_OtD), 'nt'));
-    x_ND.dispose();
+export const columnParallel = ({ gather, sum }: Edge, ...weights_OtD: Parameter[]): Layer => {
+  const pullOf = (x: Tensor) => {
     const saved = share(x);
-    const backward = async (dy_NOt: Tensor) => {
+    return pullback([saved], async (dy_NOt: Tensor) => {
       const gathered = gather(saved);
       const part_ND = tf.tidy(() => matmul(dy_NOt, stacked(weights_OtD)));
       const dx = sum(part_ND); // on the wire from here
@@ -95,9 +91,16 @@ export const columnParallel =
       accumulateProduct(weights_OtD, dy_NOt, again_ND);
       again_ND.dispose();
       return await dx;
-    };
-    return [y_NOt, pullback([saved], backward)];
+    });
   };
+  const forward: Layer = async (x) => {
+    const x_ND = await gather(x);
+    const y_NOt = tf.tidy(() => matmul(x_ND, stacked(weights_OtD), 'nt'));
+    x_ND.dispose();
+    return [y_NOt, pullOf(x)];
+  };
+  return Object.assign(forward, { again: async (x: Tensor) => pullOf(x) });
+};
 
 /** x_NIt · w_DItᵀ on each rank, then g. */
 export const rowParallel = (edge: Edge, w_DIt: Parameter): Layer => chain(linear(w_DIt), sumOfParts(edge));
@@ -221,6 +224,14 @@ export async function applyTensorParallel(
 
 // ## What it costs
 
+/** What the formula asks of a part of a model, which need not exist. */
+export interface SplitPart extends Pick<Llama, 'dtype' | 'recompute'> {
+  readonly config: Pick<LlamaConfig, 'dim'>;
+  readonly blocks: { readonly length: number };
+  readonly embed?: unknown;
+  readonly loss?: unknown;
+}
+
 /**
  * Bytes that a rank sends in its group for one micro-batch of N tokens, forward and backward of a split model or a part
  * of one. (What a step sends once, of parameters that are `partial` over the group, is data parallelism's to count.)
@@ -228,7 +239,12 @@ export async function applyTensorParallel(
  * A sum and the gather that undoes it send (n-1)/n of [N, D] each, together an all-reduce; with sequence parallelism a
  * column-parallel layer gathers once more in backward, since it kept N/n tokens only.
  */
-export function tensorParallelBytes(tp: ProcessGroup, part: Llama, N: number, sequenceParallel: boolean): number {
+export function tensorParallelBytes(
+  tp: Pick<ProcessGroup, 'rank' | 'size'>,
+  part: SplitPart,
+  N: number,
+  sequenceParallel: boolean,
+): number {
   const { config, dtype, recompute, blocks } = part;
   const half = (N * config.dim * BYTES[dtype] * (tp.size - 1)) / tp.size; // a scatter's, and a gather's
   const allReduce = allReduceBytes({ shape: [N, config.dim], dtype }, tp.rank, tp.size);
@@ -238,6 +254,6 @@ export function tensorParallelBytes(tp: ProcessGroup, part: Llama, N: number, se
   const embedding = part.embed ? sum + gather : 0;
   const statistics = allGatherBytes({ shape: [N, 3], dtype: 'float32' }, tp.size); // in however many chunks
   const loss = part.loss ? gather + statistics + sum : 0;
-  const again = recompute ? forward - sum : 0; // a block's second forward ends before its last g
+  const again = recompute === 'block' ? forward - sum : 0; // a block's second forward ends before its last g
   return blocks.length * (forward + again + backward) + embedding + loss;
 }

@@ -8,6 +8,7 @@ import {
   type Llama,
   type LlamaConfig,
   lossAndGradients,
+  type Recompute,
 } from '@fourfold/model';
 import { Parameter } from '@fourfold/ops';
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
@@ -113,12 +114,12 @@ export interface Case {
   readonly B: number;
   readonly T: number;
   readonly dtype?: DType;
-  readonly recompute?: boolean;
+  readonly recompute?: Recompute;
 }
 
 /** A model with its weights: whole, or what a rank of `tp` holds of it. Its calls so far are forgotten. */
 export async function modelOf(
-  { config, dtype = 'float32', recompute = false }: Omit<Case, 'B' | 'T'>,
+  { config, dtype = 'float32', recompute = 'none' }: Omit<Case, 'B' | 'T'>,
   tp?: ProcessGroup,
   sequenceParallel = false,
 ): Promise<Llama> {

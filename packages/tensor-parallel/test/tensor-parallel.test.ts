@@ -82,8 +82,13 @@ describe.each([true, false])('a model on n ranks is the model on one (tied: %s)'
   });
 });
 
-test.each([false, true])('recomputed on 4 ranks (sequence parallel: %s)', async (sequenceParallel) => {
-  await compare({ config: nano, B: 2, T: 6, recompute: true }, 4, sequenceParallel);
+test.each([
+  [false, 'selective'],
+  [true, 'selective'],
+  [false, 'block'],
+  [true, 'block'],
+] as const)('recomputed on 4 ranks (sequence parallel: %s, %s)', async (sequenceParallel, recompute) => {
+  await compare({ config: nano, B: 2, T: 6, recompute }, 4, sequenceParallel);
 });
 
 // bfloat16 rounds by up to 2^-8; what is rounded differs, and a gradient has come through some ten such roundings.

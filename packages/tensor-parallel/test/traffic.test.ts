@@ -1,4 +1,4 @@
-import { createLlama, forward, freePlace, type LlamaConfig, MODELS, placeOf } from '@fourfold/model';
+import { createLlama, forward, freePlace, type LlamaConfig, MODELS, placeOf, type Recompute } from '@fourfold/model';
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
 import { type DType, openBackend } from '@fourfold/runtime';
 import { expectNoLeak } from '@fourfold/runtime/testing';
@@ -12,7 +12,7 @@ beforeAll(async () => void (await openBackend({ device: 'cpu' })));
 const nano: LlamaConfig = { ...(MODELS['nano'] as LlamaConfig), vocabulary: 48 };
 
 /** A rank's calls in two blocks, without embedding and loss. */
-async function callsOfBlocks(group: ProcessGroup, sequenceParallel: boolean, recompute = false) {
+async function callsOfBlocks(group: ProcessGroup, sequenceParallel: boolean, recompute: Recompute = 'none') {
   const model = await modelOf({ config: nano, recompute }, group, sequenceParallel);
   const place = placeOf(model, 2, 8);
   const x = randn('x', [sequenceParallel ? 16 / group.size : 16, nano.dim]);
@@ -31,12 +31,12 @@ test('a block is two all-reduces forward and two backward', async () => {
 });
 
 test('recomputation runs the first of forward once more: nobody needs what the second one gives', async () => {
-  const calls = await onRanks(2, (group) => callsOfBlocks(group, false, true));
+  const calls = await onRanks(2, (group) => callsOfBlocks(group, false, 'block'));
   expect(calls).toEqual({ forward: { allReduce: 4 }, backward: { allReduce: 6 } });
 });
 
 test('so it does sequence parallel: two gathers once more, and one reduce-scatter', async () => {
-  const calls = await onRanks(2, (group) => callsOfBlocks(group, true, true));
+  const calls = await onRanks(2, (group) => callsOfBlocks(group, true, 'block'));
   expect(calls.forward).toEqual({ allGather: 4, reduceScatter: 4 });
   expect(calls.backward).toEqual({ allGather: 8 + 4, reduceScatter: 4 + 2 });
 });
@@ -53,12 +53,12 @@ interface Case {
   readonly B?: number;
   readonly T?: number;
   readonly dtype?: DType;
-  readonly recompute?: boolean;
+  readonly recompute?: Recompute;
 }
 
 /** What each rank has sent for a micro-batch, and what the formula says. */
 async function bytesOf(it: Case, sequenceParallel: boolean): Promise<{ counted: number; formula: number }[]> {
-  const { tp, B = 2, T = 8, dtype = 'float32', recompute = false } = it;
+  const { tp, B = 2, T = 8, dtype = 'float32', recompute = 'none' } = it;
   const config = { ...nano, ...it.config };
   return expectNoLeak(() =>
     spmd(tp, async (group) => {
@@ -90,8 +90,13 @@ describe.each([2, 4])('bytes that a rank of %i sends', (tp) => {
   });
 
   test('recomputed: forward twice, the second time without its last sum', async () => {
-    expect(await bytesOf({ tp, recompute: true }, false)).toEqual(both(expectedBytes(tp, 4, 5)));
-    expect(await bytesOf({ tp, recompute: true }, true)).toEqual(both(expectedBytes(tp, 4, 6.5)));
+    expect(await bytesOf({ tp, recompute: 'block' }, false)).toEqual(both(expectedBytes(tp, 4, 5)));
+    expect(await bytesOf({ tp, recompute: 'block' }, true)).toEqual(both(expectedBytes(tp, 4, 6.5)));
+  });
+
+  test('selective: what is run again exchanges nothing', async () => {
+    expect(await bytesOf({ tp, recompute: 'selective' }, false)).toEqual(both(expectedBytes(tp, 4, 4)));
+    expect(await bytesOf({ tp, recompute: 'selective' }, true)).toEqual(both(expectedBytes(tp, 4, 5)));
   });
 
   test('bfloat16: activations of half the bytes, statistics of the loss in float32', async () => {

@@ -12,7 +12,7 @@
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gatherWhole, writeTensors } from '@fourfold/checkpoint';
 import { readConfig, runMain } from '@fourfold/cli';
-import { applyContextParallel, contextParallelBytes } from '@fourfold/context-parallel';
+import { applyContextParallel } from '@fourfold/context-parallel';
 import { atPositions, batchAt, openTokenizer, sequencesOf, validationBatches } from '@fourfold/data';
 import { bucketedDataParallel, type DataParallel, naiveDataParallel } from '@fourfold/data-parallel';
 import { sample } from '@fourfold/inference';
@@ -24,19 +24,20 @@ import type { Initialize } from '@fourfold/model';
 import { createLlama, initialize, initialWeights, type Llama, parameterCount, parameterShapes } from '@fourfold/model';
 import { kernels, type Parameter } from '@fourfold/ops';
 import { AdamW, learningRateAt, squaredNorm } from '@fourfold/optim';
-import { applyPipelineParallel, bubble, pipelineBytes, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
+import { applyPipelineParallel, bubble, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
+import { predictedBytes } from '@fourfold/plan';
 // biome-ignore format: a list
 import {
   createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd, startDeviceTrace,
 } from '@fourfold/process-group';
-import { main as fourfold } from '@fourfold/process-group/launch';
+import { main as launch } from '@fourfold/process-group/launch';
 import { constant, memory, readLater, readTimed, startProfile, UserError, zeros } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
   checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf, TRACED,
   tokenRanksOf,
 } from '@fourfold/settings';
-import { applyTensorParallel, tensorParallelBytes } from '@fourfold/tensor-parallel';
+import { applyTensorParallel } from '@fourfold/tensor-parallel';
 import * as tf from '@tensorflow/tfjs-core';
 
 // ## What a rank works with
@@ -237,27 +238,12 @@ async function write({ setup, mesh, parameters }: Rank): Promise<string | undefi
 
 // ## What it cost
 
-/** Bytes that this rank sends in a step, by group, as the formulas of the four dimensions say. */
-export function predictedBytes({ setup: { config, shape }, mesh, parts, data }: Rank): Record<string, number> {
-  const { microBatchSize: B, gradAccSteps: micros, seqLength, precision: dtype, recompute } = config;
-  const t = seqLength / config.cp;
-  const ring = { B, G: Math.max(1, shape.kvHeads / config.tp), t, K: shape.headDim, cp: config.cp, dtype, recompute };
-  const message = { shape: [(B * t) / tokenRanksOf(config), shape.dim], dtype };
-  const add = (bytes: (part: Llama) => number) => micros * parts.reduce((sum, part) => sum + bytes(part), 0);
-  const own: Record<string, number> = {
-    tp: add((part) => tensorParallelBytes(mesh.tp, part, B * t, config.sequenceParallel)),
-    pp: pipelineBytes(pipelineShape(config), mesh.pp.rank, message),
-    cp: add((part) => part.blocks.length * contextParallelBytes(ring)),
-  };
-  for (const [group, bytes] of Object.entries(data.bytes())) own[group] = (own[group] ?? 0) + bytes;
-  return own;
-}
-
 /** Gathers what all ranks counted, and lets the first say it. */
 async function report(rank: Rank, steps: number, ran: readonly Ran[], log: RunLog | undefined): Promise<void> {
   const { setup, mesh } = rank;
   const { model, pp, gradAccSteps, ppEngine, trace } = setup.config;
-  const predicted = Object.entries(predictedBytes(rank)).map(([group, bytes]) => [group, steps * bytes]);
+  const sent = predictedBytes(setup, mesh, rank.parts, rank.data.bytes());
+  const predicted = Object.entries(sent).map(([group, bytes]) => [group, steps * bytes]);
   const mine = rankRun(mesh, { predicted: Object.fromEntries(predicted), peakBytes: memory().peakBytes, ran });
   const runs = await mesh.world.recorder.apart(() => gatherObjects(mesh.world, mine));
   const title = `${model}: ${ppEngine}, ${pp} stages, ${gradAccSteps} micro-batches`;
@@ -276,7 +262,7 @@ async function main(): Promise<void> {
   const ranks = rankCount(config);
   if (config.launcher === 'processes' && ranks > 1 && !isLaunched()) {
     checkSettings(config, shapeOf(config, await openTokenizer(config.tokenizer)));
-    return fourfold(['launch', '--nproc', String(ranks), fileURLToPath(import.meta.url), ...argv]);
+    return launch(['--nproc', String(ranks), fileURLToPath(import.meta.url), ...argv]);
   }
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(signal));

@@ -19,5 +19,6 @@ test.each([
   { pp: 2, dp: 2, zero: true, gradAccSteps: 3, bucketMegabytes: 0.01 },
   { dp: 2, tp: 2, bucketMegabytes: 0 },
   { pp: 4, ppBalance: 'cost', gradAccSteps: 3 },
-  { tp: 4, cp: 2, contextOrder: 'contiguous', recompute: true },
+  { tp: 4, cp: 2, contextOrder: 'contiguous', recompute: 'block' },
+  { tp: 2, cp: 2, pp: 2, sequenceParallel: true, recompute: 'selective' },
 ])('%j', (change) => expectSameAsOneRank({ dp: 1, pp: 1, cp: 1, tp: 1, ...change }, 2));

@@ -56,7 +56,7 @@ const runs = {
   'many parameters, few tokens, two micro-batches': { model: 'nano', dim: 384, ...few, gradAccSteps: 2 },
 };
 const small = { precision: 'bfloat16', moments: 'bfloat16', masterWeights: false };
-const ways = [{}, { recompute: true }, { precision: 'bfloat16' }, small];
+const ways = [{}, { recompute: 'selective' }, { recompute: 'block' }, { precision: 'bfloat16' }, small];
 const smallest = { ...small, gradientPrecision: 'bfloat16' };
 
 // Never below what was held by more than 5 %, since then a run could begin that can't go on. Above by up to 45 %: the

@@ -166,9 +166,9 @@ describe('ranks', () => {
 
   test('launched with too few ranks for the layout: a sentence, exit code 2', async () => {
     const script = fileURLToPath(new URL('../src/train.ts', import.meta.url));
-    const fourfold = fileURLToPath(new URL('../../process-group/bin/fourfold.mjs', import.meta.url));
+    const launch = fileURLToPath(new URL('../../process-group/bin/launch.mjs', import.meta.url));
     const args = flags({ ...run, dp: 4 });
-    const { code, stderr } = await node([fourfold, 'launch', '--nproc', '2', script, ...args]);
+    const { code, stderr } = await node([launch, '--nproc', '2', script, ...args]);
     expect(stderr).toMatch(/dp=4 x pp=1 x cp=1 x tp=1 is 4 ranks, but the world has 2/);
     expect(code).toBe(2);
   });

@@ -39,15 +39,16 @@ async function lossesOf(change: Change, gpu: PretendedGpu): Promise<number[]> {
 
 test.each([
   {},
-  { recompute: true, gradAccSteps: 2 },
+  { recompute: 'block', gradAccSteps: 2 },
+  { recompute: 'selective' },
   { dp: 2 },
   { dp: 2, bucketMegabytes: 0 },
   { dp: 3, zero: true, bucketMegabytes: 0.02 }, // buckets that 3 doesn't divide are filled up with zeros
   { pp: 2, gradAccSteps: 2, tied: false },
   { pp: 2, ppEngine: 'interleaved', ppChunks: 2, layers: 4, gradAccSteps: 2 },
-  { tp: 2, recompute: true },
+  { tp: 2, recompute: 'block' },
   { tp: 4, sequenceParallel: true, tied: false },
-  { cp: 2, recompute: true },
+  { cp: 2, recompute: 'block' },
   { cp: 4, contextOrder: 'contiguous' },
   { dp: 2, pp: 2, cp: 2, tp: 2, gradAccSteps: 2 },
 ])('%j', async (change) => {

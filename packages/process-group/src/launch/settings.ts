@@ -32,11 +32,6 @@ export interface Settings {
   readonly args: readonly string[];
 }
 
-export const helpOfFourfold = `npx fourfold COMMAND
-
-Commands:
-  launch   Starts a script as several ranks that compute together: npx fourfold launch --help`;
-
 export const helpOfLaunch = `npx fourfold launch [flags] script.ts [the script's own arguments]
 
 Starts the script once for each rank, tells each who it is (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and

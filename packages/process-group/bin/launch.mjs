@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `fourfold launch` alone, for packages below the one that has all commands: tsx reads TypeScript in this process. */
+/** `npx fourfold launch` by itself: has tsx read TypeScript in this process, then runs src/launch/main.ts. */
 import { register } from 'tsx/esm/api';
 
 register();
