@@ -51,6 +51,12 @@ export function openFile(path: string): { file: number; size: number } {
   }
 }
 
+/** A value of a file in a message: short, and without looking into what may be nested endlessly. */
+export function show(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? '[...]' : '{...}';
+  return value === undefined ? 'nothing' : JSON.stringify(typeof value === 'bigint' ? `${value}` : value).slice(0, 100);
+}
+
 /** Fills `bytes` from byte `at` of an open file on, while everything else waits. Throws Error where the file ends. */
 export function fillSync(file: number, bytes: Uint8Array, at: number): void {
   for (let done = 0; done < bytes.length; ) {

@@ -83,7 +83,9 @@ async function openTokenizerFile(spec: string): Promise<Tokenizer> {
  */
 export async function tokenizerFrom(path: string, contents: string, spec = path): Promise<Tokenizer> {
   const tokenizer = await parseTokenizer(path, contents);
-  const vocabularySize = 1 + [...tokenizer.get_vocab().values()].reduce((a, b) => Math.max(a, b), -1);
+  const ids = sound(spec, () => [...tokenizer.get_vocab().values()]);
+  if (ids.length === 0) throw new UserError(`tokenizer=${spec} has no token: give another tokenizer.json`);
+  const vocabularySize = 1 + ids.reduce((a, b) => Math.max(a, b), 0);
   return {
     name: `${basename(path)} ${createHash('sha256').update(contents).digest('hex').slice(0, 16)}`,
     vocabularySize,
@@ -105,6 +107,8 @@ export async function tokenizerFrom(path: string, contents: string, spec = path)
   };
 }
 
+/** Far more than any vocabulary has. */
+const MOST_TOKENS = 2 ** 24;
 const NONE = '\ufffd';
 
 /** The library sees some of what is wrong with a file only when it meets a text, and stumbles. */
@@ -140,11 +144,25 @@ export function readTokenizerFile(spec: string): { path: string; contents: strin
   }
 }
 
+/** The library makes lists as long as the largest id, and looks for empty tokens without end: neither may be. */
+function checkIds(json: unknown): void {
+  const { model, added_tokens: added = [] } = (json ?? {}) as { model?: { vocab?: object }; added_tokens?: unknown };
+  if (!Array.isArray(added)) throw new Error('its added_tokens are no list');
+  const vocabulary = Array.isArray(model?.vocab) ? [] : Object.entries(model?.vocab ?? {});
+  for (const [token, id] of [...vocabulary, ...added.map((one) => [one?.content, one?.id])]) {
+    const isId = Number.isInteger(id) && id >= 0 && id < MOST_TOKENS;
+    if (typeof token !== 'string' || token === '' || !isId)
+      throw new Error('it has an empty token, or one whose id is no whole number from 0 to 16777215');
+  }
+}
+
 /** Builds the tokenizer that a tokenizer.json describes. */
 async function parseTokenizer(path: string, contents: string) {
   const { Tokenizer } = await import('@huggingface/tokenizers');
   try {
-    return new Tokenizer(JSON.parse(contents), {});
+    const json: unknown = JSON.parse(contents);
+    checkIds(json);
+    return new Tokenizer(json as object, {});
   } catch (error) {
     throw new UserError(`tokenizer=${path} doesn't describe a tokenizer (${messageOf(error)}): give a tokenizer.json`);
   }

@@ -27,7 +27,7 @@ export interface HubOptions {
 // Names without a folder before them: nothing that a hub says can lead out of the model's own.
 const TAKEN = /^(\w[\w.-]*\.safetensors|model\.safetensors\.index\.json|(generation_)?config\.json)$/;
 const TOKENIZER =
-  /^(tokenizer(_config)?\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|chat_template\.jinja)$/;
+  /^((tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json|merges\.txt|chat_template\.jinja)$/;
 
 /**
  * Puts a model into the cache, where it isn't there yet, and returns its folder.

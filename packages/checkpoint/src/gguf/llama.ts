@@ -10,6 +10,7 @@
  */
 import type { Shard } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
+import { show } from '../files.ts';
 import type { FloatDType, Floats } from '../floats.ts';
 import { endsFrom, shapeFrom } from '../huggingface/config.ts';
 import { type LlamaShape, type Pretrained, runsOf, sizeOf, type WeightInfo, type Weights } from '../weights.ts';
@@ -68,9 +69,6 @@ function shortest(single: number): number {
   return Math.fround(short) === single ? short : single;
 }
 
-const show = (value: unknown): string =>
-  (JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? `${part}` : part)) ?? 'nothing').slice(0, 100);
-
 const NAMES: Readonly<Record<string, string>> = {
   token_embd: 'model.embed_tokens',
   output_norm: 'model.norm',
@@ -97,7 +95,9 @@ export function nameOf(ggufName: string): string {
 /** The narrowest dtype that holds a format's numbers: blocks' products need float32. */
 const dtypeOf = ({ format: { name } }: GgufTensor): FloatDType => (name === 'F16' || name === 'BF16' ? name : 'F32');
 
-function weightsIn(file: GgufFile, { headDim }: LlamaShape): Weights {
+function weightsIn(file: GgufFile, shape: LlamaShape): Weights {
+  const { headDim } = shape;
+  checkHeads(file, shape);
   const names = new Map([...file.tensors.keys()].map((name) => [nameOf(name), name]));
   const tensors = new Map<string, WeightInfo>();
   for (const [name, stored] of names) {
@@ -115,6 +115,16 @@ function weightsIn(file: GgufFile, { headDim }: LlamaShape): Weights {
       return isTurned ? turnedBack(values, shard?.axis === 1 ? columns / shard.of : columns, headDim) : values;
     },
   };
+}
+
+/** Rows can be put back where they are whole heads of pairs. */
+function checkHeads({ path, tensors }: GgufFile, { heads, kvHeads, headDim }: LlamaShape): void {
+  for (const [name, { shape }] of tensors) {
+    const [, part] = /\.attn_([qk])\.weight$/.exec(name) ?? [];
+    const wanted = (part === 'q' ? heads : kvHeads) * headDim;
+    if (part && (shape.length !== 2 || shape[0] !== wanted || headDim % 2 !== 0))
+      throw new UserError(`${path}: "${name}" has shape [${shape}], and by its settings ${wanted} rows`);
+  }
 }
 
 /** Reads a part in blocks: a run that begins or ends amid a block is cut out of the blocks around it. */

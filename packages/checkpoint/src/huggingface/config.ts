@@ -8,12 +8,12 @@
  * refused: a loaded model gives transformers' logits or none.
  */
 import { UserError } from '@fourfold/runtime/errors';
+import { show } from '../files.ts';
 import type { LlamaShape, TextEnds } from '../weights.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 const isRecord = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
-const show = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 100);
 
 // Far above any Llama, and low enough that no sum of sizes is inexact and no list of names fills the memory.
 const MOST = { num_hidden_layers: 10_000, vocab_size: 2 ** 24, other: 2 ** 20 };

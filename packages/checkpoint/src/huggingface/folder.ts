@@ -11,7 +11,7 @@
  */
 import { join } from 'node:path';
 import { UserError } from '@fourfold/runtime/errors';
-import { isFile, readJson, readText } from '../files.ts';
+import { isFile, readJson, readText, show } from '../files.ts';
 import { FLOATS, isFloat, toFloat32 } from '../floats.ts';
 import type { TensorInfo } from '../safetensors.ts';
 import { openSlices, type SlicedFile } from '../slices.ts';
@@ -109,8 +109,6 @@ function filesOf(folder: string): { names: Iterable<string>; map?: Record<string
   if (names.size > MOST_FILES) throw new UserError(`${path} names ${names.size} files: ${MOST_FILES} is the most`);
   return { names, map: map as Record<string, string> };
 }
-
-const show = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 100);
 
 /** Which file has which tensor: as the index says, where there is one, and each in one file alone. */
 function homesOf(folder: string, files: ReadonlyMap<string, SlicedFile>, map?: Record<string, string>) {
