@@ -40,8 +40,9 @@ export function openFolder(folder: string): Pretrained {
   const config = readJson(path, MOST_CONFIG);
   const shape = shapeFrom(config, path);
   const settings = config as Record<string, unknown>;
-  const positions = Number(settings['max_position_embeddings']);
-  const maxPositions = Number.isSafeInteger(positions) && positions > 0 ? positions : undefined;
+  const positions = settings['max_position_embeddings'];
+  const isCount = typeof positions === 'number' && Number.isSafeInteger(positions) && positions > 0;
+  const maxPositions = isCount ? positions : undefined;
   const tokenizerFiles = new Map<string, string>();
   for (const name of [...TOKENIZER_FILES, ...MORE_TOKENIZER_FILES])
     if (isFile(join(folder, name))) tokenizerFiles.set(name, readText(join(folder, name), MOST_TOKENIZER));
