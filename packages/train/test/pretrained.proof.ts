@@ -40,4 +40,4 @@ test('50 steps lower its loss on the validation text', async () => {
   );
   expect(before).toBeLessThan(4.5); // an untrained model's is ln 49152 = 10.8
   expect(after).toBeLessThan(before - 0.1);
-});
+}, 1_800_000);
