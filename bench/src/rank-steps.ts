@@ -65,7 +65,7 @@ export async function randomSetup(config: Settings): Promise<Setup> {
   const backend = await openBackend({ device: config.device });
   // As many as one step takes: each step trains on the same ones, so that there is something to learn.
   const text = randomText(sequencesPerStep(config) * config.seqLength + 1, shape.vocabulary);
-  return { config, shape, backend, tokenizer, text };
+  return { config, shape, backend, tokenizer, text, close: text.close };
 }
 
 /** Both parts of the text are the same tokens: nobody validates. */

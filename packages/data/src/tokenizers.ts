@@ -72,14 +72,26 @@ async function openGpt2(): Promise<Tokenizer> {
 /** Any tokenizer that Hugging Face's file format describes. */
 async function openTokenizerFile(spec: string): Promise<Tokenizer> {
   const { path, contents } = readTokenizerFile(spec);
+  return tokenizerFrom(path, contents, spec);
+}
+
+/**
+ * The tokenizer that a tokenizer.json describes.
+ *
+ * @param path where the text is from; its last part is in the tokenizer's name
+ * @param spec what the user calls it, for messages
+ */
+export async function tokenizerFrom(path: string, contents: string, spec = path): Promise<Tokenizer> {
   const tokenizer = await parseTokenizer(path, contents);
-  const vocabularySize = 1 + [...tokenizer.get_vocab().values()].reduce((a, b) => Math.max(a, b), -1);
+  const ids = sound(spec, () => [...tokenizer.get_vocab().values()]);
+  if (ids.length === 0) throw new UserError(`tokenizer=${spec} has no token: give another tokenizer.json`);
+  const vocabularySize = 1 + ids.reduce((a, b) => Math.max(a, b), 0);
   return {
     name: `${basename(path)} ${createHash('sha256').update(contents).digest('hex').slice(0, 16)}`,
     vocabularySize,
     // A text is the middle of a document: no beginning-of-sequence token, which the file may ask for, is put before it.
     encode: (text) => {
-      const { ids, tokens } = tokenizer.encode(text, { add_special_tokens: false });
+      const { ids, tokens } = sound(spec, () => tokenizer.encode(text, { add_special_tokens: false }));
       const unknown = ids.indexOf(undefined as unknown as number); // the library's answer where no token fits
       if (unknown < 0) return ids;
       throw new UserError(
@@ -90,9 +102,22 @@ async function openTokenizerFile(spec: string): Promise<Tokenizer> {
     // The library refuses an empty list, and writes "undefined" for ids that it doesn't know.
     decode: (ids) =>
       runsOf(ids, (id) => tokenizer.id_to_token(id) !== undefined)
-        .map((run) => (run ? tokenizer.decode(run, { clean_up_tokenization_spaces: false }) : '\ufffd'))
+        .map((run) => (run ? sound(spec, () => tokenizer.decode(run, { clean_up_tokenization_spaces: false })) : NONE))
         .join(''),
   };
+}
+
+/** Far more than any vocabulary has. */
+const MOST_TOKENS = 2 ** 24;
+const NONE = '\ufffd';
+
+/** The library sees some of what is wrong with a file only when it meets a text, and stumbles. */
+function sound<T>(spec: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new UserError(`tokenizer=${spec} is no sound tokenizer (${messageOf(error)}): give another tokenizer.json`);
+  }
 }
 
 /** Cuts ids into runs of known ones, with `undefined` for each unknown one. */
@@ -108,7 +133,7 @@ function runsOf(ids: Iterable<number>, known: (id: number) => boolean): (number[
 }
 
 /** The file of `spec` and what is in it. */
-function readTokenizerFile(spec: string): { path: string; contents: string } {
+export function readTokenizerFile(spec: string): { path: string; contents: string } {
   const stats = statSync(spec, { throwIfNoEntry: false });
   if (!stats) throw new UserError(`tokenizer=${spec} is no file: give bytes, gpt2 or the path of a tokenizer.json`);
   const path = stats.isDirectory() ? join(spec, 'tokenizer.json') : spec;
@@ -119,11 +144,25 @@ function readTokenizerFile(spec: string): { path: string; contents: string } {
   }
 }
 
+/** The library makes lists as long as the largest id, and looks for empty tokens without end: neither may be. */
+function checkIds(json: unknown): void {
+  const { model, added_tokens: added = [] } = (json ?? {}) as { model?: { vocab?: object }; added_tokens?: unknown };
+  if (!Array.isArray(added)) throw new Error('its added_tokens are no list');
+  const vocabulary = Array.isArray(model?.vocab) ? [] : Object.entries(model?.vocab ?? {});
+  for (const [token, id] of [...vocabulary, ...added.map((one) => [one?.content, one?.id])]) {
+    const isId = Number.isInteger(id) && id >= 0 && id < MOST_TOKENS;
+    if (typeof token !== 'string' || token === '' || !isId)
+      throw new Error('it has an empty token, or one whose id is no whole number from 0 to 16777215');
+  }
+}
+
 /** Builds the tokenizer that a tokenizer.json describes. */
 async function parseTokenizer(path: string, contents: string) {
   const { Tokenizer } = await import('@huggingface/tokenizers');
   try {
-    return new Tokenizer(JSON.parse(contents), {});
+    const json: unknown = JSON.parse(contents);
+    checkIds(json);
+    return new Tokenizer(json as object, {});
   } catch (error) {
     throw new UserError(`tokenizer=${path} doesn't describe a tokenizer (${messageOf(error)}): give a tokenizer.json`);
   }

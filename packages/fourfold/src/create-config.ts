@@ -11,11 +11,10 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HelpWanted, readConfig } from '@fourfold/cli';
-import { openTokenizer } from '@fourfold/data';
 import { layoutName, modelParameters } from '@fourfold/plan';
 import { rankCount } from '@fourfold/process-group';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
-import { checkSettings, type Settings, sequencesPerStep, settings, shapeOf } from '@fourfold/settings';
+import { checkModel, type Settings, sequencesPerStep, settings } from '@fourfold/settings';
 import { z } from 'zod';
 import { askForSettings } from './questions.ts';
 
@@ -90,8 +89,7 @@ function write(file: string, config: Settings, force: boolean): void {
 
 /** Throws where a run couldn't be. Whether the memory suffices is asked only if it would be this machine's. */
 async function checked(config: Settings) {
-  const shape = shapeOf(config, await openTokenizer(config.tokenizer));
-  checkSettings(config.device === 'auto' ? { ...config, device: 'cuda' } : config, shape);
+  const shape = await checkModel(config.device === 'auto' ? { ...config, device: 'cuda' } : config);
   return { config, shape };
 }
 

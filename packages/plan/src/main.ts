@@ -9,10 +9,9 @@
  * It takes the settings of a run, and some of its own.
  */
 import { readConfig, runMain } from '@fourfold/cli';
-import { openTokenizer } from '@fourfold/data';
 import { rankCount } from '@fourfold/process-group';
 import { UserError } from '@fourfold/runtime/errors';
-import { checkSettings, type Settings, settings, shapeOf } from '@fourfold/settings';
+import { checkModel, type Settings, settings } from '@fourfold/settings';
 import { z } from 'zod';
 import { MACHINES, type Machine } from './machines.ts';
 import { comparison, measuredRuns } from './measured.ts';
@@ -47,10 +46,9 @@ async function main(): Promise<void> {
   if (compare !== undefined) return console.log(comparison(measuredRuns(compare)).join('\n'));
   const machine = MACHINES[device] as Machine;
   const run: Settings = { ...rest, device: device === 'cpu' ? 'cpu' : 'cuda' };
-  const shape = shapeOf(run, await openTokenizer(run.tokenizer));
+  const shape = await checkModel({ ...run, device: 'cuda' }); // whether this machine has the memory is no question here
   const ranks = nodes ? nodes * machine.perNode : rankCount(run);
   if (searches) return searchLayouts({ config: withSequences(run, sequences), shape }, machine, { ranks, top });
-  checkSettings({ ...run, device: 'cuda' }, shape); // whether this machine has the memory is no question here
   if (ranks < rankCount(run))
     throw new UserError(`nodes=${nodes} has ${ranks} devices and the layout ${rankCount(run)} ranks: use more nodes`);
   console.log(await report(planOf({ config: run, shape }, machine), machine));

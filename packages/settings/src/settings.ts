@@ -21,6 +21,8 @@ const DEVICES = ['auto', 'cuda', 'cpu', 'wasm'] as const;
 // biome-ignore format: a table
 export const settings = z.object({
   model: z.enum(Object.keys(MODELS)).default('micro').describe('the shape, by name').meta({ group: 'Model' }),
+  initFrom: z.string().optional()
+    .describe('a trained model to begin with, instead: a folder from Hugging Face, a .gguf file, or a fetched name'),
   layers: count.optional().describe('blocks, if not as many as the model has'),
   dim: count.optional().describe('width of the residual stream, likewise'),
   heads: count.optional().describe('query heads, likewise'),
@@ -30,7 +32,8 @@ export const settings = z.object({
   tied: z.boolean().optional().describe("whether the output's weights are the embedding's, if not as the model has it"),
 
   data: z.string().default('moby-dick').describe('moby-dick, sotu, or a path').meta({ group: 'Data' }),
-  tokenizer: z.string().default('bytes').describe('bytes, gpt2 or a tokenizer.json'),
+  tokenizer: z.string().optional()
+    .describe("bytes, gpt2 or a tokenizer.json; default: bytes, or that of initFrom's model"),
   validationFraction: z.number().gt(0).lt(1).default(0.1).describe("part of the text's end to validate on"),
 
   seqLength: count.default(128).describe('tokens of a sequence').meta({ group: 'Training' }),
@@ -87,6 +90,7 @@ export const settings = z.object({
   trace: z.string().optional().describe('file for a trace of the last 3 steps, JSON; beside it the schedule, an SVG'),
   gradients: z.string().optional().describe("file for the first step's gradients, safetensors"),
   profile: count.optional().describe("a step whose time on the GPU is printed, op by op"),
+  export: z.string().optional().describe('folder for the trained model, as Hugging Face has it; a new one'),
   metrics: z.string().optional().describe('file for a line of JSON a step'),
   tensorboard: z.string().optional().describe('folder for TensorBoard event files, with the same figures'),
   curve: z.string().optional().describe('file for the loss curve, an SVG'),

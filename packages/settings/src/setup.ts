@@ -1,19 +1,13 @@
 /**
  * What a process opens before its ranks begin: the backend, the tokenizer and the text.
  */
-import {
-  checkVocabulary,
-  openCorpus,
-  openTokenizer,
-  openTokens,
-  type TokenizedText,
-  type Tokenizer,
-  windowsOf,
-} from '@fourfold/data';
-import { type LlamaConfig, parameterCount } from '@fourfold/model';
+import type { ExportPlan } from '@fourfold/checkpoint';
+import { checkVocabulary, openCorpus, openTokens, type TokenizedText, type Tokenizer, windowsOf } from '@fourfold/data';
+import { type Initialize, type LlamaConfig, parameterCount } from '@fourfold/model';
 import { isLaunched, rankCount } from '@fourfold/process-group';
 import { type Backend, openBackend, UserError } from '@fourfold/runtime';
-import { checkSettings, type Settings, shapeOf, TRACED } from './settings.ts';
+import { openModel } from './model.ts';
+import { type Settings, TRACED } from './settings.ts';
 
 export interface Setup {
   readonly config: Settings;
@@ -21,13 +15,17 @@ export interface Setup {
   readonly backend: Backend;
   readonly tokenizer: Tokenizer;
   readonly text: TokenizedText;
+  /** What the model's parameters begin with, where that isn't the seed's numbers. */
+  readonly weights?: Initialize | undefined;
+  /** What to export at the end, where that is asked for. */
+  readonly plan?: ExportPlan | undefined;
+  /** Closes its files. */
+  readonly close: () => void;
 }
 
 /** Opens everything that can be missing or wrong before anything is allocated. */
-export async function prepare(config: Settings): Promise<Setup> {
-  const tokenizer = await openTokenizer(config.tokenizer);
-  const shape = shapeOf(config, tokenizer);
-  checkSettings(config, shape);
+export async function prepare(settings: Settings): Promise<Setup> {
+  const { config, shape, tokenizer, weights, plan, close } = await openModel(settings);
   const corpus = await openCorpus(config.data);
   const text = await openTokens({ corpus, tokenizer, validationFraction: config.validationFraction });
   checkVocabulary(text, tokenizer, shape.vocabulary);
@@ -38,7 +36,11 @@ export async function prepare(config: Settings): Promise<Setup> {
     if (config[key] === 'bfloat16' && backend.device === 'wasm')
       throw new UserError(`${key}=bfloat16 needs TensorFlow: use float32, or device cpu or cuda`);
   checkProfile(config, backend);
-  return { config, shape, backend, tokenizer, text };
+  const closeAll = () => {
+    text.close();
+    close();
+  };
+  return { config, shape, backend, tokenizer, text, weights, plan, close: closeAll };
 }
 
 /** A GPU's ops can be timed for one purpose at a time. */

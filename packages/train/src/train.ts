@@ -10,10 +10,10 @@
  * computes the same losses.
  */
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { gatherWhole, writeTensors } from '@fourfold/checkpoint';
+import { exportRanks, gatherWhole, writeTensors } from '@fourfold/checkpoint';
 import { readConfig, runMain } from '@fourfold/cli';
 import { applyContextParallel } from '@fourfold/context-parallel';
-import { atPositions, batchAt, openTokenizer, sequencesOf, validationBatches } from '@fourfold/data';
+import { atPositions, batchAt, sequencesOf, validationBatches } from '@fourfold/data';
 import { bucketedDataParallel, type DataParallel, naiveDataParallel } from '@fourfold/data-parallel';
 import { sample } from '@fourfold/inference';
 // biome-ignore format: a list
@@ -34,8 +34,7 @@ import { main as launch } from '@fourfold/process-group/launch';
 import { constant, memory, readLater, readTimed, startProfile, UserError, zeros } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
-  checkSettings, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, shapeOf, TRACED,
-  tokenRanksOf,
+  checkModel, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, TRACED, tokenRanksOf,
 } from '@fourfold/settings';
 import { applyTensorParallel } from '@fourfold/tensor-parallel';
 import * as tf from '@tensorflow/tfjs-core';
@@ -61,7 +60,7 @@ export async function openRank(setup: Setup, world: ProcessGroup, weights?: Init
   await applyTensorParallel(model, mesh.tp, { sequenceParallel });
   applyContextParallel(model, mesh.cp, { order: config.contextOrder });
   const parts = await applyPipelineParallel(model, mesh.pp, chunksOf(config), config.ppBalance);
-  for (const part of parts) initialize(part, weights ?? initialWeights(config.seed, shape));
+  for (const part of parts) initialize(part, weights ?? setup.weights ?? initialWeights(config.seed, shape));
   const parameters = parts.flatMap((part) => part.parameters);
   const buckets = { backwards: config.gradAccSteps, bucketBytes: bucketMegabytes * 2 ** 20, zero };
   const data =
@@ -171,6 +170,7 @@ export async function trainRank(setup: Setup, world: ProcessGroup, log: RunLog |
   }
   await read(0);
   if (world.size > 1) await report(rank, step, ran, log);
+  if (setup.plan) await exportRanks(setup.plan, parameterShapes(setup.shape), rank, log?.say);
   rank.optimizer.dispose();
   for (const parameter of new Set([...rank.parameters, ...rank.data.updated])) parameter.dispose();
   return validation;
@@ -261,7 +261,7 @@ async function main(): Promise<void> {
   const config = readConfig({ schema: settings, argv, name: 'npm start --', usage });
   const ranks = rankCount(config);
   if (config.launcher === 'processes' && ranks > 1 && !isLaunched()) {
-    checkSettings(config, shapeOf(config, await openTokenizer(config.tokenizer)));
+    await checkModel(config);
     return launch(['--nproc', String(ranks), fileURLToPath(import.meta.url), ...argv]);
   }
   const stop = new AbortController();
@@ -278,7 +278,7 @@ async function main(): Promise<void> {
   };
   const transport = setup.backend.device === 'cuda' ? 'nccl' : 'tcp';
   await (isLaunched() ? inWorld({ transport }, body) : spmd(ranks, body));
-  setup.text.close();
+  setup.close();
   if (stop.signal.aborted) process.exitCode = stop.signal.reason === 'SIGINT' ? 130 : 143;
 }
 

@@ -10,9 +10,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { readConfig } from '@fourfold/cli';
-import { openTokenizer } from '@fourfold/data';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
-import { checkSettings, type Settings, settings, shapeOf } from '@fourfold/settings';
+import { checkModel, type Settings, settings } from '@fourfold/settings';
 import { type JobOptions, jobOptions, resourcesOf } from './options.ts';
 import { type Job, jobScript } from './script.ts';
 
@@ -65,8 +64,7 @@ export const runName = (root: string, folder: string): string => relative(root, 
 /** What `npm start` would find out at once should not be found out after an hour in the queue. */
 async function checkedConfig(path: string): Promise<Settings> {
   const config = readConfig({ schema: settings, argv: ['--config', path], name: 'npm start --', usage: '' });
-  const shape = shapeOf(config, await openTokenizer(config.tokenizer));
-  checkSettings({ ...config, device: 'cuda' }, shape); // the memory of this machine doesn't matter
+  await checkModel({ ...config, device: 'cuda' }); // the memory of this machine doesn't matter
   return config;
 }
 

@@ -1,0 +1,88 @@
+/**
+ * safetensors files a piece at a time: what a rank reads is its slice of a tensor, and what is written is one tensor
+ * after another, each made when its turn comes. A model larger than the memory passes through.
+ *
+ * Both happen at once, while everything else waits: a model's parameters get their first values so, one by one. The
+ * format is told in safetensors.ts, its checks are header.ts's.
+ */
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { messageOf, UserError } from '@fourfold/runtime/errors';
+import { fillSync, openFile } from './files.ts';
+import { ARRAYS, byteSize, type Entry, layOut, type Metadata, parseHeader } from './header.ts';
+import type { TensorData, TensorInfo } from './safetensors.ts';
+
+export interface SlicedFile {
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** A tensor's elements from number `from` up to `to`. */
+  read(name: string, from: number, to: number): TensorData;
+  close(): void;
+}
+
+/** The longest header that the format's own library takes. */
+const MAX_HEADER = 100_000_000;
+
+const asBytes = (data: TensorData) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** Opens `path` and checks its whole header. Throws UserError with the file and what is wrong. */
+export function openSlices(path: string): SlicedFile {
+  const { file, size } = openFile(path);
+  try {
+    if (size < 8) throw new Error(`it has ${size} bytes, and the header's length alone takes 8`);
+    const prefix = new BigUint64Array(1);
+    fillSync(file, asBytes(prefix), 0);
+    const length = Number(prefix[0]);
+    if (length > Math.min(size - 8, MAX_HEADER))
+      throw new Error(`its header claims ${length} bytes; ${size - 8} follow, and ${MAX_HEADER} is the most`);
+    const header = new Uint8Array(length);
+    fillSync(file, header, 8);
+    const { entries } = parseHeader(header, size - 8 - length);
+    return sliced(path, file, entries, 8 + length);
+  } catch (error) {
+    closeSync(file);
+    throw new UserError(`${path} is no sound safetensors file: ${messageOf(error)}`);
+  }
+}
+
+function sliced(path: string, file: number, entries: ReadonlyMap<string, Entry>, dataStart: number): SlicedFile {
+  return {
+    tensors: entries,
+    close: () => closeSync(file),
+    read(name, from, to) {
+      const { dtype, begin } = entries.get(name) as Entry;
+      const data = new ARRAYS[dtype](to - from);
+      try {
+        fillSync(file, asBytes(data), dataStart + begin + from * data.BYTES_PER_ELEMENT);
+      } catch (error) {
+        throw new UserError(`${path} cannot be read at "${name}": ${messageOf(error)}`);
+      }
+      return data;
+    },
+  };
+}
+
+/** A tensor that is made when it is written. */
+export type MadeTensor = TensorInfo & { readonly make: () => Promise<TensorData> };
+
+/** Writes a new file, in the order of the format, and brings it to the disk. */
+export async function writeInTurn(path: string, tensors: ReadonlyMap<string, MadeTensor>, notes: Metadata) {
+  const { header, sorted } = layOut(tensors, notes);
+  const file = openSync(path, 'wx');
+  try {
+    write(file, asBytes(BigUint64Array.of(BigInt(header.length))));
+    write(file, header);
+    for (const { make, ...info } of sorted) {
+      const data = await make();
+      if (data.byteLength !== byteSize(info))
+        throw new TypeError(`${data.byteLength} bytes for ${info.dtype} [${info.shape}]`);
+      write(file, asBytes(data));
+    }
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function write(file: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; )
+    done += writeSync(file, bytes, done, Math.min(bytes.length - done, 2 ** 30));
+}
