@@ -3,6 +3,7 @@
  *
  *     bench docs labs notebooks tools
  *     train
+ *     run
  *     inference settings
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
  *     model
@@ -30,6 +31,7 @@ export const rungs: readonly (readonly string[])[] = [
   ['model'],
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],
   ['inference', 'settings'],
+  ['run'],
   ['train'],
   ['bench', 'docs', 'labs', 'notebooks', 'tools'],
 ];

@@ -20,7 +20,7 @@
  *
  * Li et al., "PyTorch distributed" (2020); Rajbhandari et al., "ZeRO" (2020).
  */
-import { kernels, Parameter } from '@fourfold/ops';
+import { kernels, Parameter, type Range } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
 import { BYTES, cast, dtypeOf, UserError, zeros } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -231,7 +231,18 @@ class Bucket {
     const flat = this.#flatten(({ value }) => value);
     const shard = Parameter.of(`part ${rank} from ${name}`, kernels.slice(flat, 0, rank * length, length));
     flat.dispose();
-    return Object.assign(shard, { decays, partial, replicas });
+    return Object.assign(shard, { decays, partial, replicas, ranges: this.#ranges(rank * length, length) });
+  }
+
+  /** Which elements of which parameters lie in the bucket from `begin` on: what a checkpoint has to know. */
+  #ranges(begin: number, length: number): Range[] {
+    let start = 0;
+    return this.#parameters.flatMap((of) => {
+      const [from, to] = [Math.max(begin - start, 0), Math.min(begin + length - start, count(of.shape))];
+      const at = start + from - begin;
+      start += count(of.shape);
+      return from < to ? [{ of, from, to, at }] : [];
+    });
   }
 
   /** One tensor of one dimension out of one of each parameter; at the end zeros where parts must be equally long. */

@@ -18,7 +18,9 @@ import { formatStep, type StepFigures } from './step-line.ts';
 export interface RunLogOptions {
   readonly title: string;
   readonly steps: number;
-  /** File for JSON lines. */
+  /** Steps that are done already, by the run that this one goes on from (default 0). */
+  readonly done?: number;
+  /** File for JSON lines. Those of the steps that are done stay. */
   readonly metrics?: string | undefined;
   /** File for the loss curve. */
   readonly curve?: string | undefined;
@@ -48,10 +50,10 @@ export interface RunLog {
 
 /** Opens the files before anything else: a path that can't be written stops the run at once, and no file is made. */
 export function openRunLog(options: RunLogOptions): RunLog {
-  const { title, steps, metrics, curve, later = [], unit, screen = process.stdout } = options;
+  const { title, steps, done = 0, metrics, curve, later = [], unit, screen = process.stdout } = options;
   for (const path of [curve, ...later])
     if (path !== undefined) writing(path, () => accessSync(dirname(path), constants.W_OK));
-  const figures = metrics ? openMetrics(metrics) : undefined;
+  const figures = metrics ? openMetrics(metrics, { done }) : undefined;
   const train: CurvePoint[] = [];
   const validation: CurvePoint[] = [];
   const label = `loss (${unit ?? 'nats per token'})`;

@@ -24,7 +24,7 @@ export {
 } from './layer.ts';
 export { accumulateProduct, linear, stacked } from './linear.ts';
 export { type Attention, addAt, mergeAttention } from './merge.ts';
-export { Parameter, partOf, type Shard } from './parameter.ts';
+export { Parameter, partOf, type Range, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables, ropeTablesFor } from './rope.ts';
 export { logitGradient, logitStatistics } from './split-softmax.ts';
