@@ -106,7 +106,8 @@ async function train(rank: Rank, first: number, count: number, onEnd: (step: num
   const { recorder } = rank.mesh.world;
   const numbers: ReturnType<typeof numbersOf>[] = [];
   for (let step = first; step < first + count; step++) {
-    const { sums } = await gradientsOf(rank, step);
+    const { sums, own } = await gradientsOf(rank, step);
+    own.dispose();
     await recorder.time('update', () => update(rank, learningRateAt(step, rank.setup.config), sums));
     numbers.push(numbersOf(rank, sums));
     onEnd(step);

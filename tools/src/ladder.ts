@@ -5,6 +5,7 @@
  *     fourfold
  *     cluster
  *     train
+ *     run
  *     plan
  *     inference settings
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
@@ -34,6 +35,7 @@ export const rungs: readonly (readonly string[])[] = [
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],
   ['inference', 'settings'],
   ['plan'],
+  ['run'],
   ['train'],
   ['cluster'],
   ['fourfold'],

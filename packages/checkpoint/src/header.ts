@@ -134,5 +134,5 @@ export function layOut<T extends TensorInfo>(tensors: ReadonlyMap<string, T>, me
   const bytes = new TextEncoder().encode(json);
   const header = new Uint8Array(Math.ceil(bytes.length / 8) * 8).fill(0x20);
   header.set(bytes);
-  return { header, sorted: sorted.map(([, tensor]) => tensor) };
+  return { header, sorted };
 }

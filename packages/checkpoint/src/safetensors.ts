@@ -33,8 +33,11 @@ export interface SafetensorsFile {
   readonly metadata: Metadata;
   /** Throws UserError where the file has no such tensor, as `read` does. */
   info(name: string): TensorInfo;
-  /** Reads this tensor's bytes and no others: F16 and BF16 as their bits (Uint16Array), I64 as BigInt64Array. */
-  read(name: string): Promise<TensorData>;
+  /**
+   * Reads this tensor's bytes and no others: F16 and BF16 as their bits (Uint16Array), I64 as BigInt64Array. With
+   * `from` and `to` only those elements, in row-major order.
+   */
+  read(name: string, from?: number, to?: number): Promise<TensorData>;
   close(): Promise<void>;
 }
 
@@ -42,7 +45,7 @@ export interface SafetensorsFile {
 const MAX_HEADER = 100_000_000;
 const MAX_READ = 2 ** 30;
 
-const asBytes = (data: TensorData) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+export const asBytes = (data: TensorData) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** Opens `path` and checks its whole header, reading no tensor. Throws UserError with the file and what is wrong. */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
@@ -62,10 +65,14 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     names: [...entries.keys()],
     metadata,
     info: (name) => ({ dtype: find(name).dtype, shape: find(name).shape }),
-    async read(name) {
+    async read(name, from = 0, to) {
       const { dtype, begin, end } = find(name);
-      const data = new ARRAYS[dtype](new ArrayBuffer(end - begin));
-      await readExactly(file, asBytes(data), dataStart + begin).catch((error: unknown) => {
+      const width = ARRAYS[dtype].BYTES_PER_ELEMENT;
+      const [first, last] = [begin + from * width, to === undefined ? end : begin + to * width];
+      if (first < begin || last < first || last > end)
+        throw new RangeError(`"${name}" has ${(end - begin) / width} elements, none from ${from} to ${to}`);
+      const data = new ARRAYS[dtype](new ArrayBuffer(last - first));
+      await readExactly(file, asBytes(data), dataStart + first).catch((error: unknown) => {
         throw new UserError(`${path} cannot be read at "${name}": ${messageOf(error)}`);
       });
       return data;
@@ -107,14 +114,11 @@ export async function writeSafetensors(
   tensors: ReadonlyMap<string, StoredTensor>,
   metadata: Metadata = {},
 ): Promise<void> {
-  for (const [name, tensor] of tensors) checkTensor(name, tensor);
-  const { header, sorted } = layOut(tensors, metadata);
+  const { parts } = partsOf(tensors, metadata);
   const beside = `${path}.${randomUUID()}.partial`;
   try {
     await useSynced(beside, 'wx', async (file) => {
-      await file.writeFile(asBytes(BigUint64Array.of(BigInt(header.length))));
-      await file.writeFile(header);
-      for (const { data } of sorted) await file.writeFile(asBytes(data));
+      for (const data of parts) await file.writeFile(asBytes(data));
     });
     await rename(beside, path);
     await useSynced(dirname(path), 'r', async () => {}); // the new name is the folder's, which must last as well
@@ -122,6 +126,14 @@ export async function writeSafetensors(
     await rm(beside, { force: true });
     throw new UserError(`${path} cannot be written: ${messageOf(error)}`);
   }
+}
+
+/** A file in parts, one behind the other: its length, its header, and the tensors as they are sorted in it. */
+export function partsOf(tensors: ReadonlyMap<string, StoredTensor>, metadata: Metadata) {
+  for (const [name, tensor] of tensors) checkTensor(name, tensor);
+  const { header, sorted } = layOut(tensors, metadata);
+  const parts = [BigUint64Array.of(BigInt(header.length)), header, ...sorted.map(([, { data }]) => data)];
+  return { sorted, parts };
 }
 
 function checkTensor(name: string, tensor: StoredTensor): void {
@@ -133,7 +145,7 @@ function checkTensor(name: string, tensor: StoredTensor): void {
 }
 
 /** Opens, uses, syncs to the disk and closes a file or a folder. */
-async function useSynced(path: string, flags: string, use: (file: FileHandle) => Promise<void>): Promise<void> {
+export async function useSynced(path: string, flags: string, use: (file: FileHandle) => Promise<void>): Promise<void> {
   const file = await open(path, flags);
   try {
     await use(file);

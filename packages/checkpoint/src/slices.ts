@@ -70,10 +70,10 @@ export async function writeInTurn(path: string, tensors: ReadonlyMap<string, Mad
   try {
     write(file, asBytes(BigUint64Array.of(BigInt(header.length))));
     write(file, header);
-    for (const { make, ...info } of sorted) {
+    for (const [name, { make, ...info }] of sorted) {
       const data = await make();
       if (data.byteLength !== byteSize(info))
-        throw new TypeError(`${data.byteLength} bytes for ${info.dtype} [${info.shape}]`);
+        throw new TypeError(`"${name}": ${data.byteLength} bytes for ${info.dtype} [${info.shape}]`);
       write(file, asBytes(data));
     }
     fsyncSync(file);

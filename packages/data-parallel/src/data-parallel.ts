@@ -15,16 +15,15 @@
  *     ZeRO-1     reduce-scatter; update the own part; all-gather                   moments take 1/n of the memory
  *
  * All of them send 2 (n-1)/n of the gradients' bytes a rank and step: an all-reduce is a reduce-scatter and an
- * all-gather (ZeRO's second half has the weights' bytes, which are half in bfloat16). And all of them compute the same bits, except that
- * ZeRO adds up the squares of the gradient's norm in another order: where clipping acts, steps differ by a rounding.
+ * all-gather (in ZeRO of the weights' bytes). And all of them compute the same bits, except that ZeRO adds up the
+ * squares of the gradient's norm in another order: where clipping acts, steps differ by a rounding.
  *
  * Li et al., "PyTorch distributed" (2020); Rajbhandari et al., "ZeRO" (2020).
  */
-import { kernels, Parameter } from '@fourfold/ops';
+import { flatten, kernels, Parameter, rangesIn, unflatten } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
-import { BYTES, cast, type DType, dtypeOf, UserError, zeros } from '@fourfold/runtime';
+import { BYTES, cast, type DType, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import * as tf from '@tensorflow/tfjs-core';
 
 /** One rank's part in making all ranks' gradients one. */
 export interface DataParallel {
@@ -234,30 +233,23 @@ class Bucket {
     const own = kernels.slice(flat, 0, rank * length, length);
     const shard = Parameter.of(`part ${rank} from ${name}`, own, gradDtype);
     flat.dispose();
-    return Object.assign(shard, { decays, partial, replicas });
+    return Object.assign(shard, {
+      decays,
+      partial,
+      replicas,
+      ranges: rangesIn(this.#parameters, rank * length, length),
+    });
   }
 
   /** One tensor of one dimension out of one of each parameter; at the end zeros where parts must be equally long. */
   #flatten(tensorOf: (parameter: Parameter) => Tensor): Tensor {
-    return tf.tidy(() => {
-      const pieces = this.#parameters.map((parameter) => kernels.reshape(tensorOf(parameter), [-1]));
-      const padding = this.#size - pieces.reduce((sum, { size }) => sum + size, 0);
-      if (padding > 0) pieces.push(cast(zeros([padding]), dtypeOf(pieces[0] as Tensor)));
-      return kernels.concat(pieces, 0);
-    });
+    return flatten(this.#parameters.map(tensorOf), this.#size);
   }
 
   /** The way back. Takes `flat` over. */
   #unflatten(flat: Tensor, give: (parameter: Parameter, piece: Tensor) => void): void {
-    let start = 0;
-    for (const parameter of this.#parameters) {
-      const { shape } = parameter;
-      give(
-        parameter,
-        tf.tidy(() => kernels.reshape(kernels.slice(flat, 0, start, count(shape)), [...shape])),
-      );
-      start += count(shape);
-    }
+    const shapes = this.#parameters.map(({ shape }) => shape);
+    for (const [i, piece] of unflatten(flat, shapes).entries()) give(this.#parameters[i] as Parameter, piece);
     flat.dispose();
   }
 }

@@ -3,7 +3,7 @@
  *
  *     {"step":12,"loss":3.2145,"gradNorm":1.23,"learningRate":0.00029,"tokensPerSecond":41200,...}
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 
 /** Figures by name. Values that JSON can't hold (NaN, infinities) are written as null. */
@@ -16,11 +16,13 @@ export interface MetricsLog {
 }
 
 /**
- * Opens a file for figures, before training starts. What the file held is dropped, or with `append`, as a resumed run
- * wants it, kept. Throws UserError where the file can't be written.
+ * Opens a file for figures, before training starts. What the file held is dropped, but for the lines of the first
+ * `done` steps, which a resumed run has behind it. Throws UserError where the file can't be written.
  */
-export function openMetrics(path: string, { append = false } = {}): MetricsLog {
-  const file = openFile(path, append ? 'a' : 'w');
+export function openMetrics(path: string, { done = 0 } = {}): MetricsLog {
+  const kept = done > 0 ? linesUpTo(path, done) : [];
+  const file = openFile(path);
+  for (const line of kept) writeSync(file, `${line}\n`);
   return {
     write(record) {
       writeSync(file, `${JSON.stringify(record)}\n`);
@@ -31,9 +33,22 @@ export function openMetrics(path: string, { append = false } = {}): MetricsLog {
   };
 }
 
-function openFile(path: string, mode: 'a' | 'w'): number {
+/** A file's lines of steps 1 to `done`; none where there is no file. A last line that a kill cut off is dropped. */
+function linesUpTo(path: string, done: number): string[] {
+  if (!existsSync(path)) return [];
+  const isWanted = (line: string): boolean => {
+    try {
+      return (JSON.parse(line) as { step: number }).step <= done;
+    } catch {
+      return false;
+    }
+  };
+  return readFileSync(path, 'utf8').split('\n').filter(isWanted);
+}
+
+function openFile(path: string): number {
   try {
-    return openSync(path, mode);
+    return openSync(path, 'w');
   } catch (error) {
     throw new UserError(
       `--metrics ${path} can't be written (${messageOf(error)}): name a file in a folder that is there`,

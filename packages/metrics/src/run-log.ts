@@ -20,7 +20,9 @@ import { formatStep, type StepFigures } from './step-line.ts';
 export interface RunLogOptions {
   readonly title: string;
   readonly steps: number;
-  /** File for JSON lines. */
+  /** Steps that are done already, by the run that this one goes on from (default 0). */
+  readonly done?: number;
+  /** File for JSON lines. Those of the steps that are done stay. */
   readonly metrics?: string | undefined;
   /** Folder for TensorBoard's event files. */
   readonly tensorboard?: string | undefined;
@@ -52,10 +54,12 @@ export interface RunLog {
 
 /** Opens the files before anything else: a path that can't be written stops the run at once, and no file is made. */
 export function openRunLog(options: RunLogOptions): RunLog {
-  const { title, steps, metrics, tensorboard, curve, later = [], unit, screen = process.stdout } = options;
+  const { title, steps, done = 0, metrics, tensorboard, curve, later = [], unit, screen = process.stdout } = options;
   for (const path of [curve, ...later])
     if (path !== undefined) writing(path, () => accessSync(dirname(path), constants.W_OK));
-  const files = [metrics && openMetrics(metrics), tensorboard && openEvents(tensorboard)].filter((file) => !!file);
+  const files = [metrics && openMetrics(metrics, { done }), tensorboard && openEvents(tensorboard)].filter(
+    (file) => !!file,
+  );
   const train: CurvePoint[] = [];
   const validation: CurvePoint[] = [];
   const label = `loss (${unit ?? 'nats per token'})`;

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '@fourfold/runtime/errors';
@@ -23,16 +23,25 @@ test('each record is a line of JSON, in the file as soon as it is written', () =
 
 test('a new run drops the old figures, a resumed one goes on after them', () => {
   const path = join(folder, 'again.jsonl');
-  const write = (step: number, append: boolean): void => {
-    const log = openMetrics(path, { append });
+  const write = (step: number, done: number): void => {
+    const log = openMetrics(path, { done });
     log.write({ step });
     log.close();
   };
-  write(1, false);
-  write(2, true);
+  write(1, 0);
+  write(2, 1);
   expect(readFileSync(path, 'utf8')).toBe('{"step":1}\n{"step":2}\n');
-  write(3, false);
+  write(3, 0);
   expect(readFileSync(path, 'utf8')).toBe('{"step":3}\n');
+});
+
+test('lines of steps that a resumed run takes again are dropped, and one that a kill cut off', () => {
+  const path = join(folder, 'killed.jsonl');
+  writeFileSync(path, '{"step":1}\n{"step":2}\n{"step":2,"validationLoss":4}\n{"step":3}\n{"step":2,"lo');
+  openMetrics(path, { done: 2 }).close();
+  expect(readFileSync(path, 'utf8')).toBe('{"step":1}\n{"step":2}\n{"step":2,"validationLoss":4}\n');
+  openMetrics(join(folder, 'new.jsonl'), { done: 2 }).close();
+  expect(readFileSync(join(folder, 'new.jsonl'), 'utf8')).toBe('');
 });
 
 test.each(['missing/out.jsonl', '.'])('a path that can not be written is refused before training: %s', (name) => {

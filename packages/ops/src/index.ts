@@ -16,6 +16,7 @@ export {
   type SoftmaxLoss,
 } from './cross-entropy.ts';
 export { type Embedding, embedding, wordsOf } from './embedding.ts';
+export { flatten, rangesIn, unflatten } from './flat.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
 export {
@@ -31,7 +32,7 @@ export {
 } from './layer.ts';
 export { accumulateProduct, linear, stacked } from './linear.ts';
 export { type Attention, addAt, mergeAttention } from './merge.ts';
-export { Parameter, partOf, type Shard } from './parameter.ts';
+export { Parameter, partOf, type Range, type Shard } from './parameter.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables, ropeTablesFor } from './rope.ts';
 export { logitGradient, logitStatistics } from './split-softmax.ts';

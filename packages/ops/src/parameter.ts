@@ -17,6 +17,14 @@ export interface Shard {
   readonly of: number;
 }
 
+/** Elements `from` up to `to`, in row-major order, of what this rank holds of `of`; they lie at `at` and behind. */
+export interface Range {
+  readonly of: Parameter;
+  readonly from: number;
+  readonly to: number;
+  readonly at: number;
+}
+
 export class Parameter {
   /** Hugging Face's name for it, such as "model.layers.0.mlp.up_proj.weight". */
   readonly name: string;
@@ -40,6 +48,8 @@ export class Parameter {
   replicas = 1;
   /** Ranks whose gradients must be added up, since each of them has seen only a part of what the parameter did. */
   partial: ProcessGroup | undefined;
+  /** With ZeRO: what of the model's parameters this one is made of. Undefined: it is one of them. */
+  ranges: readonly Range[] | undefined;
   /** Called after each accumulation. */
   onAccumulate: (() => void) | undefined;
   #value: Tensor | undefined;

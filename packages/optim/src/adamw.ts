@@ -51,9 +51,21 @@ export interface Rates extends Clipping {
   readonly step: number;
 }
 
+/** What a parameter's next step depends on. The master is there where AdamW keeps one. */
+export interface ParameterState {
+  readonly weight: Tensor;
+  readonly master?: Tensor;
+  readonly m: Tensor;
+  readonly v: Tensor;
+}
+
 /** What holds the moments of parameters, and moves those that have a gradient. */
 export interface States {
   update(rates: Rates): void;
+  /** The tensors themselves: the next update may change them. */
+  stateOf(parameter: Parameter): ParameterState;
+  /** Puts others in the place of all parameters' states, and takes them over. */
+  restore(states: ReadonlyMap<Parameter, ParameterState>): void;
   dispose(): void;
 }
 
@@ -79,6 +91,17 @@ export class AdamW {
     this.step += 1;
     this.#states.update({ ...clipping, learningRate, step: this.step });
     for (const parameter of this.#parameters) parameter.clearGradient();
+  }
+
+  /** What a checkpoint keeps of a parameter; not copies: the next update changes them. */
+  stateOf(parameter: Parameter): ParameterState {
+    return this.#states.stateOf(parameter);
+  }
+
+  /** Goes on where another AdamW was after so many updates. Takes over the states, one of each parameter. */
+  restore(step: number, states: ReadonlyMap<Parameter, ParameterState>): void {
+    this.step = step;
+    this.#states.restore(states);
   }
 
   dispose(): void {

@@ -10,7 +10,7 @@ import { ints } from '@fourfold/runtime/shapes';
 import { together } from '@fourfold/runtime/together';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdamWOptions, Rates, States } from './adamw.ts';
+import type { AdamWOptions, ParameterState, Rates, States } from './adamw.ts';
 
 const DTYPES = ['float32', 'bfloat16'] as const;
 
@@ -19,8 +19,8 @@ interface State {
   weight: Tensor;
   /** Of bfloat16 weights: the float32 numbers that they are rounded from. None with stochastic rounding. */
   masters: Tensor[];
-  readonly m: Tensor;
-  readonly v: Tensor;
+  m: Tensor;
+  v: Tensor;
   /** Where its random bits come from: the same on all ranks that hold the parameter, so that they round alike. */
   readonly key: number;
 }
@@ -79,6 +79,25 @@ export class InPlaceStates implements States {
     tf.dispose(rest);
   }
 
+  stateOf(parameter: Parameter): ParameterState {
+    const { masters, m, v } = this.#states.get(parameter) as State;
+    return { weight: parameter.value, ...(masters[0] ? { master: masters[0] } : {}), m, v };
+  }
+
+  restore(states: ReadonlyMap<Parameter, ParameterState>): void {
+    for (const [parameter, { weight }] of states) {
+      parameter.value.dispose();
+      parameter.value = weight;
+    }
+    const weights = takeOver([...states.keys()], this.#options.masterWeights);
+    for (const [i, [parameter, { master, m, v }]] of [...states].entries()) {
+      const state = this.#states.get(parameter) as State;
+      const { weight, masters } = weights[i] as Weight;
+      tf.dispose([state.m, state.v, ...state.masters, ...(master ? masters : [])]);
+      Object.assign(state, { weight, masters: master ? [own(master)] : masters, m: own(m), v: own(v) });
+    }
+  }
+
   dispose(): void {
     for (const { masters, m, v } of this.#states.values()) tf.dispose([...masters, m, v]);
   }
@@ -105,6 +124,13 @@ function takeOver(parameters: readonly Parameter[], masterWeights: boolean): Wei
     }
   }
   return parameters.map((parameter) => taken.get(parameter) as Weight);
+}
+
+/** The same numbers in memory that nobody else has. Takes x over. */
+function own(x: Tensor): Tensor {
+  const [copy] = together([x]);
+  x.dispose();
+  return copy as Tensor;
 }
 
 const zerosLike = (x: Tensor, dtype: DType): Tensor => execute('ZerosLike', [cast(x, dtype)], [attr.type('T', dtype)]);

@@ -5,7 +5,7 @@ import { kernels, type Parameter } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdamWOptions, Rates, States } from './adamw.ts';
+import type { AdamWOptions, ParameterState, Rates, States } from './adamw.ts';
 import { clipFactor } from './clip.ts';
 
 export class PlainStates implements States {
@@ -45,6 +45,19 @@ export class PlainStates implements States {
       const move = tf.div(scale(m, learningRate / (1 - beta1 ** step)), size);
       return [sub(scale(parameter.value, keep), move), m, v] as const;
     });
+  }
+
+  stateOf(parameter: Parameter): ParameterState {
+    const [m, v] = this.#moments.get(parameter) as readonly [Tensor, Tensor];
+    return { weight: parameter.value, m, v };
+  }
+
+  restore(states: ReadonlyMap<Parameter, ParameterState>): void {
+    for (const [parameter, { weight, m, v }] of states) {
+      tf.dispose([parameter.value, ...(this.#moments.get(parameter) ?? [])]);
+      parameter.value = weight;
+      this.#moments.set(parameter, [m, v]);
+    }
   }
 
   dispose(): void {

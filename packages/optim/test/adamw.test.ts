@@ -3,10 +3,11 @@ import { keyOf, memory, normals } from '@fourfold/runtime';
 import { onBackends } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { AdamW, clipFactor, squaredNorm } from '../src/index.ts';
+import { AdamW, clipFactor, type ParameterState, squaredNorm } from '../src/index.ts';
 
 const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 };
 const RATE = 0.01;
+type Tensors = [tf.Tensor, tf.Tensor, tf.Tensor];
 
 const numbers = (name: string, count: number): Float32Array => normals(keyOf(1, name), 0, count);
 const parameter = (name: string, shape: number[]): Parameter =>
@@ -123,6 +124,36 @@ onBackends(() => {
     for (const w of await p.value.data()) expect(Math.abs(w - 99.9)).toBeLessThan(0.05);
     adam.dispose();
     p.dispose();
+  });
+
+  test('restored in another AdamW, it goes on with the same bits', async () => {
+    const shapes: [string, number[]][] = [
+      ['a', [4, 6]],
+      ['b', [5]],
+    ];
+    const run = (parameters: Parameter[], adam: AdamW, from: number, to: number) => {
+      for (let step = from; step <= to; step++) {
+        giveGradients(parameters, step);
+        adam.update(RATE);
+      }
+    };
+    const before = memory();
+    const [first, second] = [shapes, shapes].map((some) => some.map(([name, shape]) => parameter(name, shape)));
+    const [whole, resumed] = [new AdamW(first as Parameter[], OPTIONS), new AdamW(second as Parameter[], OPTIONS)];
+    run(first as Parameter[], whole, 1, 3);
+    const copy = (p: Parameter): ParameterState => {
+      const { weight, m, v } = whole.stateOf(p);
+      const [w, n, o] = [weight, m, v].map((x) => tf.tensor(x.dataSync().slice(), x.shape)) as Tensors;
+      return { weight: w, m: n, v: o };
+    };
+    resumed.restore(whole.step, new Map((second as Parameter[]).map((p, i) => [p, copy(first?.[i] as Parameter)])));
+    run(first as Parameter[], whole, 4, 6);
+    run(second as Parameter[], resumed, 4, 6);
+    for (const [i, p] of (second as Parameter[]).entries())
+      expect(await p.value.data()).toEqual(await first?.[i]?.value.data());
+    for (const adam of [whole, resumed]) adam.dispose();
+    for (const p of [first, second].flat()) p?.dispose();
+    expect([memory().tensors, memory().bytes]).toEqual([before.tensors, before.bytes]);
   });
 
   test('nothing is left behind: no tensor by a step, no byte after dispose', async () => {

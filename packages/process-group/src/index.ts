@@ -17,4 +17,4 @@ export { checkLayout, coordinatesOf, createMesh, type Layout, labelOf, type Mesh
 export { gatherObjects } from './objects.ts';
 export { ProcessGroup, type Transfer } from './process-group.ts';
 export { allGatherBytes, allReduceBytes } from './traffic.ts';
-export { inWorld, isLaunched, type Joined, joinWorld, type WorldOptions } from './world.ts';
+export { attempt, inWorld, isLaunched, type Joined, joinWorld, type WorldOptions } from './world.ts';

@@ -41,6 +41,9 @@ export interface Joined {
 /** Whether a launcher has started this process as one of several ranks. */
 export const isLaunched = (environment: Environment = process.env): boolean => placeIn(environment) !== undefined;
 
+/** How often the launcher has started the ranks before, after failures. */
+export const attempt = (environment: Environment = process.env): number => placeIn(environment)?.attempt ?? 0;
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const placeIn = (environment: Environment): Place | undefined =>

@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { UserError } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { inWorld, isLaunched, joinWorld } from '../src/index.ts';
+import { attempt, inWorld, isLaunched, joinWorld } from '../src/index.ts';
 import { freePort } from '../src/launch/machine.ts';
 import { environmentOf, errorsOf, overTcp, useTensorflow } from './worlds.ts';
 
@@ -40,6 +40,12 @@ test('also where they are to meet through a file, which need not be there yet', 
   const MASTER_ADDR = 'file:///no/such/run.json';
   expect(isLaunched({ ...environmentOf(1, 3, 1), MASTER_ADDR })).toBe(true);
   expect(isLaunched({ MASTER_ADDR })).toBe(false);
+});
+
+test('how often the launcher has started the ranks before', () => {
+  expect(attempt({ ...environmentOf(1, 3, 1), TORCHELASTIC_RESTART_COUNT: '2' })).toBe(2);
+  expect(attempt({ ...environmentOf(1, 3, 1), TORCHELASTIC_RESTART_COUNT: '0' })).toBe(0);
+  expect(attempt({})).toBe(0);
 });
 
 test('half a place is refused, not taken for none', () => {

@@ -114,13 +114,17 @@ function tensorOf(view: Uint8Array, shape: number[], dtype: DType): Tensor {
 /** float32 to bfloat16 by leaving the lower half of each away: exact for values that are bfloat16. */
 function upperHalves(bytes: Uint8Array): Uint8Array {
   const words = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
-  return asBytes(Uint16Array.from({ length: words.length / 2 }, (_, i) => words[2 * i + 1] as number));
+  const upper = new Uint16Array(words.length / 2);
+  for (let i = 0; i < upper.length; i++) upper[i] = words[2 * i + 1] as number;
+  return asBytes(upper);
 }
 
 /** bfloat16 to float32: a lower half of zeros. */
 function widened(bytes: Uint8Array): Uint32Array<ArrayBuffer> {
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
-  return Uint32Array.from(halves, (half) => half << 16);
+  const words = new Uint32Array(halves.length);
+  for (let i = 0; i < words.length; i++) words[i] = (halves[i] as number) << 16;
+  return words;
 }
 
 // ## Sums over bytes

@@ -69,6 +69,16 @@ export const settings = z.object({
     .describe('cost: the head counts, so the last stage gets less'),
   launcher: z.enum(['local', 'processes']).default('local').describe('ranks as coroutines here, or a process each'),
 
+  checkpoints: z.string().optional().describe('folder for checkpoints').meta({ group: 'Checkpoints' }),
+  saveEvery: count0.default(0).describe('steps between checkpoints; 0: at the end'),
+  keep: count0.default(3).describe('how many checkpoints to keep; 0: all'),
+  resume: z.string().min(1).default('auto')
+    .describe('auto: the newest sound one in checkpoints, if any; none; or the path of one'),
+  maxRestarts: count0.max(1000).default(0)
+    .describe('launcher processes: how often to start all ranks again, from the last checkpoint, when one died'),
+  skipOutliers: from0.default(0)
+    .describe('skip steps whose loss or gradient is so many deviations above the last 128; 0: none'),
+
   device: z.enum(DEVICES).default('auto').describe('auto: the best there is').meta({ group: 'Machine' }),
   threads: count.optional().describe('CPU threads; default: one a core'),
   precision: z.enum(['float32', 'bfloat16']).default('float32').describe('of weights and activations'),
@@ -140,6 +150,7 @@ export function checkSettings(config: Settings, shape: LlamaConfig): void {
   if (zero && bucketMegabytes === 0) throw new UserError('zero=true needs buckets: use bucketMegabytes=25');
   if (!config.masterWeights && config.precision === 'float32')
     throw new UserError('masterWeights=false needs bfloat16 weights: use precision=bfloat16');
+  checkCheckpoints(config);
   if (config.gradientPrecision === 'bfloat16') checkNarrowGradients(config);
   if ((seqLength / cp) % tokenRanksOf(config) !== 0) {
     const halves = order === 'zigzag' && cp > 1 && tp % 2 === 1 ? 2 : 1; // zigzag: a rank has two chunks
@@ -159,6 +170,15 @@ function checkNarrowGradients({ precision, gradAccSteps }: Settings): void {
     throw new UserError(
       `gradientPrecision=bfloat16 would lose what gradAccSteps=${gradAccSteps} adds up: use gradAccSteps=1 or float32`,
     );
+}
+
+function checkCheckpoints({ checkpoints, saveEvery, maxRestarts, launcher }: Settings): void {
+  if (saveEvery > 0 && checkpoints === undefined)
+    throw new UserError(`saveEvery=${saveEvery} needs a folder to save to: use --checkpoints DIR`);
+  if (maxRestarts > 0 && launcher === 'local')
+    throw new UserError(`maxRestarts=${maxRestarts} restarts processes: use launcher=processes`);
+  if (maxRestarts > 0 && checkpoints === undefined)
+    throw new UserError(`maxRestarts=${maxRestarts} needs checkpoints to go on from: use --checkpoints DIR`);
 }
 
 /** The model and a step's activations, of all ranks where they are coroutines of one process, else of one. */

@@ -10,46 +10,37 @@
  * computes the same losses.
  */
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { exportRanks, gatherWhole, writeTensors } from '@fourfold/checkpoint';
+import { exportRanks, type Found, type Saver } from '@fourfold/checkpoint';
 import { readConfig, runMain } from '@fourfold/cli';
 import { applyContextParallel } from '@fourfold/context-parallel';
 import { atPositions, batchAt, sequencesOf, validationBatches } from '@fourfold/data';
-import { bucketedDataParallel, type DataParallel, naiveDataParallel } from '@fourfold/data-parallel';
-import { sample } from '@fourfold/inference';
+import { bucketedDataParallel, naiveDataParallel } from '@fourfold/data-parallel';
+import { openRunLog, profileReport, type RunLog, spanOf } from '@fourfold/metrics';
+import { createLlama, type Initialize, initialize, initialWeights, type Llama, parameterShapes } from '@fourfold/model';
+import { kernels } from '@fourfold/ops';
+import { AdamW, learningRateAt, Outliers, squaredNorm } from '@fourfold/optim';
+import { applyPipelineParallel, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
 // biome-ignore format: a list
 import {
-  mfuOf, openRunLog, peakFlops, profileReport, type RunLog, rankRun, runReport, spanOf,
-} from '@fourfold/metrics';
-import type { Initialize } from '@fourfold/model';
-import { createLlama, initialize, initialWeights, type Llama, parameterCount, parameterShapes } from '@fourfold/model';
-import { kernels, type Parameter } from '@fourfold/ops';
-import { AdamW, learningRateAt, squaredNorm } from '@fourfold/optim';
-import { applyPipelineParallel, bubble, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
-import { predictedBytes } from '@fourfold/plan';
-// biome-ignore format: a list
-import {
-  createMesh, gatherObjects, inWorld, isLaunched, type Mesh, type ProcessGroup, rankCount, spmd, startDeviceTrace,
+  createMesh, inWorld, isLaunched, type ProcessGroup, rankCount, spmd, startDeviceTrace,
 } from '@fourfold/process-group';
 import { main as launch } from '@fourfold/process-group/launch';
-import { constant, memory, readLater, readTimed, startProfile, UserError, zeros } from '@fourfold/runtime';
 // biome-ignore format: a list
 import {
-  checkModel, chunksOf, introduce, pipelineShape, prepare, type Setup, sequencesPerStep, settings, TRACED, tokenRanksOf,
+  aboutOf, bitsPerByte, checkResumed, figures, findStart, nonFinite, openSaver, type Rank, report, restore,
+  writeGradients, writeSample, zeroWeights,
+} from '@fourfold/run';
+import { constant, readLater, readTimed, startProfile, zeros } from '@fourfold/runtime';
+// biome-ignore format: a list
+import {
+  checkModel, chunksOf, introduce, prepare, type Setup, sequencesPerStep, settings, TRACED, tokenRanksOf,
 } from '@fourfold/settings';
 import { applyTensorParallel } from '@fourfold/tensor-parallel';
 import * as tf from '@tensorflow/tfjs-core';
 
-// ## What a rank works with
+export type { Rank } from '@fourfold/run';
 
-export interface Rank {
-  readonly setup: Setup;
-  readonly mesh: Mesh;
-  /** Its stages of the model. */
-  readonly parts: readonly Llama[];
-  readonly parameters: readonly Parameter[];
-  readonly data: DataParallel;
-  readonly optimizer: AdamW;
-}
+// ## What a rank works with
 
 /** Cuts the model for this rank, dimension by dimension, and allocates what is left: `weights`, or the seed's. */
 export async function openRank(setup: Setup, world: ProcessGroup, weights?: Initialize): Promise<Rank> {
@@ -81,13 +72,23 @@ const positionsOf = ({ parts, setup: { config } }: Rank): Int32Array =>
 // loop reads a step's numbers when the next step is on its way, so that a GPU always has something to do.
 
 export interface Gradients {
-  /** Over all ranks: the losses, the gradients' squares, and who was asked to stop, each summed. Float32 [3]. */
+  /** Over all ranks: the losses, the gradients' squares, who was asked to stop, and who has written. Float32 [4]. */
   readonly sums: tf.Tensor;
+  /** What this rank brought into the sums. */
+  readonly own: tf.Tensor;
   readonly ran: readonly Ran[];
 }
 
+/** What ranks tell each other beside the gradients, and so all learn after the same step. */
+export interface Votes {
+  /** Asked to stop. */
+  readonly stop?: boolean | undefined;
+  /** Its file of the checkpoint that is on its way is on the disk. */
+  readonly written?: boolean | undefined;
+}
+
 /** Puts the gradients of the step's mean loss, over all ranks' tokens, into `rank.data.updated`. */
-export async function gradientsOf(rank: Rank, step: number, stopping = false): Promise<Gradients> {
+export async function gradientsOf(rank: Rank, step: number, votes: Votes = {}): Promise<Gradients> {
   const { setup, mesh, parts, data } = rank;
   const { config, text } = setup;
   const request = { tokens: text.train, ...config, step, sequencesPerStep: sequencesPerStep(config) };
@@ -99,10 +100,11 @@ export async function gradientsOf(rank: Rank, step: number, stopping = false): P
   mesh.world.recorder.spans?.push(...ran.map(spanOf));
   await data.reduced();
   const squares = squaredNorm(data.updated);
-  const mine = tf.tidy(() => tf.stack([loss, squares, stopping ? tf.onesLike(loss) : tf.zerosLike(loss)]));
-  const sums = await mesh.world.allReduce(mine);
-  tf.dispose([loss, squares, mine]);
-  return { sums, ran };
+  const vote = (is = false) => (is ? tf.onesLike(loss) : tf.zerosLike(loss));
+  const own = tf.tidy(() => tf.stack([loss, squares, vote(votes.stop), vote(votes.written)]));
+  const sums = await mesh.world.allReduce(own);
+  tf.dispose([loss, squares]);
+  return { sums, own, ran };
 }
 
 /** One step of the optimizer, with the gradients that `sums` are of. */
@@ -118,78 +120,114 @@ export async function numbersOf({ setup: { config }, mesh }: Rank, sums: tf.Tens
   const reading = readTimed(sums);
   sums.dispose();
   const { numbers, at } = await reading;
-  const [losses = 0, squares = 0, stops = 0] = numbers;
+  const [losses = 0, squares = 0, stops = 0, written = 0] = numbers;
   // The loss is on the ranks that have the last stage, all with equally many tokens: their mean.
   const loss = (losses * config.pp) / mesh.world.size;
-  return { loss, gradNorm: Math.sqrt(squares), stop: stops > 0, at };
+  return { loss, gradNorm: Math.sqrt(squares), stop: stops > 0, written: written === mesh.world.size, at };
 }
 
 // ## The loop
 
-/** Trains as one rank of the world, says how it goes if it is the first, and returns the last validation loss. */
-export async function trainRank(setup: Setup, world: ProcessGroup, log: RunLog | undefined, signal?: AbortSignal) {
-  const { config } = setup;
-  const { recorder } = world;
-  const rank = await openRank(setup, world);
-  let [step, start, stop, validation, ran] = [0, performance.now(), false, Number.NaN, [] as readonly Ran[]];
-  const unread: { step: number; learningRate: number; numbers: ReturnType<typeof numbersOf> }[] = [];
-  /** Reads and logs the numbers of all steps but the last so many. */
-  const read = async (left: number) => {
-    for (const { step, learningRate, numbers } of unread.splice(0, unread.length - left)) {
-      const { loss, gradNorm, at, ...said } = await numbers;
-      if (!Number.isFinite(loss))
-        throw new UserError(`the loss of step ${step} is ${loss}: use a smaller learningRate`);
-      log?.step({ step, loss, gradNorm, learningRate, ...figures(setup, world, at - start) });
-      [start, stop] = [at, stop || said.stop];
-    }
+interface Unread {
+  readonly step: number;
+  readonly learningRate: number;
+  readonly own: tf.Tensor;
+  readonly numbers: ReturnType<typeof numbersOf>;
+}
+
+/** Reads steps' numbers after they were enqueued, and logs them; they say too what all ranks do next. */
+function readerOf(rank: Rank, saver: Saver | undefined, log: RunLog | undefined) {
+  const { setup, mesh } = rank;
+  return {
+    unread: undefined as Unread | undefined,
+    /** When the step before the unread one ended. */
+    start: performance.now(),
+    /** Whether a rank was asked to stop. */
+    stop: false,
+    async read() {
+      if (!this.unread) return;
+      const { step, learningRate, own, numbers } = this.unread;
+      this.unread = undefined;
+      const { loss, gradNorm, at, ...all } = await numbers;
+      if (!Number.isFinite(loss + gradNorm)) {
+        await saver?.close();
+        throw await nonFinite(rank, { step, loss, gradNorm, own });
+      }
+      own.dispose();
+      log?.step({ step, loss, gradNorm, learningRate, ...figures(setup, mesh.world, at - this.start) });
+      [this.start, this.stop] = [at, this.stop || all.stop];
+      if (all.written) await mesh.world.recorder.apart(async () => saver?.commit());
+    },
   };
-  while (step < config.steps && !stop) {
+}
+
+/** Whether the last 128 steps say not to take this one: then its gradients are dropped. Waits for the device. */
+async function drops(rank: Rank, outliers: Outliers, sums: tf.Tensor): Promise<number | undefined> {
+  const { loss, gradNorm } = await numbersOf(rank, sums.clone());
+  const z = outliers.judge(loss, gradNorm);
+  if (z) for (const parameter of rank.data.updated) parameter.clearGradient();
+  return z;
+}
+
+/**
+ * Trains as one rank of the world, from the seed's weights or from the checkpoint that was `found`; says how it goes if
+ * it is the first, and returns the last validation loss.
+ */
+// biome-ignore format: a list
+export async function trainRank(
+  setup: Setup, world: ProcessGroup, log: RunLog | undefined, signal?: AbortSignal, found?: Found,
+) {
+  const [{ config }, { recorder }] = [setup, world];
+  const rank = await openRank(setup, world, found && zeroWeights);
+  if (found) await recorder.apart(() => restore(rank, found));
+  const saver = await recorder.apart(() => openSaver(rank, (line) => log?.say(line)));
+  const reader = readerOf(rank, saver, log);
+  const outliers = config.skipOutliers ? new Outliers(config.skipOutliers, found?.manifest.window) : undefined;
+  const begun = found?.manifest.step ?? 0;
+  let [step, saved, validation, ran] = [begun, begun, Number.NaN, [] as readonly Ran[]];
+  const save = async () => {
+    if (step > saved) await recorder.apart(async () => saver?.save(aboutOf(rank, step, outliers?.window)));
+    saved = step;
+  };
+  while (step < config.steps && !reader.stop) {
     if (config.trace && step === Math.max(0, config.steps - TRACED))
       [recorder.trace, recorder.spans, recorder.device] = [[], [], []];
     const gpu = recorder.device && (await startDeviceTrace(world));
     const learningRate = learningRateAt(step, config);
     const profile = log && step + 1 === config.profile ? startProfile() : undefined;
-    const gradients = await gradientsOf(rank, step, signal?.aborted);
+    const gradients = await gradientsOf(rank, step, { stop: signal?.aborted, written: saver?.isWritten });
+    await reader.read(); // the former step's numbers, while a GPU is busy with this one
     [step, ran] = [step + 1, gradients.ran];
     if (step === 1 && config.gradients) await recorder.apart(() => writeGradients(rank, config.gradients as string));
-    await recorder.time('update', () => update(rank, learningRate, gradients.sums));
+    const { sums, own } = gradients;
+    const z = outliers && (await drops(rank, outliers, sums));
+    if (z) log?.say(`step ${step} is skipped: its loss or gradient is ${z.toFixed(1)} deviations above the mean`);
+    else await recorder.time('update', () => update(rank, learningRate, sums));
     if (gpu) recorder.device?.push(await gpu());
     if (profile) log?.say(profileReport(profile(), { ...config, device: setup.backend.description }));
-    unread.push({ step, learningRate, numbers: numbersOf(rank, gradients.sums) });
+    reader.unread = { step, learningRate, own, numbers: numbersOf(rank, sums) };
     const due = (every: number) => step === config.steps || (every > 0 && step % every === 0);
     const [validates, samples] = [due(config.evalEvery), due(config.sampleEvery) && config.sampleTokens > 0];
-    await read(validates || samples ? 0 : 1);
+    const saves = saver && due(config.saveEvery);
+    if (validates || samples || saves) await reader.read();
     if (validates) {
       validation = await recorder.apart(() => validate(rank));
       log?.validation({ step, loss: validation, bitsPerByte: bitsPerByte(validation, setup) });
     }
-    const text = samples ? await recorder.apart(() => write(rank)) : undefined;
+    const text = samples ? await recorder.apart(() => writeSample(rank)) : undefined;
     if (text !== undefined) log?.say(text);
-    if (validates || samples) start = performance.now();
+    if (saves) await save();
+    if (validates || samples) reader.start = performance.now();
     await new Promise(setImmediate); // lets a signal through: kernels leave Node no other moment
   }
-  await read(0);
-  if (world.size > 1) await report(rank, step, ran, log);
+  await reader.read();
+  await save();
+  await recorder.apart(async () => saver?.close());
+  if (world.size > 1 && step > begun) await report(rank, step - begun, ran, log);
   if (setup.plan) await exportRanks(setup.plan, parameterShapes(setup.shape), rank, log?.say);
   rank.optimizer.dispose();
   for (const parameter of new Set([...rank.parameters, ...rank.data.updated])) parameter.dispose();
   return validation;
-}
-
-/** What a step that took so long says of speed and memory. */
-function figures({ config, shape, backend }: Setup, world: ProcessGroup, milliseconds: number) {
-  const tokensPerSecond = (1000 * sequencesPerStep(config) * config.seqLength) / milliseconds;
-  const size = { ...shape, parameters: parameterCount(shape), seqLength: config.seqLength };
-  const devices = isLaunched() ? world.size : 1;
-  const mfu = mfuOf(tokensPerSecond / devices, size, peakFlops(backend.description, config.precision));
-  return { tokensPerSecond, milliseconds, memoryBytes: memory().peakBytes, mfu };
-}
-
-async function writeGradients({ setup, parameters, mesh, data }: Rank, path: string): Promise<void> {
-  const mine = await data.wholeGradients();
-  const all = await gatherWhole(parameterShapes(setup.shape), parameters, mesh, (one) => mine.get(one) as tf.Tensor);
-  tf.dispose([...mine.values()]);
-  if (mesh.world.rank === 0) await writeTensors(path, all);
 }
 
 // ## How good it is
@@ -218,39 +256,6 @@ export async function validate(rank: Rank): Promise<number> {
   return total / count;
 }
 
-/** Comparable between tokenizers: how many bits the model needs for a byte of the text. */
-const bitsPerByte = (nats: number, { text }: Setup): number =>
-  (nats * text.validation.count) / text.validation.bytes / Math.LN2;
-
-/** What the model writes after the prompt. The first rank gathers all weights for that; the others get undefined. */
-async function write({ setup, mesh, parameters }: Rank): Promise<string | undefined> {
-  const { config, shape, tokenizer } = setup;
-  const weights = await gatherWhole(parameterShapes(shape), parameters, mesh, ({ value }) => value);
-  if (mesh.world.rank > 0) return undefined;
-  const model = createLlama(shape, { dtype: config.precision });
-  initialize(model, ({ name }) => weights.get(name) as tf.Tensor);
-  const { sampleTokens: tokens, temperature, seed, seqLength: context } = config;
-  const text = await sample(model, tokenizer, config.prompt, { tokens, temperature, seed, context });
-  tf.dispose([...weights.values()]);
-  for (const parameter of model.parameters) parameter.dispose();
-  return text;
-}
-
-// ## What it cost
-
-/** Gathers what all ranks counted, and lets the first say it. */
-async function report(rank: Rank, steps: number, ran: readonly Ran[], log: RunLog | undefined): Promise<void> {
-  const { setup, mesh } = rank;
-  const { model, pp, gradAccSteps, ppEngine, trace } = setup.config;
-  const sent = predictedBytes(setup, mesh, rank.parts, rank.data.bytes());
-  const predicted = Object.entries(sent).map(([group, bytes]) => [group, steps * bytes]);
-  const mine = rankRun(mesh, { predicted: Object.fromEntries(predicted), peakBytes: memory().peakBytes, ran });
-  const runs = await mesh.world.recorder.apart(() => gatherObjects(mesh.world, mine));
-  const title = `${model}: ${ppEngine}, ${pp} stages, ${gradAccSteps} micro-batches`;
-  const share = bubble(pipelineShape(setup.config));
-  log?.say(runReport(runs, { title, steps, oneProcess: !isLaunched(), bubble: share, trace }));
-}
-
 // ## The command
 
 async function main(): Promise<void> {
@@ -262,17 +267,23 @@ async function main(): Promise<void> {
   const ranks = rankCount(config);
   if (config.launcher === 'processes' && ranks > 1 && !isLaunched()) {
     await checkModel(config);
-    return launch(['--nproc', String(ranks), fileURLToPath(import.meta.url), ...argv]);
+    const flags = ['--nproc', String(ranks), '--max-restarts', String(config.maxRestarts)];
+    return launch([...flags, fileURLToPath(import.meta.url), ...argv]);
   }
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(signal));
   const setup = await prepare(config);
   const body = async (world: ProcessGroup) => {
-    if (world.rank > 0) return trainRank(setup, world, undefined, stop.signal);
-    const { trace, gradients, model, data } = config;
-    introduce(setup, console.log);
-    const log = openRunLog({ ...config, title: `${model} on ${data}`, later: [trace, gradients] });
-    const validation = await trainRank(setup, world, log, stop.signal);
+    const say = world.rank === 0 ? console.log : () => {};
+    introduce(setup, say);
+    const found = await findStart(setup, world, say);
+    if (found) checkResumed(setup, found, say);
+    const { steps, trace, gradients, model, data } = config;
+    const done = found?.manifest.step ?? 0;
+    if (done >= steps) return say(`${done} of ${steps} steps are done: nothing is left to do`);
+    if (world.rank > 0) return trainRank(setup, world, undefined, stop.signal, found);
+    const log = openRunLog({ ...config, title: `${model} on ${data}`, done, later: [trace, gradients] });
+    const validation = await trainRank(setup, world, log, stop.signal, found);
     log.close();
     return validation;
   };

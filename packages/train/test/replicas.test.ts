@@ -3,6 +3,7 @@
  */
 import { spmd } from '@fourfold/process-group';
 import { read } from '@fourfold/runtime';
+import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import { gradientsOf, openRank, update } from '../src/train.ts';
 import { setupOf } from './run.ts';
@@ -17,9 +18,9 @@ async function weightsAfterThreeSteps(layout: Record<string, unknown>): Promise<
   const all = await spmd(dp * pp * tp, async (world) => {
     const rank = await openRank(setup, world);
     for (let step = 0; step < 3; step++) {
-      const { sums } = await gradientsOf(rank, step);
+      const { sums, own } = await gradientsOf(rank, step);
       await update(rank, 0.01, sums);
-      sums.dispose();
+      tf.dispose([sums, own]);
     }
     const weights: [string, string][] = [];
     for (const { name, shard, value } of rank.parameters)

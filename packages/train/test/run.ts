@@ -6,6 +6,7 @@ import { gatherWhole } from '@fourfold/checkpoint';
 import { openRunLog } from '@fourfold/metrics';
 import { parameterShapes } from '@fourfold/model';
 import { rankCount, spmd } from '@fourfold/process-group';
+import { findStart } from '@fourfold/run';
 import { prepare, type Setup, settings } from '@fourfold/settings';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -27,7 +28,7 @@ export type Change = Readonly<Record<string, unknown>>;
 export const setupOf = (change: Change): Promise<Setup> =>
   prepare(settings.parse({ ...small, evalSequences: 8, sampleTokens: 0, ...change }));
 
-/** A whole run by train's own loop. */
+/** A whole run by train's own loop, or the rest of one that left checkpoints. */
 export async function trained(change: Change): Promise<{ said: string; losses: number[]; validation: number }> {
   const setup = await setupOf(change);
   const [pieces, losses]: [string[], number[]] = [[], []];
@@ -37,8 +38,10 @@ export async function trained(change: Change): Promise<{ said: string; losses: n
     losses.push(figures.loss);
     log.step(figures);
   };
-  const body = (world: Parameters<typeof trainRank>[1]) =>
-    trainRank(setup, world, world.rank === 0 ? { ...log, step } : undefined);
+  const body = async (world: Parameters<typeof trainRank>[1]) => {
+    const found = await findStart(setup, world, () => {});
+    return trainRank(setup, world, world.rank === 0 ? { ...log, step } : undefined, undefined, found);
+  };
   const [validation = Number.NaN] = await spmd(rankCount(setup.config), body);
   log.close();
   setup.text.close();
@@ -60,7 +63,8 @@ export async function firstSteps(change: Change, count: number): Promise<Steps> 
     const rank = await openRank(setup, world);
     const result: Steps = { losses: [], norms: [], gradients: new Map() };
     for (let step = 0; step < count; step++) {
-      const { sums } = await gradientsOf(rank, step);
+      const { sums, own } = await gradientsOf(rank, step);
+      own.dispose();
       if (step === 0) {
         const mine = await rank.data.wholeGradients();
         const whole = await gatherWhole(

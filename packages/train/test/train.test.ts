@@ -1,7 +1,7 @@
 /**
  * The training command from outside: what it prints and writes, how it ends, and what it says to bad input.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -44,25 +44,36 @@ test.each(['cpu', 'wasm'])('on %s: a line a step, figures, a curve and a sample'
 test.each([
   ['SIGINT', 130],
   ['SIGTERM', 143],
-] as const)('%s ends the run after its step, with whole files, and exit code %i', async (signal, expected) => {
-  const metrics = join(folder, `${signal}.jsonl`);
-  const args = flags({ ...small, device: 'cpu', steps: 100000, metrics, evalEvery: 0 });
-  const { code, stdout } = await command(args, (output, child) => {
-    if (output.includes('step      3/')) child.kill(signal);
-  });
-  expect(code).toBe(expected);
-  expect(stdout).toMatch(/^\d+ steps in .*see .*\.jsonl$/m);
-  const lines = readFileSync(metrics, 'utf8').trim().split('\n');
-  expect(lines.length).toBeGreaterThanOrEqual(3);
-  for (const line of lines) expect(() => JSON.parse(line)).not.toThrow();
-});
+] as const)(
+  '%s ends the run after its step, with whole files, a checkpoint, and exit code %i',
+  async (signal, expected) => {
+    const metrics = join(folder, `${signal}.jsonl`);
+    const checkpoints = join(folder, signal);
+    const args = flags({ ...small, device: 'cpu', steps: 100000, metrics, evalEvery: 0, checkpoints });
+    const { code, stdout } = await command(args, (output, child) => {
+      if (output.includes('step      3/')) child.kill(signal);
+    });
+    expect(code).toBe(expected);
+    const last = [...stdout.matchAll(/^step +(\d+)\//gm)].at(-1)?.[1];
+    expect(readdirSync(checkpoints)).toEqual([`step-${last?.padStart(6, '0')}`]);
+    expect(stdout).toMatch(/^\d+ steps in .*see .*\.jsonl$/m);
+    const lines = readFileSync(metrics, 'utf8').trim().split('\n');
+    expect(lines.length).toBeGreaterThanOrEqual(3);
+    for (const line of lines) expect(() => JSON.parse(line)).not.toThrow();
+  },
+);
 
-test('a loss that is no number ends the run, and says of which step', async () => {
+test('numbers that are none end the run, which says of which step, on which rank, in which tensor', async () => {
   const args = flags({ ...small, device: 'cpu', steps: 50, learningRate: 1e30, warmupSteps: 0, evalEvery: 0 });
   const { code, stdout, stderr } = await command(args);
   const logged = [...stdout.matchAll(/^step +(\d+)\/50/gm)].length;
   expect(logged).toBeGreaterThan(0);
-  expect(stderr).toBe(`the loss of step ${logged + 1} is NaN: use a smaller learningRate\n`);
+  expect(stderr).toMatch(
+    new RegExp(
+      `^the gradient's norm of step ${logged + 1} is NaN on rank 0, ` +
+        'first in the gradient of model\\.layers\\.1\\.[a-z_.]+\\.weight: use a smaller learningRate\n$',
+    ),
+  );
   expect(code).toBe(2);
 });
 
@@ -92,6 +103,9 @@ describe('bad input is one sentence and exit code 2', () => {
     [{ pp: 3 }, /^pp=3 has more stages than layers=2: use pp of at most 2\n$/],
     [{ pp: 2, ppEngine: 'interleaved' }, /^pp=2 x ppChunks=2 has more stages than layers=2/],
     [{ zero: 'true' }, /^zero=true .*use dp=2 or more\n$/],
+    [{ saveEvery: 5 }, /^saveEvery=5 needs a folder to save to: use --checkpoints DIR\n$/],
+    [{ maxRestarts: 2 }, /^maxRestarts=2 restarts processes: use launcher=processes\n$/],
+    [{ resume: missing }, /^resume=.*missing\.json: .* is no checkpoint: /],
     [{ tp: 4, launcher: 'processes', heads: 6 }, /^heads=6 /],
     [{ trace: join(folder, 'no', 'such.json'), dp: 2 }, /such\.json.*can't be written/],
     [{ heads: 3 }, /^heads=3 .*dim=64/],

@@ -19,7 +19,8 @@ async function lossesOf(change: Change, gpu: PretendedGpu): Promise<number[]> {
   const [losses = []] = await spmd(rankCount(setup.config), async (world) => {
     const rank = await openRank(setup, world);
     const step = async (number: number) => {
-      const { sums } = await gradientsOf(rank, number);
+      const { sums, own } = await gradientsOf(rank, number);
+      own.dispose();
       await update(rank, setup.config.learningRate, sums);
       return (await numbersOf(rank, sums)).loss;
     };
@@ -67,8 +68,8 @@ test('a step ends when the GPU has its numbers, not when JavaScript hears of the
   await pretendGpu(async (gpu) => {
     gpu.ago = 1000;
     const before = performance.now();
-    const { at, ...numbers } = await numbersOf(rank, constant([5, 9, 0], [3]));
-    expect(numbers).toEqual({ loss: 2.5, gradNorm: 3, stop: false });
+    const { at, ...numbers } = await numbersOf(rank, constant([5, 9, 0, 4], [4]));
+    expect(numbers).toEqual({ loss: 2.5, gradNorm: 3, stop: false, written: true });
     expect(at).toBeGreaterThanOrEqual(before - 1000);
     expect(at).toBeLessThanOrEqual(performance.now() - 1000);
   });
