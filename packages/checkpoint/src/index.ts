@@ -1,5 +1,6 @@
 /** Tensors in files; weights out of the parts that ranks hold; and whole runs, saved and resumed in any layout. */
 export { checkNothingLater, type Found, findAt, findNewest } from './find.ts';
+export type { FloatDType } from './floats.ts';
 export { listCheckpoints } from './folder.ts';
 export { gatherWhole, type Places, writeTensors } from './gather.ts';
 export * from './huggingface/export.ts';

@@ -95,12 +95,12 @@ async function planOf(
   if (folder === undefined) return undefined;
   const dtype = precision === 'bfloat16' ? 'BF16' : 'F32';
   const { maxPositions = seqLength, ends = {}, tokenizerFiles: own } = pretrained ?? {};
-  const tokenizerFiles = own && tokenizer === undefined ? own : await describe(tokenizer ?? 'bytes');
+  const tokenizerFiles = own && tokenizer === undefined ? own : await tokenizerFilesOf(tokenizer ?? 'bytes');
   return { folder, dtype, shape, maxPositions, ends, tokenizerFiles };
 }
 
-/** The files of a tokenizer by name. */
-async function describe(tokenizer: string): Promise<Map<string, string>> {
+/** The files by which others have the same tokenizer, by name: texts. `tokenizer`: as the setting. */
+export async function tokenizerFilesOf(tokenizer: string): Promise<Map<string, string>> {
   const config = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
   return new Map([
     ['tokenizer.json', await tokenizerJson(tokenizer)],
