@@ -18,6 +18,7 @@ const jobOf = (folder: string, options: object = {}): Job => ({
   name: 'run 1',
   options: jobOptions.parse(options),
   resources,
+  checkpoints: 'checkpoints',
 });
 
 /** A folder with a job.sh in it, and a srun that does `work`. */

@@ -24,7 +24,7 @@ function job(name: string, ranks = 1): Job {
   const folder = join(root, 'runs', name);
   mkdirSync(folder, { recursive: true });
   const resources = { nodes: 1, ranks, ranksPerNode: ranks, gpusPerNode: 0 };
-  return { folder, name, options: jobOptions.parse({}), resources };
+  return { folder, name, options: jobOptions.parse({}), resources, checkpoints: 'checkpoints' };
 }
 
 test('runs that need the same become an array, others a job of their own', async () => {

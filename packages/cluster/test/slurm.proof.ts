@@ -63,7 +63,8 @@ describe.skipIf(why)('on a real Slurm', { timeout: 180_000 }, () => {
     expect(logOf(run)).toContain('2 ranks, dp2 x pp1 x cp1 x tp1, a process each');
     expect(figuresOf(run)).toBe(5); // 4 steps and a validation
     const files = readdirSync(run).map((name) => name.replace(/\d+/, 'N'));
-    expect(files.sort()).toEqual(['config.json', 'job.sh', 'log-N.txt', 'metrics.jsonl', 'slurm.json', 'status.json']);
+    const written = ['job.sh', 'log-N.txt', 'metrics.jsonl', 'slurm.json', 'status.json'];
+    expect(files.sort()).toEqual(['checkpoints', 'config.json', ...written]);
     await expect(slurm(['submit', join(run, 'config.json'), ...two])).rejects.toThrow(/has a run already, completed/);
   });
 
@@ -89,13 +90,19 @@ describe.skipIf(why)('on a real Slurm', { timeout: 180_000 }, () => {
     expect(await stateOf(run)).toMatchObject({ state: 'completed' });
   });
 
-  test('a run that is cancelled ends in order, and says so', async () => {
+  test('a run that is cancelled ends in order, and says so; submitted again, it goes on from there', async () => {
     const run = await submit('long', { steps: 100_000 });
     const { job } = await stateOf(run, ({ state }) => state === 'running');
     while (!logOf(run).includes('step ')) await sleep(200);
     execFileSync('scancel', [job]);
     expect(await stateOf(run)).toMatchObject({ state: 'fail', detail: 'cancelled' });
     expect(logOf(run)).toMatch(/\d+ steps in .*; see metrics\.jsonl/); // it had time to say what it did
+    const [saved = ''] = readdirSync(join(run, 'checkpoints'));
+    const steps = Number(saved.slice('step-'.length)) + 2;
+    writeFileSync(join(run, 'config.json'), JSON.stringify({ ...small, ...quiet, steps }));
+    await printed(() => slurm(['resubmit', run, '--only', 'fail']));
+    expect(await stateOf(run)).toMatchObject({ state: 'completed' });
+    expect(logOf(run)).toContain(`resumed checkpoints/${saved}`);
   });
 
   test('a job that is killed before it can say anything is put right by status', async () => {

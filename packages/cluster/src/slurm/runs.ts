@@ -70,7 +70,8 @@ async function checkedConfig(path: string): Promise<Settings> {
 
 /** The plan's job, and with `write` its folder. The run's own files are made when it runs. */
 export function makeRun({ source, folder, name, config }: Plan, options: JobOptions, write: boolean): Job {
-  const job = { folder, name, options, resources: resourcesOf(config, options) };
+  const { checkpoints = 'checkpoints' } = config;
+  const job = { folder, name, options, resources: resourcesOf(config, options), checkpoints };
   if (!write) return job;
   mkdirSync(folder, { recursive: true });
   if (resolve(source) !== join(folder, CONFIG_FILE)) copyConfig(source, join(folder, CONFIG_FILE));
@@ -83,7 +84,7 @@ export function makeRun({ source, folder, name, config }: Plan, options: JobOpti
 /** Input files that are named from here are not to be looked for in the run's folder. */
 function copyConfig(from: string, to: string): void {
   const { $schema: _, ...values } = JSON.parse(readFileSync(from, 'utf8')) as Record<string, unknown>;
-  for (const key of ['data', 'tokenizer']) {
+  for (const key of ['data', 'tokenizer', 'initFrom', 'resume']) {
     const value = values[key];
     if (typeof value === 'string' && existsSync(value)) values[key] = resolve(value);
   }

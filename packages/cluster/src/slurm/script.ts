@@ -25,6 +25,8 @@ export interface Job {
   readonly name: string;
   readonly options: JobOptions;
   readonly resources: Resources;
+  /** Folder of its checkpoints: where a job that is submitted again goes on. */
+  readonly checkpoints: string;
 }
 
 /** How a rank starts, by absolute paths, so that it does from any folder. */
@@ -37,8 +39,9 @@ const program = (): string[] => [
 
 /** Of the folder's job.sh. */
 export function jobScript(job: Job): string {
-  const { folder, options, resources } = job;
-  const command = [...program(), '--config', 'config.json', '--metrics', 'metrics.jsonl'].map(quote).join(' ');
+  const { folder, options, resources, checkpoints } = job;
+  const files = ['--config', 'config.json', '--metrics', 'metrics.jsonl', '--checkpoints', checkpoints];
+  const command = [...program(), ...files].map(quote).join(' ');
   return `#!/bin/bash
 # One run on a cluster, written by \`npx fourfold slurm\`.
 ${directives(job, 'log-%j.txt')}
