@@ -65,8 +65,8 @@ function runsIn(file: string, json: unknown): MeasuredRun[] {
   const { task, runs } = json as StepFile;
   const [ours] = runs as [StepFile['runs'][number]];
   const { dtype: precision, gradients = 'float32', batch: microBatchSize, seq: seqLength, ...how } = task;
-  const { moments, masterWeights, recompute } = how;
-  const size = { microBatchSize, seqLength, recompute };
+  const { moments, masterWeights, recompute, deterministic } = how;
+  const size = { microBatchSize, seqLength, recompute, deterministic };
   const given = { device: 'cuda', precision, gradientPrecision: gradients, moments, masterWeights, ...size };
   return [{ file, machine, seconds: ours.step / 1000, peakBytes: [ours.peakBytes], job: jobOf(given, task.config) }];
 }

@@ -144,10 +144,23 @@ function blockMoment({ config }: Job, { size, tokens, element, vector }: Sizes, 
   const all = (heads + 2 * kvHeads) * headDim * tokens;
   const ring = config.cp > 1 ? 4 * all + 2 * (4 + element) * 2 * kvHeads * headDim * tokens : 0;
   const attention =
-    element * (all + heads * headDim * tokens) + ring + gradient * (heads + 2 * kvHeads) * headDim * dim * several;
+    element * (all + heads * headDim * tokens) +
+    ring +
+    scratchOf(config, size) +
+    gradient * (heads + 2 * kvHeads) * headDim * dim * several;
   const weights = vector + dw - element * ffn * tokens; // gate, up and their product are gone, their gradient is there
   const moments = [full.mlp + mlp, full.mlp + gathered + weights, gathered + attention];
   return full.attention - kept + Math.max(...moments);
+}
+
+/**
+ * What cuDNN needs to add up attention's gradient in the same order every time: some 2 bytes for each pair of tokens and
+ * each of the heads that go at once, as many as 2 GiB allow, one at least.
+ */
+function scratchOf({ device, deterministic }: Job['config'], { batch, heads, seqLength }: Sizes['size']): number {
+  if (device !== 'cuda' || !deterministic) return 0;
+  const ofHead = 2 * batch * seqLength * seqLength;
+  return ofHead * Math.min(heads, Math.max(1, Math.floor(2 ** 31 / ofHead)));
 }
 
 /** Buckets whose gradients travel: one as it goes and one as it comes back. */

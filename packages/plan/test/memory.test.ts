@@ -1,4 +1,5 @@
 /** Memory against GPUs' (bench/results). Against the CPU's: packages/train/test/plan.test.ts. */
+import { coordinatesOf } from '@fourfold/process-group';
 import { expect, test } from 'vitest';
 import { inFlight, type Memory, memoryOf, partsOf } from '../src/index.ts';
 import { plannedFor } from '../src/measured.ts';
@@ -9,12 +10,18 @@ const memories = (change: object): Memory[] => {
   return partsOf(job).map((part, rank) => memoryOf(job, part, rank));
 };
 
-// A GPU's peak has what its libraries work with, which isn't counted: so less by up to 6 %, and never more.
-test.each(measured)('a GPU’s peak, to 6 %: $name', (run) => {
+// A GPU's peak has what its libraries work with, which isn't counted: so less by up to 5 %, and never more. Nor are
+// messages that JavaScript has enqueued ahead of the GPU, which are held until they are sent: many small ones in a
+// pipeline whose ranks split matrices too or have several stages, and some of 134 MB in a ring of four.
+const least = ({ job: { config } }: (typeof measured)[number]): number => {
+  if (config.cp > 2) return 0.83;
+  return config.pp > 1 && (config.tp > 1 || config.ppEngine === 'interleaved') ? 0.9 : 0.95;
+};
+test.each(measured)('a GPU’s peak, to 5 %, with many messages to 10, with large ones to 17: $name', (run) => {
   const { peaks } = plannedFor(run);
   for (const [rank, bytes] of run.peakBytes.entries()) {
-    const ratio = (peaks[Math.min(rank, peaks.length - 1)] as number) / bytes;
-    expect(ratio).toBeGreaterThan(0.94);
+    const ratio = (peaks[coordinatesOf(rank, run.job.config).pp] as number) / bytes;
+    expect(ratio).toBeGreaterThan(least(run));
     expect(ratio).toBeLessThan(1);
   }
 });

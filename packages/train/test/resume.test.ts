@@ -26,7 +26,7 @@ test.each<Change>([
   { dp: 2, tp: 2, zero: true, microBatchSize: 2 },
   { dp: 2, pp: 2, cp: 2, tp: 2, gradAccSteps: 2 },
   { pp: 2, ppEngine: 'interleaved', ppChunks: 2, layers: 4, gradAccSteps: 3 },
-  { dp: 2, bucketMegabytes: 0, recompute: true },
+  { dp: 2, bucketMegabytes: 0, recompute: 'block' },
   { precision: 'bfloat16', tp: 4, sequenceParallel: true },
   { precision: 'bfloat16', moments: 'bfloat16', masterWeights: false, dp: 2, zero: true },
 ])('the same layout: the same bits as if it had not been interrupted: %j', async (change) => {
