@@ -5,8 +5,8 @@
  *
  * Four tiny Llamas, with what transformers and PyTorch compute of them in float32 (tools/fixtures/llama.py): logits,
  * loss, the gradient of every parameter, and the losses before each of ten AdamW steps. The device computes them by its
- * fused ops, twice over, and the bits must be the same; in bfloat16 also with gradients kept in bfloat16. How far it may be, in parts of a tensor's largest element, or
- * of a loss:
+ * fused ops, twice over, and the bits must be the same; in bfloat16 also with gradients kept in bfloat16. How far it
+ * may be, in parts of a tensor's largest element, or of a loss:
  *
  *                float32   bfloat16
  *     logits     1e-5      2^-5       A bfloat16 has 8 bits: a rounding is up to 2^-9 of a number. Weights, activations

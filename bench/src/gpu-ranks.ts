@@ -8,8 +8,8 @@
  *
  * Each layout trains by the training command's own functions, a process a GPU. Before it one GPU trains alone, with the
  * work of one data-parallel rank (rank-layouts.ts); layouts that compare with the same run share it. They all take
- * turns; with --torch PyTorch's DDP has its turn after each dp layout. The speed-up is tokens a second of all GPUs over those of the one. Times are by the GPU's clock, medians of
- * the steps after the warm-up, the slowest rank's; memory is that of the rank that has the most.
+ * turns; with --torch PyTorch's DDP has its turn after each dp layout. The speed-up is tokens a second of all GPUs over
+ * those of the one. Times are by the GPU's clock, medians of the steps after the warm-up, the slowest rank's.
  *
  * The check is in float32, with few layers. Ranks add up in another order than one GPU does, so losses may differ by
  * some units of 2^-24 = 6e-8; by 1e-5 in the first steps is a mistake. AdamW doesn't see it if all of a gradient is too
@@ -268,8 +268,7 @@ function save(config: Complete, found: readonly (Found & object)[]): void {
   const { out, model, check, layouts, ...rest } = config;
   const device = found[0]?.device ?? '';
   const kind = check ? 'gpu-ranks-check' : 'gpu-ranks';
-  const words = [model, `recompute-${rest.recompute}`];
-  const shape = words.filter((word) => word !== 'SmolLM-1.7B' && word !== 'recompute-none');
+  const shape = [model, `recompute-${rest.recompute}`].filter((word) => !/^(SmolLM-1\.7B|recompute-none)$/.test(word));
   const name = [kind, ...shape, layouts.join('_'), device.replaceAll(/[^A-Za-z0-9]+/g, '-')].join('-');
   const file = join(out, `${name}.json`);
   const date = new Date().toISOString().slice(0, 10);

@@ -6,8 +6,8 @@
  *     npx nx run bench:gpu -- --shape Llama-2-7B --layers 16 --recompute block --out ''
  *
  * Each side runs in a process of its own, which has the whole GPU: ours, PyTorch eager, PyTorch compiled. All train in
- * bfloat16 on the same number of random tokens; medians of the steps after the warm-up count. Both sides keep AdamW's
- * gradients and moments in bfloat16 and no float32 weights unless told otherwise, PyTorch's users' way; ours also clips.
+ * bfloat16 on the same number of random tokens; medians of the steps after the warm-up count. Both sides keep gradients
+ * and AdamW's moments in bfloat16 and no float32 weights unless told otherwise, PyTorch's users' way; ours also clips.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';

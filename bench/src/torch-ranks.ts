@@ -20,9 +20,9 @@ export const isDataParallel = ({ dp, pp, cp, tp, zero }: Settings): boolean => d
 
 /** Trains as many ranks, each with the same batch as ours, and returns what rank 0 says: the slowest rank's times. */
 export async function torchRanks(config: Settings, shape: LlamaConfig, run: TorchRun): Promise<Found> {
-  const { dp, seqLength: seq, recompute } = config;
+  const { dp, seqLength: seq } = config;
   const { python, ...how } = run;
-  const task = { ...shape, batch: sequencesPerStep(config) / dp, seq, recompute, ...how };
+  const task = { ...shape, batch: sequencesPerStep(config) / dp, seq, recompute: config.recompute === 'block', ...how };
   const script = fileURLToPath(new URL('torch_gpu.py', import.meta.url));
   const torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', `${dp}`];
   const { version, device, milliseconds, peakBytes, loss } = await runJson(python, [

@@ -3,8 +3,8 @@
 Reads one JSON object from its argument, or without one from stdin, {layers, dim, heads, kvHeads, ffn, vocabulary, tied,
 theta, batch, seq, warmup, steps, recompute, compile}, and writes {"version", "cuda", "device", "milliseconds": [...],
 "peakBytes", "loss"} to stdout. Times are the GPU's, from the end of one step to the end of the next. bench/src/gpu.ts
-runs it on one GPU; bench/src/torch-ranks.ts on several by torchrun, with DistributedDataParallel: the first rank writes,
-and of each step the slowest rank's time.
+runs it on one GPU; bench/src/torch-ranks.ts on several by torchrun, with DistributedDataParallel: the first rank
+writes, of each step the slowest rank's time.
 """
 
 import json

@@ -2,8 +2,8 @@
  * How much memory training takes, computed before any is allocated.
  *
  * For each parameter: the weight, its gradient and AdamW's two moments; and a float32 master of a bfloat16 weight, if
- * there are masters. 16 bytes in float32, 18 in bfloat16, 8 with bfloat16 gradients and moments and no masters. For each
- * block what its layers keep for backward, in elements a token:
+ * there are masters. 16 bytes in float32, 18 in bfloat16, 8 with bfloat16 gradients and moments and no masters. For
+ * each block what its layers keep for backward, in elements a token:
  *
  *     attention   2 D: normalized, scaled    (H + 2 G) K: q, k, v    H K: o    H: the lengths of its softmaxes
  *     SwiGLU      2 D: normalized, scaled    5 F: gate, up, sigmoid, silu, their product

@@ -116,8 +116,8 @@ export function matmulOnto(base: Tensor, a: Tensor, b: Tensor, form: Form = 'nn'
 }
 
 /**
- * sum + a · b in the sum's dtype, for matrices of any dtype, or a · b in `dtype` where there is no sum yet; a GPU writes
- * over the sum.
+ * sum + a · b in the sum's dtype, for matrices of any dtype, or a · b in `dtype` where there is no sum yet; a GPU
+ * writes over the sum.
  */
 export function matmulInto(
   sum: Tensor | undefined,

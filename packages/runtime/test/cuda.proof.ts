@@ -75,6 +75,7 @@ async function ask(questions: readonly string[]): Promise<Answer[]> {
 /** Every op: its inputs and attributes, and its outputs' shapes. N 6, D 16; B 2, T 8, H 4, G 2, K 32; V 50. */
 function expectations(T: number): [question: string, outputs: number[][], kernels?: string[]][] {
   const attrs = type('T', T);
+  const grads = `${attrs} ${type('G', T)}`;
   const [x, norm, q] = [input(T, 6, 16), input(T, 16), input(T, 2, 8, 4, 32)];
   const [tables, lse] = [`${input(FLOAT, 8, 32)} ${input(FLOAT, 8, 32)}`, input(FLOAT, 2, 4, 8)];
   const [X, Q, K, QKV] = [[6, 16], [2, 8, 4, 32], [2, 8, 2, 32], [2, 8, 8, 32]]; // biome-ignore format: shapes
@@ -106,10 +107,10 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
     [`FourfoldLogitGradient ${logits} ${stats} ${attrs} int first 50 bool gradients 1 float weight 1`, [[6], [6, 50]]],
     [`FourfoldLogitGradient ${logits} ${stats} ${attrs} int first 0 bool gradients 0 float weight 1`, [[6], [0]]],
     [`FourfoldEmbedding ${input(T, 50, 16)} ${input(INT32, 6)} ${attrs} int first 50 int words 100`, [X]],
-    [`FourfoldEmbeddingGrad ${x} ${input(INT32, 6)} ${input(T, 50, 16)} ${attrs} ${type('G', T)} int first 50`, [[50, 16]]],
+    [`FourfoldEmbeddingGrad ${x} ${input(INT32, 6)} ${input(T, 50, 16)} ${grads} int first 50`, [[50, 16]]],
     [`FourfoldMergeAttention ${whole} ${wholeLse} ${q} ${lse} ${attrs} int start 3`, [WHOLE, [2, 4, 12]]],
     [`FourfoldAddAt ${whole} ${q} ${attrs} int start 3`, [WHOLE]],
-    [`FourfoldAdamW ${moments} ${host} ${attrs} ${type('M', BFLOAT16)} ${type('G', T)} int N 2 int K 0`, []],
+    [`FourfoldAdamW ${moments} ${host} ${grads} ${type('M', BFLOAT16)} int N 2 int K 0`, []],
     [`FourfoldSquaredNorm ${floats(T)} ${input(INT32, 2)} ${type('G', T)} int N 2`, [[]]],
     [`FourfoldProduct ${x} ${input(T, 6, 20)} list 0 ${attrs} ${product} bool in_place 0 int M 0`, [[16, 20]], ['GPU']],
     [`FourfoldCopyOut ${input(FLOAT, 3)}`, [], ['GPU']],

@@ -109,11 +109,6 @@ test.each<[Partial<Settings>, string]>([
   ],
   [{ zero: true, tp: 2, pp: 2 }, 'zero=true splits moments over dp x cp ranks: use dp=2 or more'],
   [{ zero: true, dp: 2, bucketMegabytes: 0 }, 'zero=true needs buckets: use bucketMegabytes=25'],
-  [{ gradientPrecision: 'bfloat16' }, 'gradientPrecision=bfloat16 needs bfloat16 weights: use precision=bfloat16'],
-  [
-    { gradientPrecision: 'bfloat16', precision: 'bfloat16', gradAccSteps: 4 },
-    'gradientPrecision=bfloat16 would lose what gradAccSteps=4 adds up: use gradAccSteps=1 or float32',
-  ],
   [{ masterWeights: false }, 'masterWeights=false needs bfloat16 weights: use precision=bfloat16'],
   [{ sequenceParallel: true, tp: 4, seqLength: 30 }, sequenceSplit(4, 30, 30, 1, 4)],
   [{ sequenceParallel: true, tp: 4, seqLength: 36, cp: 2 }, sequenceSplit(4, 18, 36, 2, 8)],
@@ -176,10 +171,6 @@ test.each<[Partial<Settings>, Partial<TrainingSize>]>([
   [
     { microBatchSize: 3, seqLength: 64, precision: 'bfloat16' },
     { batch: 3, seqLength: 64, precision: 'bfloat16' },
-  ],
-  [
-    { precision: 'bfloat16', gradientPrecision: 'bfloat16' },
-    { precision: 'bfloat16', gradients: 'bfloat16' },
   ],
   [{ recompute: 'block', gradAccSteps: 9 }, { recompute: 'block' }],
   [{ cp: 4 }, { seqLength: 32 }],
