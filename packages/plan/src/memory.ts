@@ -154,8 +154,8 @@ function blockMoment({ config }: Job, { size, tokens, element, vector }: Sizes, 
 }
 
 /**
- * What cuDNN needs to add up attention's gradient in the same order every time: some 2 bytes for each pair of tokens and
- * each of the heads that go at once, as many as 2 GiB allow, one at least.
+ * What cuDNN needs to add up attention's gradient in the same order every time: some 2 bytes for each pair of tokens
+ * and each of the heads that go at once, as many as 2 GiB allow, one at least.
  */
 function scratchOf({ device, deterministic }: Job['config'], { batch, heads, seqLength }: Sizes['size']): number {
   if (device !== 'cuda' || !deterministic) return 0;
