@@ -75,11 +75,11 @@ function disturbed(
   /** Lines of output until the next kill: some are printed before the first step. */
   let left = Math.floor(random() * 9);
   const kill = () => {
-    if (run.exitCode !== null || !mayKill()) return;
     const ranks = childrenOf(run.pid as number);
+    if (!ranks || !mayKill()) return;
     const all = ranks.length === 0 || random() < 0.4;
     const doomed = all ? [run.pid as number, ...ranks] : [ranks[Math.floor(random() * ranks.length)] as number];
-    for (const pid of doomed) process.kill(pid, 'SIGKILL');
+    for (const pid of doomed) killIfThere(pid);
   };
   const listen = (piece: string) => {
     outcome.resumed += piece.match(/^.*resumed /gm)?.length ?? 0;
@@ -95,9 +95,24 @@ function disturbed(
   return new Promise((resolve) => run.once('close', resolve));
 }
 
-/** The processes that a process has started, by Linux's list of them. */
-const childrenOf = (pid: number): number[] =>
-  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+/** The processes that a process has started, by Linux's list of them; undefined where it has ended. */
+function childrenOf(pid: number): number[] | undefined {
+  try {
+    const list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return list.trim().split(' ').filter(Boolean).map(Number);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A rank may end by itself between the look at the list and here. */
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
+}
 
 /** The hashes of the last checkpoint's files. */
 function fingerprint(checkpoints: string): string {
