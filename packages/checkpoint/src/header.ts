@@ -35,14 +35,36 @@ export type TensorInfo = { readonly dtype: DType; readonly shape: readonly numbe
 export type Entry = TensorInfo & { readonly begin: number; readonly end: number };
 export type Metadata = Readonly<Record<string, string>>;
 
+/** How many elements a tensor of this shape has. */
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
+
 /** The bytes that a tensor takes. */
-export const byteSize = ({ dtype, shape }: TensorInfo): number =>
-  shape.reduce((elements, size) => elements * size, 1) * ARRAYS[dtype].BYTES_PER_ELEMENT;
+export const byteSize = ({ dtype, shape }: TensorInfo): number => sizeOf(shape) * ARRAYS[dtype].BYTES_PER_ELEMENT;
+
+export const asBytes = (data: TensorData) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 // --- Reading --------------------------------------------------------------------------------------------------------
 // A file may come from anywhere, so nothing in it is believed: not that the header is text, not that it is JSON, not
 // that the tensors lie inside the file and apart from one another. After these checks reading a tensor can neither
 // leave the file nor allocate more than the file has.
+
+/** The bytes before the header, which say how long it is; and the longest that the format's own library takes. */
+export const PREFIX = 8;
+const MAX_HEADER = 100_000_000;
+
+/** To be filled with the first bytes of a file of `size` bytes. Throws Error where it has none. */
+export function emptyPrefix(size: number): BigUint64Array<ArrayBuffer> {
+  if (size < PREFIX) throw new Error(`it has ${size} bytes, and the header's length alone takes ${PREFIX}`);
+  return new BigUint64Array(1);
+}
+
+/** To be filled with what follows. Throws Error where that is longer than the file. */
+export function emptyHeader(prefix: BigUint64Array, size: number): Uint8Array<ArrayBuffer> {
+  const length = Number(prefix[0]);
+  if (length > Math.min(size - PREFIX, MAX_HEADER))
+    throw new Error(`its header claims ${length} bytes; ${size - PREFIX} follow, and ${MAX_HEADER} is the most`);
+  return new Uint8Array(length);
+}
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -3,6 +3,7 @@ export { checkNothingLater, type Found, findAt, findNewest } from './find.ts';
 export type { FloatDType } from './floats.ts';
 export { listCheckpoints } from './folder.ts';
 export { gatherWhole, type Places, writeTensors } from './gather.ts';
+export { sizeOf } from './header.ts';
 export * from './huggingface/export.ts';
 export { type Checkpoint, openCheckpoint } from './load.ts';
 export type { Manifest } from './manifest.ts';

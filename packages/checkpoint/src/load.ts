@@ -15,9 +15,10 @@ import { BYTES, type DType, UserError } from '@fourfold/runtime';
 import { blank } from '@fourfold/runtime/bytes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Found } from './find.ts';
+import { asBytes, sizeOf } from './header.ts';
 import type { Manifest } from './manifest.ts';
 import { isInside, type Overlap, overlaps, type Piece, type PieceName, parsePieceName } from './pieces.ts';
-import { asBytes, openSafetensors, type SafetensorsFile } from './safetensors.ts';
+import { openSafetensors, type SafetensorsFile } from './safetensors.ts';
 import { rangesOf, STORED } from './save.ts';
 
 /** Bytes between two stretches that are read as one, and the most that one read takes. */
@@ -82,8 +83,7 @@ async function fill(bytes: Uint8Array, stored: readonly Stored[], wanted: Piece,
   for (const source of stored) {
     const piece = { ...source, fullShape: wanted.fullShape };
     const info = source.file.info(source.tensor);
-    const size = info.shape.reduce((product, side) => product * side, 1);
-    if (!isInside(piece) || size !== piece.to - piece.from)
+    if (!isInside(piece) || sizeOf(info.shape) !== piece.to - piece.from)
       throw new UserError(`"${source.tensor}" of a checkpoint does not fit [${wanted.fullShape}], the model's shape`);
     if (info.dtype !== STORED[dtype])
       throw new UserError(`"${source.tensor}" of a checkpoint is ${info.dtype}, and ${STORED[dtype]} is wanted`);

@@ -11,6 +11,7 @@
  * checkpoint of one layout is read by another: each rank takes from each file what overlaps with its own.
  */
 import type { Shard } from '@fourfold/ops';
+import { sizeOf } from './header.ts';
 
 export interface Piece {
   /** Hugging Face's name of the tensor. */
@@ -31,18 +32,16 @@ export interface Overlap {
   readonly length: number;
 }
 
-const count = (sides: readonly number[]): number => sides.reduce((product, side) => product * side, 1);
-
 /** A part along one axis is columns of a table: of every `full` elements those from `left` on, `width` of them. */
 function columnsOf({ fullShape, shard }: Piece) {
-  const full = count(fullShape.slice(shard?.axis ?? 0));
+  const full = sizeOf(fullShape.slice(shard?.axis ?? 0));
   const width = full / (shard?.of ?? 1);
   return { full, width, left: width * (shard?.index ?? 0) };
 }
 
 /** How many elements a part of a tensor has. */
 export const partSize = ({ fullShape, shard }: Pick<Piece, 'fullShape' | 'shard'>): number =>
-  count(fullShape) / (shard?.of ?? 1);
+  sizeOf(fullShape) / (shard?.of ?? 1);
 
 /** What two pieces of one tensor have in common: stretches that lie without gaps in both, in ascending order. */
 export function* overlaps(source: Piece, target: Piece): Generator<Overlap> {

@@ -14,10 +14,14 @@ import { dirname } from 'node:path';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import {
   ARRAYS,
+  asBytes,
   byteSize,
   type Entry,
+  emptyHeader,
+  emptyPrefix,
   layOut,
   type Metadata,
+  PREFIX,
   parseHeader,
   type TensorData,
   type TensorInfo,
@@ -41,11 +45,8 @@ export interface SafetensorsFile {
   close(): Promise<void>;
 }
 
-// The longest header that the format's own library takes, and a size that one read of the system can move.
-const MAX_HEADER = 100_000_000;
+/** A size that one read of the system can move. */
 const MAX_READ = 2 ** 30;
-
-export const asBytes = (data: TensorData) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** Opens `path` and checks its whole header, reading no tensor. Throws UserError with the file and what is wrong. */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
@@ -83,16 +84,12 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
 
 async function readHeader(file: FileHandle) {
   const { size } = await file.stat();
-  if (size < 8) throw new Error(`it has ${size} bytes, and the header's length alone takes 8`);
-  const prefix = new BigUint64Array(1);
+  const prefix = emptyPrefix(size);
   await readExactly(file, asBytes(prefix), 0);
-  const length = Number(prefix[0]);
-  if (length > Math.min(size - 8, MAX_HEADER)) {
-    throw new Error(`its header claims ${length} bytes; ${size - 8} follow, and ${MAX_HEADER} is the most`);
-  }
-  const header = new Uint8Array(length);
-  await readExactly(file, header, 8);
-  return { ...parseHeader(header, size - 8 - length), dataStart: 8 + length };
+  const header = emptyHeader(prefix, size);
+  await readExactly(file, header, PREFIX);
+  const dataStart = PREFIX + header.length;
+  return { ...parseHeader(header, size - dataStart), dataStart };
 }
 
 /** Fills `bytes` from byte `at` of the file on, in as many reads as that takes. */

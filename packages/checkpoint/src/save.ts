@@ -17,9 +17,10 @@ import { BYTES, type DType, dtypeOf, messageOf } from '@fourfold/runtime';
 import { memoryOf } from '@fourfold/runtime/bytes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { nameOf, openFolder, partialOf, publish } from './folder.ts';
+import { asBytes, sizeOf } from './header.ts';
 import { fileOf, type Manifest } from './manifest.ts';
 import { partName, pieceName } from './pieces.ts';
-import { asBytes, type StoredTensor } from './safetensors.ts';
+import type { StoredTensor } from './safetensors.ts';
 import { type Extent, shareOut } from './shares.ts';
 import { Writer, type Written } from './writer.ts';
 
@@ -33,7 +34,7 @@ const COPIED = 2 ** 25;
 
 /** What of the model's parameters a parameter is made of: all of itself, unless it's ZeRO's. */
 export const rangesOf = (parameter: Parameter): readonly Range[] =>
-  parameter.ranges ?? [{ of: parameter, from: 0, to: parameter.shape.reduce((a, b) => a * b, 1), at: 0 }];
+  parameter.ranges ?? [{ of: parameter, from: 0, to: sizeOf(parameter.shape), at: 0 }];
 
 export interface SaveOptions {
   readonly folder: string;

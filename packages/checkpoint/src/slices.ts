@@ -8,7 +8,10 @@
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { fillSync, openFile } from './files.ts';
-import { ARRAYS, byteSize, type Entry, layOut, type Metadata, parseHeader } from './header.ts';
+// biome-ignore format: a list
+import {
+  ARRAYS, asBytes, byteSize, type Entry, emptyHeader, emptyPrefix, layOut, type Metadata, PREFIX, parseHeader,
+} from './header.ts';
 import type { TensorData, TensorInfo } from './safetensors.ts';
 
 export interface SlicedFile {
@@ -18,25 +21,17 @@ export interface SlicedFile {
   close(): void;
 }
 
-/** The longest header that the format's own library takes. */
-const MAX_HEADER = 100_000_000;
-
-const asBytes = (data: TensorData) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-
 /** Opens `path` and checks its whole header. Throws UserError with the file and what is wrong. */
 export function openSlices(path: string): SlicedFile {
   const { file, size } = openFile(path);
   try {
-    if (size < 8) throw new Error(`it has ${size} bytes, and the header's length alone takes 8`);
-    const prefix = new BigUint64Array(1);
+    const prefix = emptyPrefix(size);
     fillSync(file, asBytes(prefix), 0);
-    const length = Number(prefix[0]);
-    if (length > Math.min(size - 8, MAX_HEADER))
-      throw new Error(`its header claims ${length} bytes; ${size - 8} follow, and ${MAX_HEADER} is the most`);
-    const header = new Uint8Array(length);
-    fillSync(file, header, 8);
-    const { entries } = parseHeader(header, size - 8 - length);
-    return sliced(path, file, entries, 8 + length);
+    const header = emptyHeader(prefix, size);
+    fillSync(file, header, PREFIX);
+    const dataStart = PREFIX + header.length;
+    const { entries } = parseHeader(header, size - dataStart);
+    return sliced(path, file, entries, dataStart);
   } catch (error) {
     closeSync(file);
     throw new UserError(`${path} is no sound safetensors file: ${messageOf(error)}`);

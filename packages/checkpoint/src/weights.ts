@@ -8,11 +8,12 @@
  * A rank reads its part of each tensor and no more, whatever the format: a Hugging Face folder (huggingface/folder.ts)
  * or a GGUF file (gguf/llama.ts).
  */
-import type { Parameter, Shard } from '@fourfold/ops';
+import type { Llama3Scaling, Parameter, Shard } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { FloatDType, Floats } from './floats.ts';
+import { sizeOf } from './header.ts';
 
 /** A Llama's shape: the fields of model's LlamaConfig, which stands above this package. */
 export interface LlamaShape {
@@ -26,12 +27,7 @@ export interface LlamaShape {
   readonly theta: number;
   readonly normEpsilon: number;
   readonly tied: boolean;
-  readonly ropeScaling?: {
-    readonly factor: number;
-    readonly lowFrequencyFactor: number;
-    readonly highFrequencyFactor: number;
-    readonly originalMaxPositions: number;
-  };
+  readonly ropeScaling?: Llama3Scaling;
 }
 
 /** A weight: its shape, and the narrowest dtype that holds its numbers. */
@@ -67,8 +63,6 @@ export interface TextEnds {
   readonly begin?: number | undefined;
   readonly end?: number | readonly number[] | undefined;
 }
-
-export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
 /** The elements of a part, as runs that lie end to end: [from, to) in the order of the part. */
 export function* runsOf(shape: readonly number[], shard: Shard | undefined): Generator<[from: number, to: number]> {

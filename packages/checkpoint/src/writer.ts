@@ -3,8 +3,8 @@
  * for the next: a gigabyte of new memory would cost the training thread as much time as copying into it.
  */
 import { Worker } from 'node:worker_threads';
-import { ARRAYS, type DType } from './header.ts';
-import { asBytes, partsOf, type StoredTensor } from './safetensors.ts';
+import { ARRAYS, asBytes, type DType } from './header.ts';
+import { partsOf, type StoredTensor } from './safetensors.ts';
 
 /** What of a file is on the disk, or why it isn't. */
 export type Written = { readonly bytes: number; readonly sha256: string } | { readonly problem: string };

@@ -20,7 +20,7 @@
  *
  * Li et al., "PyTorch distributed" (2020); Rajbhandari et al., "ZeRO" (2020).
  */
-import { flatten, kernels, Parameter, rangesIn, unflatten } from '@fourfold/ops';
+import { flatten, kernels, Parameter, rangesIn, sizeOf, unflatten } from '@fourfold/ops';
 import { allReduceBytes, type ProcessGroup } from '@fourfold/process-group';
 import { BYTES, cast, type DType, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -135,8 +135,6 @@ export function bucketedDataParallel(
   };
 }
 
-const count = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
-
 /** Parameters in backward's order, in lists of one kind and at most so many bytes. */
 function fill(parameters: readonly Parameter[], group: ProcessGroup, bucketBytes: number): Parameter[][] {
   const travelling = parameters.filter(({ partial }) => group.size > 1 || partial); // alone, most have nowhere to go
@@ -153,11 +151,11 @@ const isAlike = (a: Parameter, b: Parameter): boolean =>
   a.decays === b.decays && a.gradDtype === b.gradDtype && a.partial === b.partial && a.replicas === b.replicas;
 
 const bytesOf = (parameters: readonly Parameter[]): number =>
-  parameters.reduce((sum, { shape, gradDtype }) => sum + BYTES[gradDtype] * count(shape), 0);
+  parameters.reduce((sum, { shape, gradDtype }) => sum + BYTES[gradDtype] * sizeOf(shape), 0);
 
 /** Elements of a bucket: with ZeRO zeros are added, so that its n parts are equally long. */
 function lengthOf(parameters: readonly Parameter[], n: number, zero: boolean): number {
-  const elements = parameters.reduce((sum, { shape }) => sum + count(shape), 0);
+  const elements = parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
   return zero ? Math.ceil(elements / n) * n : elements;
 }
 

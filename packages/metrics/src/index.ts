@@ -3,6 +3,7 @@
  * pictures and traces of when.
  */
 export * from './chrome-trace.ts';
+export * from './columns.ts';
 export * from './curve.ts';
 export * from './device-report.ts';
 export * from './device-timeline.ts';

@@ -11,7 +11,9 @@
  * An op that multiplies matrices is held against the peak of arithmetic, any other against the bandwidth of memory: its
  * inputs and outputs are the least that it must move. More than 100 % of that means that the cache served some of it.
  */
+
 import type { DeviceOp, DeviceProfile } from '@fourfold/runtime';
+import { columns } from './columns.ts';
 import { peakBandwidth, peakFlops } from './flops.ts';
 
 export interface ProfileOptions {
@@ -38,7 +40,7 @@ export function profileReport(profile: DeviceProfile, { device, precision, rows 
     time.toFixed(3),
     ...more,
   ];
-  return table([
+  return columns([
     HEADER,
     ...ops
       .slice(0, rows)
@@ -55,7 +57,7 @@ export function profileReport(profile: DeviceProfile, { device, precision, rows 
       : []),
     line('between ops', undefined, idle, share(idle)),
     line('in all', sum(ops, 'calls'), milliseconds),
-  ]);
+  ]).join('\n');
 }
 
 interface Peaks {
@@ -78,13 +80,4 @@ function threeDigits(number: number): string {
   const [size, letter] = number < 0.9995e12 ? [1e9, 'G'] : [1e12, 'T'];
   const value = number / size;
   return `${value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)} ${letter}`;
-}
-
-/** Columns as wide as they must be; the first ends to the left, the others to the right. */
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = HEADER.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  return rows
-    .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[i] ?? 0))))
-    .map((cells) => cells.join('  ').trimEnd())
-    .join('\n');
 }

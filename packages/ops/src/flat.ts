@@ -23,7 +23,7 @@ export const flatten = (tensors: readonly Tensor[], size: number): Tensor =>
 export function unflatten(flat: Tensor, shapes: readonly (readonly number[])[]): Tensor[] {
   let start = 0;
   return shapes.map((shape) => {
-    const [from, length] = [start, count(shape)];
+    const [from, length] = [start, sizeOf(shape)];
     start += length;
     return tf.tidy(() => reshape(slice(flat, 0, from, length), [...shape]));
   });
@@ -33,11 +33,12 @@ export function unflatten(flat: Tensor, shapes: readonly (readonly number[])[]):
 export function rangesIn(parameters: readonly Parameter[], begin: number, length: number): Range[] {
   let start = 0;
   return parameters.flatMap((of) => {
-    const [from, to] = [Math.max(begin - start, 0), Math.min(begin + length - start, count(of.shape))];
+    const [from, to] = [Math.max(begin - start, 0), Math.min(begin + length - start, sizeOf(of.shape))];
     const at = start + from - begin;
-    start += count(of.shape);
+    start += sizeOf(of.shape);
     return from < to ? [{ of, from, to, at }] : [];
   });
 }
 
-const count = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
+/** How many elements a tensor of this shape has. */
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);

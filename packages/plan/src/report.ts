@@ -1,7 +1,7 @@
 /**
  * A plan in words: tables for a terminal.
  */
-import { formatTraffic } from '@fourfold/metrics';
+import { columns, formatTraffic } from '@fourfold/metrics';
 import { rankCount } from '@fourfold/process-group';
 import { sequencesPerStep } from '@fourfold/settings';
 import type { Machine } from './machines.ts';
@@ -10,14 +10,8 @@ import { type Found, fits, layoutName, memoryByRecompute, type Plan, USABLE } fr
 import { modelParameters } from './stages.ts';
 import { type Bytes, type Job, plannedBytes } from './traffic.ts';
 
-/** Cells in columns: the first to the left, the others to the right. */
-export function table(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] as readonly string[]).map((_, i) =>
-    Math.max(...rows.map((row) => (row[i] as string).length)),
-  );
-  const padded = (cell: string, i: number) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0));
-  return rows.map((row) => `  ${row.map(padded).join('  ')}`.trimEnd());
-}
+/** Cells in columns, indented. */
+export const table = (rows: readonly (readonly string[])[]): string[] => columns(rows).map((line) => `  ${line}`);
 
 const milliseconds = (seconds: number): string => `${(1000 * seconds).toFixed(seconds < 0.1 ? 1 : 0)} ms`;
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;

@@ -13,7 +13,6 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   checkExport,
-  type ExportedModel,
   exportModel,
   exportPretrained,
   type FloatDType,
@@ -21,6 +20,7 @@ import {
   listCheckpoints,
   openCheckpoint,
   openPretrained,
+  sizeOf,
   type TensorSource,
 } from '@fourfold/checkpoint';
 import { type LlamaConfig, parameterShapes } from '@fourfold/model';
@@ -28,7 +28,7 @@ import { Parameter } from '@fourfold/ops';
 import { spmd } from '@fourfold/process-group';
 import { openBackend, read } from '@fourfold/runtime';
 import { exitWith, messageOf, UserError } from '@fourfold/runtime/errors';
-import { type Settings, tokenizerFilesOf } from '@fourfold/settings';
+import { type Settings, storedDType, textsOf } from '@fourfold/settings';
 
 const DTYPES: Readonly<Record<string, FloatDType>> = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' };
 const text = { type: 'string' } as const;
@@ -78,25 +78,14 @@ async function exportCheckpoint(path: string, out: string, { dtype, fileBytes }:
       tensor.dispose();
       return numbers;
     };
-    tensors.set(name, { shape: sides, dtype: dtype ?? (settings.precision === 'bfloat16' ? 'BF16' : 'F32'), values });
+    tensors.set(name, { shape: sides, dtype: dtype ?? storedDType(settings.precision), values });
   }
-  const about: Omit<ExportedModel, 'tensors'> = { shape, ...(await aboutText(settings)) };
-  await exportModel(out, { ...about, tensors }, fileBytes);
+  const origin = settings.initFrom === undefined ? undefined : await openPretrained(settings.initFrom);
+  origin?.weights.close();
+  await exportModel(out, { shape, tensors, ...(await textsOf(settings, origin)) }, fileBytes);
   await checkpoint.close();
   return [...tensors.values()].map((tensor) => sizeOf(tensor.shape));
 }
-
-/** The tokenizer's files and what else is said of texts: of the run's tokenizer, or of the model that it began with. */
-async function aboutText({ tokenizer, initFrom, seqLength }: Settings) {
-  const own = { maxPositions: seqLength, ends: {} };
-  if (initFrom === undefined) return { ...own, tokenizerFiles: await tokenizerFilesOf(tokenizer ?? 'bytes') };
-  const { weights, maxPositions = seqLength, ends, tokenizerFiles } = await openPretrained(initFrom);
-  weights.close();
-  const files = tokenizer === undefined ? tokenizerFiles : await tokenizerFilesOf(tokenizer);
-  return { maxPositions, ends, tokenizerFiles: files };
-}
-
-const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
 async function exportLoaded(from: string, out: string, options: Options): Promise<number[]> {
   const model = await openPretrained(from, 'from');

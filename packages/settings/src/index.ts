@@ -1,4 +1,4 @@
 /** What a training run can be told, and what it opens. */
-export { checkModel, tokenizerFilesOf } from './model.ts';
+export { checkModel, storedDType, textsOf } from './model.ts';
 export * from './settings.ts';
 export * from './setup.ts';

@@ -11,6 +11,7 @@ import {
   checkExport,
   checkWeights,
   type ExportPlan,
+  type FloatDType,
   openPretrained,
   type Pretrained,
   valuesFrom,
@@ -88,19 +89,28 @@ async function tokenizerOf({ tokenizer, initFrom }: Settings, { tokenizerFiles }
 
 /** What the run's export will say of the model beside its weights. */
 async function planOf(
-  { export: folder, precision, tokenizer, seqLength }: Settings,
+  settings: Settings,
   shape: LlamaConfig,
   pretrained?: Pretrained,
 ): Promise<ExportPlan | undefined> {
+  const { export: folder, precision } = settings;
   if (folder === undefined) return undefined;
-  const dtype = precision === 'bfloat16' ? 'BF16' : 'F32';
+  return { folder, dtype: storedDType(precision), shape, ...(await textsOf(settings, pretrained)) };
+}
+
+/** What weights of a precision are stored as. */
+export const storedDType = (precision: Settings['precision']): FloatDType =>
+  precision === 'bfloat16' ? 'BF16' : 'F32';
+
+/** What is said of texts beside a model's weights: how long they may be, what ends them, their tokenizer's files. */
+export async function textsOf({ tokenizer, seqLength }: Settings, pretrained?: Pretrained) {
   const { maxPositions = seqLength, ends = {}, tokenizerFiles: own } = pretrained ?? {};
   const tokenizerFiles = own && tokenizer === undefined ? own : await tokenizerFilesOf(tokenizer ?? 'bytes');
-  return { folder, dtype, shape, maxPositions, ends, tokenizerFiles };
+  return { maxPositions, ends, tokenizerFiles };
 }
 
 /** The files by which others have the same tokenizer, by name: texts. `tokenizer`: as the setting. */
-export async function tokenizerFilesOf(tokenizer: string): Promise<Map<string, string>> {
+async function tokenizerFilesOf(tokenizer: string): Promise<Map<string, string>> {
   const config = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
   return new Map([
     ['tokenizer.json', await tokenizerJson(tokenizer)],

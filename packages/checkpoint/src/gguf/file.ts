@@ -12,9 +12,8 @@
  */
 import { closeSync } from 'node:fs';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
-import { gguf } from '@huggingface/gguf';
 import { fillSync, openFile } from '../files.ts';
-import { sizeOf } from '../weights.ts';
+import { sizeOf } from '../header.ts';
 import { type BlockFormat, dequantize, FORMATS } from './dequantize.ts';
 
 export interface GgufTensor {
@@ -73,14 +72,15 @@ async function readLists(file: number, size: number) {
     fillSync(file, bytes, start);
     return new Response(bytes);
   };
+  const { gguf } = await import('@huggingface/gguf'); // takes a while to load, and few runs want it
   const { metadata, tensorInfos, tensorDataOffset, littleEndian } = await gguf('http://file', { fetch: answer });
   if (!littleEndian) throw new Error('it is big-endian');
   if (tensorDataOffset > BigInt(size)) throw new Error('the file ends amid its lists');
+  const known = [...FORMATS.values()].map((each) => each.name).join(', ');
   const tensors = new Map<string, GgufTensor>();
   for (const { name, shape, dtype, offset } of tensorInfos) {
     if (tensors.has(name)) throw new Error(`it has two tensors "${name}"`);
     const format = FORMATS.get(dtype);
-    const known = [...FORMATS.values()].map((each) => each.name).join(', ');
     if (!format) throw new Error(`"${name}" is in format number ${dtype}: use a file in ${known}`);
     const tensor = { shape: shape.map(Number).reverse(), format, begin: Number(tensorDataOffset + offset) };
     checkTensor(name, tensor, size);

@@ -12,8 +12,9 @@ import type { Shard } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
 import { show } from '../files.ts';
 import type { FloatDType, Floats } from '../floats.ts';
+import { sizeOf } from '../header.ts';
 import { endsFrom, shapeFrom } from '../huggingface/config.ts';
-import { type LlamaShape, type Pretrained, runsOf, sizeOf, type WeightInfo, type Weights } from '../weights.ts';
+import { type LlamaShape, type Pretrained, runsOf, type WeightInfo, type Weights } from '../weights.ts';
 import { type GgufFile, type GgufTensor, openGguf } from './file.ts';
 import { tokenizerFilesFrom } from './tokenizer.ts';
 

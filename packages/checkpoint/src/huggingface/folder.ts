@@ -13,9 +13,10 @@ import { join } from 'node:path';
 import { UserError } from '@fourfold/runtime/errors';
 import { isFile, readJson, readText, show } from '../files.ts';
 import { FLOATS, isFloat, toFloat32 } from '../floats.ts';
+import { sizeOf } from '../header.ts';
 import type { TensorInfo } from '../safetensors.ts';
 import { openSlices, type SlicedFile } from '../slices.ts';
-import { type Pretrained, runsOf, sizeOf, type WeightInfo, type Weights } from '../weights.ts';
+import { type Pretrained, runsOf, type WeightInfo, type Weights } from '../weights.ts';
 import { endsFrom, shapeFrom } from './config.ts';
 
 const MEGABYTE = 2 ** 20;
