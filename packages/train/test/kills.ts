@@ -73,7 +73,7 @@ function disturbed(
   outcome: { resumed: number; damaged: number },
 ): Promise<number | null> {
   /** Lines of output until the next kill: some are printed before the first step. */
-  let left = Math.floor(random() * 9);
+  let left = Math.floor(random() * 20);
   const kill = () => {
     const ranks = childrenOf(run.pid as number);
     if (!ranks || !mayKill()) return;
