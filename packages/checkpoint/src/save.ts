@@ -5,16 +5,16 @@
  *     a thread               | write, hash, sync |
  *     rank 0                                              rename | remove old ones
  *
- * A copy is needed because updates change weights where they lie. When a rank's file is on the disk it says so with its
- * next step's numbers; once all have, they commit: rank 0 writes down every file's hash and renames the folder. A new
- * checkpoint begins by committing the last, so there are never two on the way.
+ * A copy is needed because updates change weights where they lie; a GPU makes it before it begins the next step. When a
+ * rank's file is on the disk it says so with its next step's numbers; once all have, they commit: rank 0 writes down
+ * every file's hash and renames the folder. A new checkpoint begins by committing the last, so there are never two on
+ * the way.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Parameter, Range } from '@fourfold/ops';
 import { gatherObjects, type ProcessGroup } from '@fourfold/process-group';
-import { BYTES, type DType, dtypeOf, messageOf } from '@fourfold/runtime';
-import { memoryOf } from '@fourfold/runtime/bytes';
+import { arrived, BYTES, copyOut, type DType, dtypeOf, messageOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { nameOf, openFolder, partialOf, publish } from './folder.ts';
 import { asBytes, sizeOf } from './header.ts';
@@ -29,8 +29,6 @@ export const STORED = { float32: 'F32', bfloat16: 'BF16', int32: 'I32', bool: 'B
   DType,
   string
 >;
-/** Bytes that are copied at once: more would make Node collect garbage (runtime's bytes.ts). */
-const COPIED = 2 ** 25;
 
 /** What of the model's parameters a parameter is made of: all of itself, unless it's ZeRO's. */
 export const rangesOf = (parameter: Parameter): readonly Range[] =>
@@ -97,7 +95,7 @@ export class Saver {
     return this.#flight?.isWritten ?? false;
   }
 
-  /** Begins a checkpoint: returns when the state is copied. All ranks call it after the same step. */
+  /** Begins a checkpoint: returns when the state may change, since it is copied, or will be before. All ranks call it after the same step. */
   async save(about: About): Promise<void> {
     await this.commit();
     const path = join(partialOf(this.#options.folder, about.step), fileOf(this.#world.rank));
@@ -113,6 +111,7 @@ export class Saver {
 
   async #write(path: string, tensors: ReadonlyMap<string, StoredTensor>): Promise<Written> {
     try {
+      await arrived();
       await mkdir(join(path, '..'), { recursive: true });
     } catch (error) {
       return { problem: messageOf(error) };
@@ -122,12 +121,13 @@ export class Saver {
 
   async #copies(): Promise<Map<string, StoredTensor>> {
     const copies = new Map<string, StoredTensor>();
+    this.#writer.begin();
     for (const { parameter, of, from, to, at } of this.#shares)
       for (const [kind, tensor] of Object.entries(this.#options.stateOf(parameter)) as [string, Tensor][]) {
         const dtype = dtypeOf(tensor);
         const name = pieceName({ kind, name: of.name, shard: of.shard, from, to });
         const copy = this.#writer.tensor(name, STORED[dtype], to - from);
-        await copyInto(asBytes(copy.data), tensor, at * BYTES[dtype]);
+        await copyOut(tensor, at * BYTES[dtype], asBytes(copy.data));
         copies.set(name, copy);
       }
     return copies;
@@ -167,15 +167,5 @@ export class Saver {
     await this.#publishing;
     await this.#world.barrier();
     await this.#writer.close();
-  }
-}
-
-/** Copies a tensor's bytes, from `start` on. */
-async function copyInto(target: Uint8Array, tensor: Tensor, start: number): Promise<void> {
-  const memory = await memoryOf(tensor);
-  for (let done = 0; done < target.length; done += COPIED) {
-    const lent = memory.part(start + done, start + Math.min(done + COPIED, target.length));
-    target.set(lent.view, done);
-    lent.giveBack();
   }
 }

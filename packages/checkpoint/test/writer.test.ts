@@ -24,7 +24,30 @@ test('files are written on another thread; their hashes are those of the files; 
   await expect(file.read('m w all 0-3', 1, 4)).rejects.toThrow(RangeError);
   await file.close();
   expect([...writer.tensor('m w all 0-3', 'F32', 3).data]).toEqual([1, 2, 3]); // the same memory came back
-  expect([...writer.tensor('m w all 0-3', 'BF16', 3).data]).toEqual([0, 0, 0]); // of another kind, new
+  writer.begin();
+  expect([...writer.tensor('another', 'F32', 3).data]).toEqual([0, 0, 0]); // of another first name: new
+  await writer.close();
+});
+
+test('tensors share memory where they fit, none overlaps another, and all of it is used again', async () => {
+  const writer = new Writer();
+  const sizes = [3, 1, 2 ** 20 + 1, 5, 2 ** 21, 7]; // the third and the fifth have memory of their own
+  const file = () => new Map(sizes.map((size, i) => [`w${i}`, writer.tensor(`w${i}`, 'F32', size)]));
+  const path = join(folder, 'many.safetensors');
+  const tensors = file();
+  const memory = [...tensors.values()].map(({ data }) => data.buffer);
+  expect(new Set(memory).size).toBe(3);
+  expect(memory[5]).toBe(memory[0]);
+  for (const [i, { data }] of [...tensors.values()].entries()) (data as Float32Array).fill(i + 1);
+  await writer.write(path, tensors);
+  const read = await openSafetensors(path);
+  for (const [i, size] of sizes.entries()) {
+    const values = (await read.read(`w${i}`)) as Float32Array;
+    expect([values.length, values.every((value) => value === i + 1)]).toEqual([size, true]);
+  }
+  await read.close();
+  const again = [...file().values()].map(({ data }) => Number(data[0]));
+  expect(again).toEqual([1, 2, 3, 4, 5, 6]);
   await writer.close();
 });
 

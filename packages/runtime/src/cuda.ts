@@ -33,6 +33,14 @@ export interface CudaModule {
   marks(): number[];
   /** The oldest of the copies that op FourfoldCopyOut has enqueued and nobody has asked for yet, once it is there. */
   copied(): Promise<Copied>;
+  /**
+   * Where the next op FourfoldCopyInto copies to: byte `at` of `memory`, which is pinned for it until `unpin`; and
+   * which of the tensor's bytes, `bytes` of them from byte `from` on.
+   */
+  aim(memory: ArrayBuffer, at: number, from: number, bytes: number): void;
+  /** Ends when all that those ops copy is there. */
+  arrived(): Promise<void>;
+  unpin(): void;
   /** Bytes that TensorFlow's allocator has handed out, now and at the most since `resetPeak`. */
   memory(): { now: number; peak: number };
   resetPeak(): void;

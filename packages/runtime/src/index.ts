@@ -1,5 +1,6 @@
 /** The tensor backend: open it, run its ops at their true dtypes, draw numbers, and see what memory is used. */
 export { type Backend, type BackendOptions, type Device, openBackend } from './backend.ts';
+export { arrived, copyOut, unpin } from './copy-out.ts';
 export { type DeviceOp, type DeviceProfile, profileDevice, startProfile } from './device-profile.ts';
 export { exitWith, messageOf, RunError, UserError } from './errors.ts';
 export { type MemoryFigures, machineMemory, memory, resetPeak } from './memory.ts';

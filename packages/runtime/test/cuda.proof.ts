@@ -114,6 +114,7 @@ function expectations(T: number): [question: string, outputs: number[][], kernel
     [`FourfoldSquaredNorm ${floats(T)} ${input(INT32, 2)} ${type('G', T)} int N 2`, [[]]],
     [`FourfoldProduct ${x} ${input(T, 6, 20)} list 0 ${attrs} ${product} bool in_place 0 int M 0`, [[16, 20]], ['GPU']],
     [`FourfoldCopyOut ${input(FLOAT, 3)}`, [], ['GPU']],
+    [`FourfoldCopyInto ${x} ${attrs}`, [], ['GPU']],
     [`FourfoldUpload ${input(INT32, 5, 3)}`, [[5, 3]], ['GPU']],
   ]; // biome-ignore format: a table
 }

@@ -12,6 +12,7 @@
  * int32 in the GPU's memory, or the host's memory what a kernel left in the GPU's. And reading waits. The ops that CUDA
  * alone has are put together here from the CPU's, in float32: bfloat16 would take the stock kernels on a CPU.
  */
+import type { CudaModule } from '../src/cuda.ts';
 import { type Attribute, attr, type Binding, type DType, TYPE_NUMBER, tensorflow } from '../src/tensorflow.ts';
 
 type Handle = ReturnType<Binding['executeOp']>[number];
@@ -46,6 +47,8 @@ const nameOf = (dtype: number): string =>
   Object.entries(TYPE_NUMBER).find(([, number]) => number === dtype)?.[0] ?? `${dtype}`;
 const isFloat = (dtype: number): boolean => dtype === TYPE_NUMBER.float32 || dtype === TYPE_NUMBER.bfloat16;
 
+type Landing = Parameters<CudaModule['aim']>;
+
 export class PretendedGpu {
   /** What would have waited: 'float32 [2,3] made by JavaScript'. */
   readonly waits: string[] = [];
@@ -57,6 +60,8 @@ export class PretendedGpu {
   /** Tensors of int32, all in the host's memory, in words; those not known here are older, and floats. */
   readonly #onHost = new Map<number, string>();
   readonly #copies: Float32Array[] = [];
+  /** Where the next copy goes. */
+  #landing: Landing | undefined;
 
   constructor(cpu: WholeBinding) {
     this.#cpu = cpu;
@@ -89,7 +94,19 @@ export class PretendedGpu {
   module() {
     const copied = async () => ({ numbers: this.#copies.shift() as Float32Array, ago: this.ago });
     const memory = () => ({ now: 0, peak: 0 });
-    return { copied, memory, resetPeak: () => {}, mark: () => {}, marks: () => [], dtypes: () => ['float32'] };
+    const aim = (...landing: Landing) => {
+      this.#landing = landing;
+    };
+    const landings = { aim, arrived: async () => {}, unpin: () => {} };
+    return {
+      ...landings,
+      copied,
+      memory,
+      resetPeak: () => {},
+      mark: () => {},
+      marks: () => [],
+      dtypes: () => ['float32'],
+    };
   }
 
   #known(id: number, shape: readonly number[], dtype: number): number {
@@ -118,6 +135,12 @@ export class PretendedGpu {
     FourfoldUpload: (inputs) => this.#run('Bitcast', inputs, { T: 'int32', type: 'float32' }),
     FourfoldCopyOut: ([x = 0]) => {
       this.#copies.push(this.#cpu.tensorDataSync(x) as Float32Array);
+      return [];
+    },
+    FourfoldCopyInto: ([x = 0]) => {
+      const [target, at, from, bytes] = this.#landing as Landing;
+      const { buffer, byteOffset } = this.#cpu.tensorDataSync(x);
+      new Uint8Array(target, at, bytes).set(new Uint8Array(buffer as ArrayBuffer, byteOffset + from, bytes));
       return [];
     },
     FourfoldProduct: ([a = 0, b = 0, base], attributes) => {

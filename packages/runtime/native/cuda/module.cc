@@ -7,6 +7,9 @@
  *   dtypes()                        those that the ops take
  *   copied()                        a promise of the oldest tensor that FourfoldCopyOut was given: { numbers, ago },
  *                                   a Float32Array and how many milliseconds ago it was there
+ *   aim(memory, at, from, bytes)    where FourfoldCopyInto copies to, and which bytes of its tensor; pins the memory
+ *   arrived()                       a promise of the end of all copies that were enqueued
+ *   unpin()                         gives back what was pinned
  *   mark()                          remembers this place in TensorFlow's stream, and returns the driver's name for it
  *   marks()                         when the GPU came by the places, in milliseconds since the first; forgets them
  *   memory()                        { now, peak }: bytes that TensorFlow's allocator has given out on the GPU
@@ -79,6 +82,32 @@ static napi_value Copied(const Arguments& a) {
     });
 }
 
+static napi_value Aim(const Arguments& a) {
+    InContext context;
+    void* memory = nullptr;
+    size_t size = 0;
+    if (napi_get_arraybuffer_info(a.env, a.at[0], &memory, &size) != napi_ok) throw Error("aim takes an ArrayBuffer");
+    landings().Aim(memory, size, a.Number(1), a.Number(2), a.Number(3));
+    return nullptr;
+}
+
+static napi_value ArrivedAll(const Arguments& a) {
+    InContext context;
+    auto end = std::make_shared<Event>(CU_EVENT_DISABLE_TIMING);
+    end->Record(ComputeStream());
+    return InThread(a.env, [end]() -> Result {
+        InContext here;
+        end->Synchronize();
+        return {};
+    });
+}
+
+static napi_value Unpin(const Arguments&) {
+    InContext context;
+    landings().Unpin();
+    return nullptr;
+}
+
 // ## Times
 
 /** Those of the process. They are never destroyed: the driver may be gone by then. */
@@ -129,6 +158,9 @@ NAPI_MODULE_INIT() {
     Export<Compiled>(env, exports, "compile");
     Export<Dtypes>(env, exports, "dtypes");
     Export<Copied>(env, exports, "copied");
+    Export<Aim>(env, exports, "aim");
+    Export<ArrivedAll>(env, exports, "arrived");
+    Export<Unpin>(env, exports, "unpin");
     Export<Mark>(env, exports, "mark");
     Export<Marks>(env, exports, "marks");
     Export<Memory>(env, exports, "memory");

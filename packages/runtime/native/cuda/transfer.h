@@ -6,6 +6,7 @@
  *   FourfoldUpload(bits: int32)       -> x: float, the numbers that JavaScript made, whose bits lie on the host
  *   FourfoldCopyOut(x: float)         no output: x is on its way to the host, behind what was enqueued before
  *   copied() in module.cc             a promise of the oldest x that has not been asked for
+ *   FourfoldCopyInto(x: T)            no output: a part of x is on its way to where aim() in module.cc has said
  *
  * The GPU copies by itself only from and to memory that is pinned: a pool of such pieces, each free again once the
  * event behind its copy has passed. None is ever given back to the system, which can wait for all of the GPU's work.
@@ -16,6 +17,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
+#include <utility>
 
 #include "op.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -104,6 +107,47 @@ inline Transfers& transfers() {
     return *all;
 }
 
+/** JavaScript's own memory, where large copies go to: pinned once, since that takes as long as a copy. */
+class Landings {
+  public:
+    /** The next copy goes to byte `at`, inside the `size` bytes of `memory`: x's bytes from `from` on. */
+    void Aim(void* memory, size_t size, size_t at, size_t from, size_t bytes) {
+        if (at + bytes > size) throw Error("aim: that is outside of the memory");
+        if (pinned_.find(memory) == pinned_.end()) {
+            Check("cuMemHostRegister", driver().cuMemHostRegister_v2(memory, size, 0));
+            pinned_.insert(memory);
+        }
+        next_ = {static_cast<char*>(memory) + at, from, bytes};
+    }
+
+    /** Enqueues that copy. */
+    void Copy(OpKernelContext* ctx, const Tensor& x) {
+        const Landing to = std::exchange(next_, {});
+        if (to.data == nullptr || to.from + to.bytes > x.TotalBytes()) throw Error("no such part of it was aimed at");
+        const auto from = reinterpret_cast<CUdeviceptr>(Data(x)) + to.from;
+        Check("cuMemcpyDtoHAsync", driver().cuMemcpyDtoHAsync_v2(to.data, from, to.bytes, StreamOf(ctx)));
+    }
+
+    /** Memory that is gone by now needs it no more, and the driver says so. */
+    void Unpin() {
+        for (void* memory : pinned_) driver().cuMemHostUnregister(memory);
+        pinned_.clear();
+    }
+
+  private:
+    struct Landing {
+        char* data = nullptr;
+        size_t from = 0, bytes = 0;
+    } next_;
+    std::set<void*> pinned_;
+};
+
+/** The process's: JavaScript's thread alone uses it, for the op runs inside the call. */
+inline Landings& landings() {
+    static Landings* const all = new Landings;
+    return *all;
+}
+
 /** `values` on the GPU, for the time of the op. */
 template <class Value>
 Tensor Uploaded(OpKernelContext* ctx, const Value* values, size_t count) {
@@ -135,11 +179,23 @@ class CopyOut : public GpuOp {
     void Run(OpKernelContext* ctx) override { transfers().Down(ctx, ctx->input(0)); }
 };
 
+class CopyInto : public GpuOp {
+  public:
+    using GpuOp::GpuOp;
+
+  protected:
+    void Run(OpKernelContext* ctx) override { landings().Copy(ctx, ctx->input(0)); }
+};
+
 REGISTER_OP("FourfoldUpload").Input("bits: int32").Output("x: float")
     .SetShapeFn(tensorflow::shape_inference::UnchangedShape);
 REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldUpload").HostMemory("bits"), Upload);
 
 REGISTER_OP("FourfoldCopyOut").Input("x: float").SetIsStateful().SetShapeFn(tensorflow::shape_inference::NoOutputs);
 REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldCopyOut"), CopyOut);
+
+REGISTER_OP("FourfoldCopyInto").Input("x: T").Attr("T: {float, bfloat16}").SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::NoOutputs);
+REGISTER_KERNEL_BUILDER(FOURFOLD_GPU("FourfoldCopyInto"), CopyInto);
 
 }  // namespace fourfold::cuda

@@ -34,6 +34,8 @@ static Driver OpenDriver() {
     FIND(cuMemFree_v2);
     FIND(cuMemAllocHost_v2);
     FIND(cuMemFreeHost);
+    FIND(cuMemHostRegister_v2);
+    FIND(cuMemHostUnregister);
     FIND(cuMemcpyHtoDAsync_v2);
     FIND(cuMemcpyDtoHAsync_v2);
     FIND(cuGetErrorString);

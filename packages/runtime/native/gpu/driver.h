@@ -60,6 +60,8 @@ struct Driver {
     CUresult (*cuMemFree_v2)(CUdeviceptr);
     CUresult (*cuMemAllocHost_v2)(void**, size_t bytes);
     CUresult (*cuMemFreeHost)(void*);
+    CUresult (*cuMemHostRegister_v2)(void*, size_t bytes, unsigned flags);
+    CUresult (*cuMemHostUnregister)(void*);
     CUresult (*cuMemcpyHtoDAsync_v2)(CUdeviceptr, const void*, size_t bytes, CUstream);
     CUresult (*cuMemcpyDtoHAsync_v2)(void*, CUdeviceptr, size_t bytes, CUstream);
     CUresult (*cuGetErrorString)(CUresult, const char**);
