@@ -95,7 +95,10 @@ export class Saver {
     return this.#flight?.isWritten ?? false;
   }
 
-  /** Begins a checkpoint: returns when the state may change, since it is copied, or will be before. All ranks call it after the same step. */
+  /**
+   * Begins a checkpoint: returns when the state may change, since it is copied, or will be before it does. All ranks
+   * call it after the same step.
+   */
   async save(about: About): Promise<void> {
     await this.commit();
     const path = join(partialOf(this.#options.folder, about.step), fileOf(this.#world.rank));

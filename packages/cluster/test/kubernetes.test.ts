@@ -77,7 +77,8 @@ test('GPUs, memory and volumes are as one says', async () => {
   expect(pod.containers[0].resources).toEqual({ limits: { 'amd.com/gpu': 4, memory: '64Gi' } });
   expect(pod.volumes).toContainEqual({ name: 'shared-memory', emptyDir: { medium: 'Memory', sizeLimit: '8Gi' } });
   expect(pod.volumes).toContainEqual({ name: 'runs', persistentVolumeClaim: { claimName: 'disk' } });
-  expect(pod.containers[0].command.slice(-2)).toEqual(['--metrics', '/run-folder/metrics.jsonl']);
+  const kept = ['--metrics', '/run-folder/metrics.jsonl', '--checkpoints', '/run-folder/checkpoints'];
+  expect(pod.containers[0].command.slice(-4)).toEqual(kept);
   expect(pod.containers[0].volumeMounts).toContainEqual({
     ...{ name: 'runs', mountPath: '/run-folder', subPath: 'my-run-2' },
   });

@@ -46,7 +46,7 @@ const PICOTRON: Readonly<Record<string, string>> = {
 /** What it has and a configuration here doesn't, and why. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   use_fused_adam: 'AdamW is always one fused op: leave it out',
-  hf_token: 'weights start from the seed, so nothing is downloaded: leave it out',
+  hf_token: 'this writes a configuration and downloads nothing: leave it out',
   subset_name: 'data is a text: use --data with its path',
   use_wandb: 'use --metrics FILE, a line of JSON a step',
 };

@@ -50,7 +50,7 @@ test('picotron’s flags mean here what they mean there', () => {
 });
 
 test.each([
-  ['--hf_token x', "--hf_token is picotron's: weights start from the seed, so nothing is downloaded: leave it out"],
+  ['--hf_token x', "--hf_token is picotron's: this writes a configuration and downloads nothing: leave it out"],
   ['--use_wandb', "--use_wandb is picotron's: use --metrics FILE, a line of JSON a step"],
 ])('what picotron has and a configuration here has not is a sentence: %s', (line, sentence) => {
   expect(() => inOurWords(words(line))).toThrow(new UserError(sentence));

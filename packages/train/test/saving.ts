@@ -4,8 +4,8 @@
  *     npx tsx packages/train/test/saving.ts                                       a state of 0.9 GB, on a CPU
  *     npx tsx packages/train/test/saving.ts --device cuda --precision bfloat16 --steps 100 --model SmolLM-135M
  *
- * So many steps without a checkpoint, as many with one that begins after the first of them, in turn; all in one process.
- * `--steps` is how often such a run would save; other settings are train's.
+ * So many steps without a checkpoint, as many with one that begins after the first of them, in turn; all in one
+ * process. `--steps` is how often such a run would save; other settings are train's.
  */
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -114,7 +114,7 @@ const command = (name: string, { nodes, ranksPerNode }: Resources, claim: string
   ...['--nnodes', String(nodes), '--node-rank', '$(NODE_RANK)'],
   ...(nodes > 1 ? ['--rendezvous', `${podName(name, 0)}.${name}:${PORT}`] : []),
   ...['packages/train/src/train.ts', '--config', '/config/config.json'],
-  ...(claim ? ['--metrics', '/run-folder/metrics.jsonl'] : []),
+  ...(claim ? ['--metrics', '/run-folder/metrics.jsonl', '--checkpoints', '/run-folder/checkpoints'] : []),
 ];
 
 const environment = (name: string): object[] => [
