@@ -28,7 +28,11 @@ export function withNames(argv: readonly string[]): string[] {
 
 async function run(argv: readonly string[]): Promise<void> {
   const usage = "Writes a model's folder with its matrices in blocks: npx fourfold convert MODEL OUT --format q40.";
-  const { model: name, out, format } = readConfig({ schema, argv: withNames(argv), name: 'npx fourfold convert', usage });
+  const {
+    model: name,
+    out,
+    format,
+  } = readConfig({ schema, argv: withNames(argv), name: 'npx fourfold convert', usage });
   await openBackend({ device: 'cpu' });
   const model = await openModel(name);
   try {

@@ -12,13 +12,12 @@
  * Tensors pass one by one, some rows at a time, so a model larger than the memory is converted too. The folder is
  * written under another name and renamed at its end.
  */
-import { configFrom, type MadeTensor, writeModelFolder } from '@fourfold/checkpoint';
+import { configFrom, type Floats, type MadeTensor, writeModelFolder } from '@fourfold/checkpoint';
 import { UserError } from '@fourfold/runtime/errors';
 import { FORMAT_NOTE } from './folder.ts';
 import type { ModelShape } from './shape.ts';
 import { isMatrix } from './slices.ts';
-import { dequantize, quantize } from './stock.ts';
-import { BLOCKS, bytesOf, type StoredModel, type StoredTensor } from './stored.ts';
+import { BLOCKS, bytesFrom, bytesOf, floatsOf, type StoredModel, type StoredTensor } from './stored.ts';
 
 /** The formats that a folder may be converted to. */
 export const CONVERTED = ['q40', 'q80'] as const;
@@ -52,7 +51,7 @@ function inBlocks(model: StoredModel, name: string, tensor: StoredTensor, format
     const bytes = new Uint8Array(rows * rowBytes);
     for (let row = 0; row < rows; row += rowsAtOnce(columns)) {
       const stored = model.read(name, { rows: [row, Math.min(rows, row + rowsAtOnce(columns))] });
-      const blocks = tensor.format === format ? stored : quantize(format, dequantize(tensor.format, stored));
+      const blocks = tensor.format === format ? stored : bytesFrom(format, floatsOf(tensor.format, stored));
       bytes.set(blocks, row * rowBytes);
     }
     return bytes;
@@ -63,7 +62,7 @@ function inBlocks(model: StoredModel, name: string, tensor: StoredTensor, format
 const asFloats = (model: StoredModel, name: string, { format, shape }: StoredTensor): MadeTensor => ({
   dtype: 'F32',
   shape,
-  make: async () => dequantize(format, model.read(name)),
+  make: async () => floatsOf(format, model.read(name)) as Floats,
 });
 
 // ## config.json

@@ -6,7 +6,7 @@
  *   p = softmax(logits), the `active` largest of each row, of equal ones the first; made to add up to 1 if `normalized`
  *   y_n = Σ over its chosen experts e, in order of e, of p_e · down_e · swiglu(up_e · x_n)     [+ onto]
  *
- * x is normalized first where there is a gain. `up` has the gate's rows, then up's, of experts `first` and on, one
+ * With `gelu` the gate is GELU's and not SiLU's (Grok-1). x is normalized first where there is a gain. `up` has the gate's rows, then up's, of experts `first` and on, one
  * matrix behind the other, `down` the same experts': those that a rank has, which adds up its own alone.
  *
  * The rows of one expert are multiplied together: in a prompt of 256 tokens each of 8 experts reads its weights once
@@ -48,6 +48,7 @@ class Experts : public OpKernel {
         OP_REQUIRES_OK(c, c->GetAttr("count", &count_));
         OP_REQUIRES_OK(c, c->GetAttr("active", &active_));
         OP_REQUIRES_OK(c, c->GetAttr("normalized", &normalized_));
+        OP_REQUIRES_OK(c, c->GetAttr("gelu", &gelu_));
         OP_REQUIRES_OK(c, c->GetAttr("norm", &norm_));
         OP_REQUIRES_OK(c, c->GetAttr("onto", &onto_));
         OP_REQUIRES_OK(c, c->GetAttr("rounded", &rounded_));
@@ -71,7 +72,7 @@ class Experts : public OpKernel {
         const float* x = In(ctx, 0);
         Through(ctx, up_, 2, up_kernels_, Before(ctx), visits,
                 [&](int64_t i) { return x + visits[i].row * D; }, hidden.data());
-        Through(ctx, down_, 3, down_kernels_, {Prepare::kSwiglu, nullptr, 0, down_.columns}, visits,
+        Through(ctx, down_, 3, down_kernels_, {gelu_ ? Prepare::kGeglu : Prepare::kSwiglu, nullptr, 0, down_.columns}, visits,
                 [&](int64_t i) { return hidden.data() + i * up_.rows; }, out.data());
         if (onto_) std::copy_n(In(ctx, ctx->num_inputs() - 1), N * D, y);
         else std::fill_n(y, N * D, 0.0f);
@@ -83,7 +84,7 @@ class Experts : public OpKernel {
     Panels up_, down_;
     Kernels up_kernels_, down_kernels_;
     int first_, count_, active_;
-    bool normalized_, norm_, onto_, rounded_;
+    bool normalized_, gelu_, norm_, onto_, rounded_;
     float epsilon_;
 
     bool Fits(OpKernelContext* ctx) const {
@@ -143,7 +144,7 @@ REGISTER_OP("FourfoldExperts")
     .Input("x: float").Input("logits: float").Input("up: float").Input("down: float").Input("extras: M * float")
     .Output("y: float")
     .Attr("M: int >= 0").Attr("up_format: int").Attr("down_format: int").Attr("columns: int").Attr("width: int")
-    .Attr("first: int").Attr("count: int").Attr("active: int").Attr("normalized: bool").Attr("norm: bool")
+    .Attr("first: int").Attr("count: int").Attr("active: int").Attr("normalized: bool").Attr("gelu: bool").Attr("norm: bool")
     .Attr("onto: bool").Attr("rounded: bool").Attr("epsilon: float")
     .SetShapeFn(tensorflow::shape_inference::UnknownShape);
 REGISTER_KERNEL_BUILDER(Name("FourfoldExperts").Device(DEVICE_CPU), Experts);
