@@ -9,10 +9,17 @@ beforeAll(() => useBackend('wasm'));
 
 test('it is softmax(q kᵀ / sqrt(K)) v of the turned q and k', async () => {
   const [T, H, K] = [12, 2, 8];
-  const tables = ropeTables(Array.from({ length: T }, (_, t) => t), ropeFrequencies(K, 100));
+  const tables = ropeTables(
+    Array.from({ length: T }, (_, t) => t),
+    ropeFrequencies(K, 100),
+  );
   const qkv_TJK = tensorOf('qkv', [T, 3 * H, K]);
   const cache = createCache({ slots: 1, positions: T, kvHeads: H, headDim: K, format: 'f32' });
-  const rows = tf.tensor2d(Array.from({ length: T }, (_, t) => [0, t]), [T, 2], 'int32');
+  const rows = tf.tensor2d(
+    Array.from({ length: T }, (_, t) => [0, t]),
+    [T, 2],
+    'int32',
+  );
   const actual = cachedAttention(qkv_TJK, cache, rows, { heads: H, tables, scale: K ** -0.5 });
   const [q, k, v] = tf.split(qkv_TJK, 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor];
   const turn = (x_THK: tf.Tensor) => {
