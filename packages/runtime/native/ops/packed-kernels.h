@@ -13,7 +13,8 @@
  *
  *   y += w · x                      fused multiply-add, column after column
  *
- * A kernel takes up to 4 rows of x: more would not fit the registers. A row's bits don't depend on the others.
+ * The sums of 4 rows of x and 16 of w are what the registers hold: kernels take their rows by fours, and what is left.
+ * A row's bits don't depend on the others.
  */
 #pragma once
 #include "packed-rows.h"
@@ -22,18 +23,28 @@
 
 namespace fourfold {
 
-constexpr int64_t kTile = 4;  // rows of x that share what was decoded
+constexpr int64_t kTile = 16;  // the most rows of x that one call takes
 
-/** Adds rows first .. first + R of x, times the panel's rows, to y [R, 16], which begins at 0. */
-using IntegerKernel = void (*)(const uint8_t* panel, const Rounded& x, int64_t first, float* y);
+/** Adds rows first .. first + rows of x, times the panel's rows, to y [rows, 16], which begins at 0. */
+using IntegerKernel = void (*)(const uint8_t* panel, const Rounded& x, int64_t first, int64_t rows, float* y);
 /** The same of float rows, `columns` apart: a multiple of 32. */
-using FloatKernel = void (*)(const uint8_t* panel, const float* x, int64_t columns, float* y);
+using FloatKernel = void (*)(const uint8_t* panel, const float* x, int64_t columns, int64_t rows, float* y);
 
-/** The kernels of one format for 1 to 4 rows of x. */
+/** The kernels of one format. */
 struct Kernels {
-    IntegerKernel integer[kTile];
-    FloatKernel floats[kTile];
+    IntegerKernel integer;
+    FloatKernel floats;
 };
+
+/** Calls work(R, first) for 4 rows at a time and the 1 to 3 that are left: R is a constant of the call's type. */
+template <class Work>
+FOURFOLD_INLINE void ByFours(int64_t rows, Work work) {
+    int64_t n = 0;
+    for (; n + 4 <= rows; n += 4) work(std::integral_constant<int, 4>(), n);
+    if (rows - n == 3) work(std::integral_constant<int, 3>(), n);
+    if (rows - n == 2) work(std::integral_constant<int, 2>(), n);
+    if (rows - n == 1) work(std::integral_constant<int, 1>(), n);
+}
 
 // ## Whole numbers
 
@@ -45,13 +56,13 @@ FOURFOLD_INLINE int Packed(const uint8_t* numbers, int64_t lane, int64_t i) {
     return i < 16 ? byte & 15 : byte >> 4;
 }
 
-template <Format F, int R>
-void PlainInteger(const uint8_t* panel, const Rounded& x, int64_t first, float* y) {
+template <Format F>
+void PlainInteger(const uint8_t* panel, const Rounded& x, int64_t first, int64_t rows, float* y) {
     for (int64_t b = 0; b < x.Blocks(); b++, panel += kPanelRows * BlockBytes(F)) {
         const uint8_t* numbers = panel + kPanelRows * ScaleBytes(F);
         for (int64_t lane = 0; lane < kPanelRows; lane++) {
             const float d = HalfToFloat(Load<uint16_t>(panel + 2 * lane));
-            for (int n = 0; n < R; n++) {
+            for (int64_t n = 0; n < rows; n++) {
                 const int8_t* q = x.Q(first + n) + b * kBlock;
                 const float dx = x.D(first + n)[b];
                 const int32_t sum = x.Sum(first + n)[b];
@@ -70,13 +81,11 @@ void PlainInteger(const uint8_t* panel, const Rounded& x, int64_t first, float* 
 // ## Floats
 
 /** A panel's block as floats, [32, 16]: the 16 rows of each column. */
-template <Format F>
+template <Format F, class Instructions>
 FOURFOLD_INLINE void DecodeBlock(const uint8_t* block, float* w) {
-    float d[kPanelRows], m[kPanelRows] = {};
-    for (int64_t lane = 0; InBlocks(F) && lane < kPanelRows; lane++) {
-        d[lane] = HalfToFloat(Load<uint16_t>(block + 2 * lane));
-        if (F == Format::kQ41) m[lane] = HalfToFloat(Load<uint16_t>(block + 2 * (kPanelRows + lane)));
-    }
+    float d[kPanelRows], m[kPanelRows];
+    if (InBlocks(F)) Instructions::Halves(block, d);
+    if (F == Format::kQ41) Instructions::Halves(block + 2 * kPanelRows, m);
     const uint8_t* numbers = block + kPanelRows * ScaleBytes(F);
     for (int64_t i = 0; i < kBlock; i++) {
         float* column = w + i * kPanelRows;
@@ -101,34 +110,46 @@ FOURFOLD_INLINE void DecodeBlock(const uint8_t* block, float* w) {
     }
 }
 
-/** Inlined into functions made for one processor or another, whose instructions the compiler then takes. */
-template <Format F, int R>
-FOURFOLD_INLINE void FloatBody(const uint8_t* panel, const float* x, int64_t columns, float* y) {
-    float decoded[kBlock * kPanelRows];
-    for (int64_t b = 0; b < columns; b += kBlock, panel += kPanelRows * BlockBytes(F)) {
-        const float* w = F == Format::kF32 ? reinterpret_cast<const float*>(panel) : decoded;
-        if (F != Format::kF32) DecodeBlock<F>(panel, decoded);
-        for (int n = 0; n < R; n++) {
-            float sums[kPanelRows];
-            std::copy_n(y + n * kPanelRows, kPanelRows, sums);
+/** What the float kernels leave to a processor's own instructions. */
+struct Plain {
+    /** 16 float16 numbers to float32. */
+    static void Halves(const uint8_t* from, float* to) {
+        for (int64_t lane = 0; lane < kPanelRows; lane++) to[lane] = HalfToFloat(Load<uint16_t>(from + 2 * lane));
+    }
+    /** y [R, 16] += w [32, 16] · x, for R rows of x that lie `columns` apart. */
+    template <int R>
+    static void Multiply(const float* w, const float* x, int64_t columns, float* y) {
+        for (int n = 0; n < R; n++)
             for (int64_t i = 0; i < kBlock; i++)
 #pragma omp simd
-                for (int64_t lane = 0; lane < kPanelRows; lane++)
-                    sums[lane] = std::fma(w[i * kPanelRows + lane], x[n * columns + b + i], sums[lane]);
-            std::copy_n(sums, kPanelRows, y + n * kPanelRows);
-        }
+                for (int64_t lane = 0; lane < kPanelRows; lane++) {
+                    float& to = y[n * kPanelRows + lane];
+                    to = std::fma(w[i * kPanelRows + lane], x[n * columns + i], to);
+                }
+    }
+};
+
+/** A block's weights are decoded once for all rows. Inlined into functions that are made for one processor. */
+template <Format F, class Instructions>
+FOURFOLD_INLINE void FloatBody(const uint8_t* panel, const float* x, int64_t columns, int64_t rows, float* y) {
+    float decoded[kBlock * kPanelRows];
+    for (int64_t b = 0; b < columns; b += kBlock, panel += kPanelRows * BlockBytes(F)) {
+        if (F != Format::kF32) DecodeBlock<F, Instructions>(panel, decoded);
+        const float* w = F == Format::kF32 ? reinterpret_cast<const float*>(panel) : decoded;
+        ByFours(rows, [=](auto R, int64_t n) {
+            Instructions::template Multiply<R>(w, x + n * columns + b, columns, y + n * kPanelRows);
+        });
     }
 }
 
-template <Format F, int R>
-void PlainFloat(const uint8_t* panel, const float* x, int64_t columns, float* y) {
-    FloatBody<F, R>(panel, x, columns, y);
+template <Format F>
+void PlainFloat(const uint8_t* panel, const float* x, int64_t columns, int64_t rows, float* y) {
+    FloatBody<F, Plain>(panel, x, columns, rows, y);
 }
 
 template <Format F>
 Kernels PlainKernels() {
-    return {{PlainInteger<F, 1>, PlainInteger<F, 2>, PlainInteger<F, 3>, PlainInteger<F, 4>},
-            {PlainFloat<F, 1>, PlainFloat<F, 2>, PlainFloat<F, 3>, PlainFloat<F, 4>}};
+    return {PlainInteger<F>, PlainFloat<F>};
 }
 
 }  // namespace fourfold

@@ -59,8 +59,8 @@ void MultiplyPanel(const uint8_t* panel, const Kernels& kernels, const PreparedR
     for (int64_t n = first; n < last; n += kTile) {
         const int64_t count = std::min(kTile, last - n);
         float y[kTile * kPanelRows] = {};
-        if (x.floats.empty()) kernels.integer[count - 1](panel, x.rounded, n, y);
-        else kernels.floats[count - 1](panel, x.floats.data() + n * x.columns, x.columns, y);
+        if (x.floats.empty()) kernels.integer(panel, x.rounded, n, count, y);
+        else kernels.floats(panel, x.floats.data() + n * x.columns, x.columns, count, y);
         for (int64_t i = 0; i < count; i++) write(n + i, y + i * kPanelRows);
     }
 }
