@@ -10,8 +10,8 @@
 import { readConfig, runMain } from '@fourfold/cli';
 import { openBackend } from '@fourfold/runtime';
 import { z } from 'zod';
-import { CONVERTED, convert } from './convert.ts';
-import { openModel } from './open.ts';
+import { CONVERTED, convert } from '../convert.ts';
+import { openModel } from '../open.ts';
 
 export const schema = z.object({
   model: z.string().describe('the model to convert: a folder, a .gguf file or a fetched name').meta({ group: 'Model' }),
