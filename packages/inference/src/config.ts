@@ -6,7 +6,8 @@
  *     qwen3         head_dim
  *     mixtral       num_local_experts, num_experts_per_tok, sliding_window
  *     qwen3_moe     num_experts, num_experts_per_tok, moe_intermediate_size, norm_topk_prob, head_dim
- *     grok-1        num_experts, num_experts_per_tok, max_attn_value, embedding_multiplier_scale, output_multiplier_scale
+ *     grok-1        num_experts, num_experts_per_tok, attn_output_multiplier, max_attn_value,
+ *                   embedding_multiplier_scale, output_multiplier_scale
  *
  * Both spellings of transformers 4 and 5 are read. What a file leaves to its model's presets, which differ from a
  * Llama's, it must say; what would be computed otherwise here is refused by name.

@@ -4,8 +4,8 @@
  *     rank 0: lead      step(rows) ──> what to do, to all ──> compute ──> parts of logits, from all ──> merged
  *     others: follow    until it says the end: what to do ──> compute ──> parts of logits
  *
- * What to do is four words: [1, rows, 0, 0] for a step, whose rows follow (wire.ts); [2, from, to, length] for a copy of
- * a slot; [0, 0, 0, 0] for the end.
+ * What to do is four words: [1, rows, 0, 0] for a step, whose rows follow (wire.ts); [2, from, to, length] for a copy
+ * of a slot; [0, 0, 0, 0] for the end.
  */
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
 import { read, UserError } from '@fourfold/runtime';
@@ -156,6 +156,7 @@ class GroupDecoder implements Decoder {
   }
 
   async copySlot(from: number, to: number, length: number): Promise<void> {
+    checkCopy(from, to, length, this);
     if (this.ranks > 1) await told(this.#group, Int32Array.of(COPY as number, from, to, length));
     this.#rank.copySlot(from, to, length);
   }
@@ -190,11 +191,22 @@ class GroupDecoder implements Decoder {
 function checkRows(rows: readonly Row[], { vocabulary, slots, maxSeqLength, maxRows }: Decoder): void {
   if (rows.length < 1 || rows.length > maxRows)
     throw new UserError(`a step has 1 to ${maxRows} rows, and this one has ${rows.length}`);
-  const isIn = (value: number, most: number) => Number.isInteger(value) && value >= 0 && value < most;
-  for (const { token, slot, position } of rows)
-    if (!isIn(token, vocabulary) || !isIn(slot, slots) || !isIn(position, maxSeqLength))
+  for (const { token, slot, position, wanted } of rows) {
+    if (!isBelow(vocabulary, token) || !isBelow(slots, slot) || !isBelow(maxSeqLength, position))
       throw new UserError(
         `token ${token} of slot ${slot} at position ${position}: there are ${vocabulary} tokens, ${slots} slots and ` +
           `${maxSeqLength} positions`,
       );
+    if (typeof wanted === 'number' && !isBelow(2 ** 31, wanted))
+      throw new UserError(`wanted=${wanted} logits: it takes a whole number, "all" or "nothing"`);
+  }
+}
+
+const isBelow = (most: number, value: number): boolean => Number.isInteger(value) && value >= 0 && value < most;
+
+function checkCopy(from: number, to: number, length: number, { slots, maxSeqLength }: Decoder): void {
+  if (isBelow(slots, from) && isBelow(slots, to) && isBelow(maxSeqLength + 1, length)) return;
+  throw new UserError(
+    `${length} positions of slot ${from} to slot ${to}: there are ${slots} slots of ${maxSeqLength} positions`,
+  );
 }

@@ -5,13 +5,13 @@
  *     for every layer, each line one op:
  *       qkv = norm(x) · Wqkv                                 this rank's heads
  *       o   = attention(turn(qkv), cache)                    turns, appends to the cache, attends
- *       x  += o · Wo                summed over ranks
+ *       x  += o · Wo                                         summed over ranks
  *       gu  = norm(x) · Wgate-up                             this rank's columns
- *       x  += swiglu(gu) · Wdown    summed over ranks
- *     logits = norm(x) · W                                   this rank's rows of the vocabulary, of rows that want any
+ *       x  += swiglu(gu) · Wdown                             summed over ranks
+ *     logits = norm(x) · W                                   this rank's rows of the vocabulary, for rows that want any
  *
- * Five ops a layer, and two sums where there are several ranks. A row is one token of one sequence; rows of a prompt and
- * rows of answers that go on are computed together, and none changes the bits of another's.
+ * Five ops a layer, and two sums where there are several ranks. A row is one token of one sequence; rows of a prompt
+ * and rows of answers that go on are computed together, and none changes the bits of another's.
  *
  * The embedding isn't held: a token needs one row of it, D weights of V·D, which is read from the file it lies in
  * (2 KB of Llama 3 8B's 295 MB in blocks of 4 bits, and no bytes between ranks).

@@ -11,8 +11,8 @@ export interface Ranks {
   readonly rank: number;
   readonly size: number;
   /**
-   * The sum of all ranks' parts, onto a tensor that every rank has; all ranks call it in the same order. The inputs stay
-   * the caller's, and so does the result. Where it adds to `onto_ND` itself is its own affair.
+   * The sum of all ranks' parts, float32 [N, D], onto a tensor that every rank has; all ranks call it in the same
+   * order. The inputs stay the caller's, and so is the result.
    */
   sum(part_ND: Tensor, onto_ND: Tensor | undefined): Promise<Tensor>;
 }

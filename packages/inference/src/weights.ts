@@ -3,8 +3,8 @@
  *
  *     file ── bytes of this rank's rows and columns ──> [another format] ── beside what has the same x ──> packed
  *
- * q, k and v are one matrix, and so are gate and up: their x is read once. One tensor's part is read at a time, so while
- * it loads a rank holds its share and one product's bytes.
+ * q, k and v are one matrix, and so are gate and up: their x is read once. One tensor's part is read at a time, so
+ * while it loads a rank holds its share and one product's bytes.
  */
 
 import { type ExpertWeights, type Packed, packWeight, type WeightFormat } from '@fourfold/ops';

@@ -1,5 +1,5 @@
 /**
- * Every architecture against transformers (Grok-1: numpy), from folders and from GGUF files: tools/fixtures/inference.py.
+ * Every architecture against transformers (Grok-1: numpy), from folders and GGUF files: tools/fixtures/inference.py.
  */
 import { openSafetensors } from '@fourfold/checkpoint';
 import { openBackend } from '@fourfold/runtime';

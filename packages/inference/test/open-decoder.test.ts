@@ -71,12 +71,22 @@ test.each<[string, Row[], string]>([
   ['an unknown token', rowsOf(0, [50], 0, 'nothing'), 'token 50 of slot 0 at position 0: there are 50 tokens'],
   ['an unknown slot', rowsOf(2, [1], 0, 'nothing'), '2 slots'],
   ['a position past the cache', rowsOf(0, [1], 16, 'nothing'), '16 positions'],
+  ['half a logit', rowsOf(0, [1], 0, 1.5), 'wanted=1.5 logits'],
+  ['fewer logits than none', rowsOf(0, [1], 0, -1), 'wanted=-1 logits'],
   ['a position before it', rowsOf(0, [1], -1, 'nothing'), 'position -1'],
 ])('%s is refused, and the next step computed', async (_, rows, says) => {
   await withDecoder(2, { maxRows: 4, maxSeqLength: 16 }, async (decoder) => {
     await expect(decoder.step(rows)).rejects.toThrow(UserError);
     await expect(decoder.step(rows)).rejects.toThrow(says);
     expect(await decoder.step(rowsOf(0, [1], 0, 1))).toHaveLength(1);
+  });
+});
+
+test('a copy past the slots or the cache is refused on no rank but the first', async () => {
+  await withDecoder(2, { maxSeqLength: 16 }, async (decoder) => {
+    await expect(decoder.copySlot(0, 2, 3)).rejects.toThrow('there are 2 slots of 16 positions');
+    await expect(decoder.copySlot(0, 1, 17)).rejects.toThrow('17 positions of slot 0 to slot 1');
+    await decoder.copySlot(0, 1, 16);
   });
 });
 

@@ -101,6 +101,19 @@ test('a window hides what lies before it', async () => {
   expect(await last(TINY, [8, 8, 2, 3, 4])).not.toEqual(await last(TINY, [9, 6, 2, 3, 4]));
 });
 
+test.each(['q40', 'q80'] as const)(
+  'in %s, with activations as integers, a prompt is its tokens one by one, to the bit',
+  async (weights) => {
+    await withRank(TINY_EXPERTS, { weights, kvCache: 'q80' }, async (rank) => {
+      const rows = prompt(0, [3, 1, 4, 1, 5, 9, 2, 6]);
+      const atOnce = await rank.compute(rows);
+      const oneByOne: Logits[] = [];
+      for (const row of rows) oneByOne.push(...(await rank.compute([{ ...row, slot: 1 }])));
+      expect(oneByOne).toEqual(atOnce);
+    });
+  },
+);
+
 test('caches of fewer bits give nearly the same logits', async () => {
   const logits = (kvCache: 'f32' | 'bf16' | 'q80') =>
     withRank(

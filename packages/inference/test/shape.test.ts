@@ -34,7 +34,7 @@ test('Qwen3-30B-A3B has 30,532,122,624 weights', () => {
   expect(count(shape)).toBe(30_532_122_624);
 });
 
-test('Grok-1 is within a hundredth of the 314 billion weights that xAI says; a token meets two experts of eight', () => {
+test('Grok-1 is within a hundredth of the 314 billion weights that xAI says; a token meets 2 experts of 8', () => {
   const { layers, dim, ffn } = GROK_1;
   expect(Math.abs(count(GROK_1) / 314e9 - 1)).toBeLessThan(0.01);
   expect(Math.round((count(GROK_1) - 6 * layers * 3 * dim * ffn) / 1e9)).toBe(84);

@@ -31,7 +31,7 @@ export interface ExpertsOptions {
   readonly normalized: boolean;
   /** Experts' gates are GELU's (by tanh), not SiLU's (Grok-1). */
   readonly gelu?: boolean;
-  /** Which of the router's experts the first of these weights is: a rank has some of them, and adds up its own alone. */
+  /** Which of the router's experts the first of these weights is: a rank may have some, and adds up its own alone. */
   readonly first?: number;
 }
 
