@@ -15,11 +15,14 @@ import { availableParallelism, cpus } from 'node:os';
 import { readConfig, runMain } from '@fourfold/cli';
 import {
   type Activations,
+  type AttentionWeights,
+  attentionHalf,
   BLOCK_BYTES,
   bestLogits,
   type Cache,
-  cachedAttention,
   createCache,
+  type FeedForwardWeights,
+  feedForward,
   type Packed,
   packedProduct,
   packedRows,
@@ -138,10 +141,8 @@ function timeRows(weights: Packed[], N: number, activations: Activations): void 
 // ## Steps
 
 interface Layer {
-  readonly qkv: Packed;
-  readonly out: Packed;
-  readonly up: Packed;
-  readonly down: Packed;
+  readonly attention: AttentionWeights;
+  readonly ffn: FeedForwardWeights;
   readonly cache: Cache;
 }
 
@@ -159,10 +160,8 @@ function makeModel(shape: Shape, { format, cache, prompt, position }: Settings):
   const { D, H, G, F, V } = shape;
   const positions = Math.max(prompt, position + 1);
   const layer = (): Layer => ({
-    qkv: randomWeight(format, (H + 2 * G) * K, D),
-    out: randomWeight(format, D, H * K),
-    up: randomWeight(format, 2 * F, D),
-    down: randomWeight(format, D, F),
+    attention: { qkv_JD: randomWeight(format, (H + 2 * G) * K, D), out_DH: randomWeight(format, D, H * K) },
+    ffn: { up_2FD: randomWeight(format, 2 * F, D), down_DF: randomWeight(format, D, F) },
     cache: createCache({ slots: 1, positions, kvHeads: G, headDim: K, format: cache }),
   });
   return {
@@ -185,13 +184,10 @@ async function step({ shape, layers, words, gain, tables }: Model, positions: nu
   const norm = { gain_I: gain, epsilon: 1e-5 };
   const best = tf.tidy(() => {
     let x_ND = packedRows(words, ids);
-    for (const { qkv, out, up, down, cache } of layers) {
-      const o_ND = cachedAttention(packedProduct(x_ND, qkv, { activations, norm }), cache, rows, {
-        ...{ heads: shape.H, tables, scale: K ** -0.5 },
-      });
-      x_ND = packedProduct(o_ND, out, { activations, onto_NO: x_ND });
-      const up_N2F = packedProduct(x_ND, up, { activations, norm });
-      x_ND = packedProduct(up_N2F, down, { activations, swiglu: true, onto_NO: x_ND });
+    for (const { attention, ffn, cache } of layers) {
+      const heads = { heads: shape.H, tables, scale: K ** -0.5 };
+      x_ND = attentionHalf(x_ND, attention, cache, rows, { activations, norm, onto_ND: x_ND, ...heads });
+      x_ND = feedForward(x_ND, ffn, { activations, norm, onto_ND: x_ND });
     }
     const last_1D = N === 1 ? x_ND : tf.slice(x_ND, [N - 1, 0], [1, -1]);
     const logits_1V = packedProduct(last_1D, words, { activations, norm });
@@ -204,7 +200,10 @@ async function step({ shape, layers, words, gain, tables }: Model, positions: nu
 async function timeSteps(shape: Shape, options: Settings): Promise<void> {
   const { format, activations, cache, prompt, position, seconds } = options;
   const model = makeModel(shape, options);
-  const weights = [...model.layers.flatMap(({ qkv, out, up, down }) => [qkv, out, up, down]), model.words];
+  const weights = [
+    ...model.layers.flatMap(({ attention, ffn }) => [...Object.values(attention), ...Object.values(ffn)] as Packed[]),
+    model.words,
+  ];
   const bytes = weights.reduce((sum, w) => sum + w.bytes, 0);
   const prefill = await timeOf(seconds, () =>
     step(

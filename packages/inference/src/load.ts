@@ -4,8 +4,7 @@
 
 import type { Activations, CacheFormat, WeightFormat } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
-import type { ComputeOptions } from './rank-model.ts';
-import { RankModel } from './rank-model.ts';
+import { type ComputeOptions, RankModel } from './rank-model.ts';
 import { ALONE, type Ranks } from './ranks.ts';
 import { heldFormat, isMatrix, shareOf } from './slices.ts';
 import { BLOCKS, type StoredModel } from './stored.ts';

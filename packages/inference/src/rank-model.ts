@@ -2,24 +2,22 @@
  * What one rank computes of a step: rows of tokens to its part of their logits.
  *
  *     x = embed(token)                                       [N, D], the same on every rank
- *     for every layer, each line one op:
- *       qkv = norm(x) · Wqkv                                 this rank's heads
- *       o   = attention(turn(qkv), cache)                    turns, appends to the cache, attends
- *       x  += o · Wo                                         summed over ranks
- *       gu  = norm(x) · Wgate-up                             this rank's columns
- *       x  += swiglu(gu) · Wdown                             summed over ranks
+ *     for every layer, each of the two lines one op:
+ *       x += attention(norm(x) · Wqkv, cache) · Wo           this rank's heads; summed over ranks
+ *       x += swiglu(norm(x) · Wgate-up) · Wdown              this rank's columns; summed over ranks
  *     logits = norm(x) · W                                   this rank's rows of the vocabulary, for rows that want any
  *
- * Five ops a layer, and two sums where there are several ranks. A row is one token of one sequence; rows of a prompt
- * and rows of answers that go on are computed together, and none changes the bits of another's.
+ * Two ops and two sums a layer; with experts three ops, one of which is the router's. A row is one token of one
+ * sequence; rows of a prompt and rows of answers that go on are computed together, and none changes the bits of
+ * another's.
  *
  * The embedding isn't held: a token needs one row of it, D weights of V·D, which is read from the file it lies in
  * (2 KB of Llama 3 8B's 295 MB in blocks of 4 bits, and no bytes between ranks).
  */
 // biome-ignore format: a list
 import {
-  type Activations, bestLogits, type Cache, type CacheFormat, cachedAttention, copyCache, createCache, expertsProduct,
-  kernels, type NormOptions, packedProduct, type RopeTables, ropeFrequencies, ropeTables,
+  type Activations, attentionHalf, bestLogits, type Cache, type CacheFormat, copyCache, createCache, expertsProduct,
+  feedForward, kernels, type NormOptions, packedProduct, type RopeTables, ropeFrequencies, ropeTables,
 } from '@fourfold/ops';
 import { constant, read } from '@fourfold/runtime';
 import { hostInts } from '@fourfold/runtime/shapes';
@@ -111,29 +109,24 @@ export class RankModel {
   async #attend(x_ND: Tensor, weights: LayerWeights, cache: Cache, rows_N2: Tensor): Promise<Tensor> {
     const { heads, kvHeads, headDim, normEpsilon: epsilon, window, grok } = this.#model.shape;
     const { activations } = this.#options;
-    const { headOffset } = this.share;
-    const qkv_NJ = packedProduct(x_ND, weights.qkv, { activations, norm: { gain_I: weights.inputNorm_D, epsilon } });
-    const o_NI = cachedAttention(qkv_NJ, cache, rows_N2, {
-      ...{ heads: lengthOf(this.share.heads), groupSize: heads / kvHeads, headOffset, tables: this.#rope },
+    const options = {
+      ...{ activations, norm: { gain_I: weights.inputNorm_D, epsilon }, tables: this.#rope },
+      ...{ heads: lengthOf(this.share.heads), groupSize: heads / kvHeads, headOffset: this.share.headOffset },
       ...{ qkNorm: weights.qkNorm && { ...weights.qkNorm, epsilon } },
       ...{ window, scale: 1 / Math.sqrt(headDim), softcap: grok?.scoreCap },
-    });
-    const branch = (onto_NO: Tensor | undefined) => packedProduct(o_NI, weights.output, { activations, onto_NO });
-    const y_ND = await this.#onto(x_ND, branch, weights.branchNorms?.attention_D);
-    tf.dispose([qkv_NJ, o_NI]);
-    return y_ND;
+    };
+    const branch = (onto_ND: Tensor | undefined) =>
+      attentionHalf(x_ND, weights.attention, cache, rows_N2, { ...options, onto_ND });
+    return this.#onto(x_ND, branch, weights.branchNorms?.attention_D);
   }
 
-  async #feedForward(x_ND: Tensor, { feedForward, postNorm_D, branchNorms }: LayerWeights): Promise<Tensor> {
+  async #feedForward(x_ND: Tensor, weights: LayerWeights): Promise<Tensor> {
     const { activations } = this.#options;
-    const norm = { gain_I: postNorm_D, epsilon: this.#model.shape.normEpsilon };
-    if ('router' in feedForward) return this.#experts(x_ND, feedForward, norm, branchNorms?.mlp_D);
-    const gateUp_NF = packedProduct(x_ND, feedForward.gateUp, { activations, norm });
-    const branch = (onto_NO: Tensor | undefined) =>
-      packedProduct(gateUp_NF, feedForward.down, { activations, swiglu: true, onto_NO });
-    const y_ND = await this.#onto(x_ND, branch, undefined);
-    gateUp_NF.dispose();
-    return y_ND;
+    const norm = { gain_I: weights.postNorm_D, epsilon: this.#model.shape.normEpsilon };
+    const own = weights.feedForward;
+    if ('router' in own) return this.#experts(x_ND, own, norm, weights.branchNorms?.mlp_D);
+    const branch = (onto_ND: Tensor | undefined) => feedForward(x_ND, own, { activations, norm, onto_ND });
+    return this.#onto(x_ND, branch, undefined);
   }
 
   async #experts(x_ND: Tensor, weights: RoutedExperts, norm: NormOptions, gain_D: Tensor | undefined): Promise<Tensor> {

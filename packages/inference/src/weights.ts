@@ -7,34 +7,30 @@
  * while it loads a rank holds its share and one product's bytes.
  */
 
-import { type ExpertWeights, type Packed, packWeight, type WeightFormat } from '@fourfold/ops';
+// biome-ignore format: a list
+import {
+  type AttentionWeights, type ExpertWeights, type FeedForwardWeights, type Packed, packWeight, type WeightFormat,
+} from '@fourfold/ops';
 import { constant } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { expertPlaces, type ModelShape } from './shape.ts';
 import { headName, heldFormat, partOf, type Share } from './slices.ts';
 import { bytesFrom, floatsOf, lengthOf, type StoredModel, type StoredTensor } from './stored.ts';
 
-/** A gated feed-forward: gate's rows above up's in one matrix. */
-export interface FeedForward {
-  readonly gateUp: Packed;
-  readonly down: Packed;
-}
-
-/** Several of them, one matrix behind the other, and what chooses among them. */
+/** Several feed-forwards, one matrix behind the other, and what chooses among them. */
 export interface RoutedExperts extends ExpertWeights {
   readonly router: Packed;
 }
 
 export interface LayerWeights {
   readonly inputNorm_D: Tensor;
-  readonly qkv: Packed;
+  readonly attention: AttentionWeights;
   /** q's and k's gains where each head is normalized. */
   readonly qkNorm: { readonly q_K: Tensor; readonly k_K: Tensor } | undefined;
-  readonly output: Packed;
   /** Grok's: norms of what attention and the experts add. */
   readonly branchNorms: { readonly attention_D: Tensor; readonly mlp_D: Tensor } | undefined;
   readonly postNorm_D: Tensor;
-  readonly feedForward: FeedForward | RoutedExperts;
+  readonly feedForward: FeedForwardWeights | RoutedExperts;
 }
 
 export interface RankWeights {
@@ -68,18 +64,20 @@ function loadLayer(loader: Loader, shape: ModelShape, layer: number): LayerWeigh
   const matrix = (...parts: string[]) => loader.matrix(parts.map(named));
   return {
     inputNorm_D: vector('input_layernorm'),
-    qkv: matrix('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'),
+    attention: {
+      qkv_JD: matrix('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'),
+      out_DH: matrix('self_attn.o_proj'),
+    },
     qkNorm: shape.qkNorm ? { q_K: vector('self_attn.q_norm'), k_K: vector('self_attn.k_norm') } : undefined,
-    output: matrix('self_attn.o_proj'),
     branchNorms: shape.grok && { attention_D: vector('attention_output_norm'), mlp_D: vector('mlp_output_norm') },
     postNorm_D: vector('post_attention_layernorm'),
     feedForward: shape.experts ? experts(loader, named, shape.experts.count) : feedForward(matrix),
   };
 }
 
-const feedForward = (matrix: (...parts: string[]) => Packed): FeedForward => ({
-  gateUp: matrix('mlp.gate_proj', 'mlp.up_proj'),
-  down: matrix('mlp.down_proj'),
+const feedForward = (matrix: (...parts: string[]) => Packed): FeedForwardWeights => ({
+  up_2FD: matrix('mlp.gate_proj', 'mlp.up_proj'),
+  down_DF: matrix('mlp.down_proj'),
 });
 
 function experts(loader: Loader, named: (part: string) => string, count: number): RoutedExperts {

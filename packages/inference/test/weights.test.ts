@@ -1,17 +1,17 @@
 /** What ranks hold, put together, is the model. */
-import { packedProduct } from '@fourfold/ops';
+import { type FeedForwardWeights, type Packed, packedProduct } from '@fourfold/ops';
 import { read } from '@fourfold/runtime';
 import { expectNoLeak, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
 import { shareOf } from '../src/slices.ts';
-import { type FeedForward, type LayerWeights, loadShare, type RoutedExperts } from '../src/weights.ts';
+import { type LayerWeights, loadShare, type RoutedExperts } from '../src/weights.ts';
 import { TINY, TINY_EXPERTS, tinyModel, valuesOf } from './tiny.ts';
 
 beforeAll(() => useBackend('cpu'));
 
 /** A packed matrix's numbers, column by column: its products with the unit vectors. */
-async function columnsOf(packed: FeedForward['down']): Promise<number[]> {
+async function columnsOf(packed: Packed): Promise<number[]> {
   const unit_II = tf.eye(packed.columns);
   const w_IO = packedProduct(unit_II, packed, { activations: 'float32' });
   const values = [...(await read(w_IO))];
@@ -25,7 +25,7 @@ test.each(['f32', 'bf16', 'q40', 'q80'] as const)('down in %s: ranks hold its co
     const whole = loadShare(model, shareOf(TINY, 0, 1, true));
     const parts = [0, 1, 2].map((rank) => loadShare(model, shareOf(TINY, rank, 3, true)));
     const of = async ({ layers }: typeof whole) =>
-      columnsOf(((layers[1] as LayerWeights).feedForward as FeedForward).down);
+      columnsOf(((layers[1] as LayerWeights).feedForward as FeedForwardWeights).down_DF);
     const joined: number[] = [];
     for (const part of parts) joined.push(...(await of(part)));
     expect(joined).toEqual(await of(whole));
@@ -40,7 +40,7 @@ test('q, k and v are one matrix: rows of the rank’s heads, then those of the h
   const share = shareOf(TINY, 1, 4, false); // head 2 of 6: the last that reads kv 0
   expect([share.heads, share.kvHeads, share.headOffset]).toEqual([[2, 3], [0, 1], 2]);
   const weights = loadShare(model, share);
-  const { qkv } = weights.layers[0] as LayerWeights;
+  const { qkv_JD: qkv } = (weights.layers[0] as LayerWeights).attention;
   expect([qkv.rows, qkv.columns]).toEqual([3 * 32, 64]);
   const columns = await columnsOf(qkv);
   const first = ['q', 'k', 'v'].map((which) => valuesOf(model, `model.layers.0.self_attn.${which}_proj.weight`));
@@ -62,9 +62,14 @@ test('experts are matrices one behind the other, each of this rank’s columns; 
 
 test('weights can be converted as they are loaded, norms and routers excepted', () => {
   const weights = loadShare(tinyModel(TINY_EXPERTS, 'bf16'), shareOf(TINY_EXPERTS, 0, 1, true), 'q40');
-  const { feedForward, qkv, qkNorm } = weights.layers[0] as LayerWeights;
+  const { feedForward, attention, qkNorm } = weights.layers[0] as LayerWeights;
   const { router, up_E2FD } = feedForward as RoutedExperts;
-  expect([qkv.format, up_E2FD.format, weights.head.format, router.format]).toEqual(['q40', 'q40', 'q40', 'f32']);
+  expect([attention.qkv_JD.format, up_E2FD.format, weights.head.format, router.format]).toEqual([
+    'q40',
+    'q40',
+    'q40',
+    'f32',
+  ]);
   expect(qkNorm?.q_K.dtype).toBe('float32');
   weights.dispose();
 });

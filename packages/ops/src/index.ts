@@ -43,6 +43,13 @@ export {
   copyCache,
   createCache,
 } from './quantized/cached-attention.ts';
+export {
+  type AttentionWeights,
+  attentionHalf,
+  type FeedForwardWeights,
+  feedForward,
+  type HalfOptions,
+} from './quantized/decoder-layer.ts';
 export { type ExpertsOptions, type ExpertWeights, expertsProduct } from './quantized/experts.ts';
 export { BLOCK, BLOCK_BYTES, dequantize, quantize, rowBytes, type WeightFormat } from './quantized/formats.ts';
 export { type Packed, packedRows, packWeight } from './quantized/packed.ts';

@@ -34,6 +34,8 @@ export const attr = {
   type: (name: string, dtype: DType): Attribute => ({ name, type: TYPE, value: TYPE_NUMBER[dtype] }),
   bool: (name: string, value: boolean): Attribute => ({ name, type: BOOL, value }),
   int: (name: string, value: number): Attribute => ({ name, type: INT, value }),
+  /** A list: the binding spends microseconds on each attribute, and little on each number. */
+  ints: (name: string, value: readonly number[]): Attribute => ({ name, type: INT, value }),
   float: (name: string, value: number): Attribute => ({ name, type: FLOAT, value }),
   string: (name: string, value: string): Attribute => ({ name, type: STRING, value }),
   shape: (name: string, value: readonly number[]): Attribute => ({ name, type: SHAPE, value }),

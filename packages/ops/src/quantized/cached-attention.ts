@@ -91,21 +91,16 @@ export function cachedAttention(
   const { tables, qkNorm } = options;
   const gains = qkNorm ? [qkNorm.q_K, qkNorm.k_K] : [];
   const inputs = [qkv_NJ, cache.data, rows_N2, tables.cos_TK, tables.sin_TK, ...gains];
-  return execute('FourfoldCachedAttention', inputs, attributesOf(cache, options, gains.length));
+  return execute('FourfoldCachedAttention', inputs, [attr.int('M', gains.length), ...attentionNumbers(cache, options)]);
 }
 
-function attributesOf(cache: Cache, options: CachedAttentionOptions, gains: number) {
-  const { heads, groupSize = heads / cache.kvHeads, headOffset = 0, qkNorm, window = 0, scale, softcap = 0 } = options;
+/** The attributes of attention that native ops take. */
+export function attentionNumbers(cache: CacheShape, options: CachedAttentionOptions) {
+  const { slots, positions, kvHeads, format } = cache;
+  const { heads, groupSize = heads / kvHeads, headOffset = 0, qkNorm, window = 0, scale, softcap = 0 } = options;
+  const numbers = [FORMAT_NUMBER[format], slots, positions, heads, kvHeads, headOffset, groupSize, window];
   return [
-    attr.int('M', gains),
-    attr.int('format', FORMAT_NUMBER[cache.format]),
-    attr.int('slots', cache.slots),
-    attr.int('positions', cache.positions),
-    attr.int('heads', heads),
-    attr.int('kv_heads', cache.kvHeads),
-    attr.int('head_offset', headOffset),
-    attr.int('group_size', groupSize),
-    attr.int('window', window),
+    attr.ints('attention', numbers),
     attr.float('scale', scale),
     attr.float('softcap', softcap),
     attr.float('epsilon', qkNorm?.epsilon ?? 0),
@@ -120,16 +115,7 @@ export function copyCache(cache: Cache, from: number, to: number, length: number
   }
   const range = hostInts(Int32Array.of(from, to, length), [3]);
   const { slots, positions, kvHeads, headDim, format } = cache;
-  executeMany(
-    'FourfoldCopyCache',
-    [cache.data, range],
-    [
-      attr.int('slots', slots),
-      attr.int('positions', positions),
-      attr.int('row_bytes', rowBytes(format, headDim)),
-      attr.int('heads', 2 * kvHeads),
-    ],
-    0,
-  );
+  const numbers = [slots, positions, 2 * kvHeads, rowBytes(format, headDim)];
+  executeMany('FourfoldCopyCache', [cache.data, range], [attr.ints('cache_shape', numbers)], 0);
   range.dispose();
 }

@@ -9,9 +9,8 @@
 import { attr, execute } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { FORMAT_NUMBER } from './formats.ts';
-import type { Packed } from './packed.ts';
-import { type Activations, isRounded, type NormOptions, packedProduct, stockNorm } from './packed-product.ts';
+import { type Packed, shapeNumbers } from './packed.ts';
+import { type Activations, type NormOptions, packedProduct, stockNorm } from './packed-product.ts';
 
 export interface ExpertWeights {
   /** E matrices of 2F rows, gate's then up's, and D columns. */
@@ -41,23 +40,14 @@ export function expertsProduct(x_ND: Tensor, logits_NE: Tensor, weights: ExpertW
   if (!up.native) return stockExperts(x_ND, logits_NE, weights, options);
   const { activations, norm, onto_ND, active, normalized, gelu = false, first = 0 } = options;
   const extras = [...(norm ? [norm.gain_I] : []), ...(onto_ND ? [onto_ND] : [])];
+  const flags = [normalized, norm, onto_ND, activations === 'q80', gelu].map((flag) => (flag ? 1 : 0));
   return execute(
     'FourfoldExperts',
     [x_ND, logits_NE, up.data, down.data, ...extras],
     [
       attr.int('M', extras.length),
-      attr.int('up_format', FORMAT_NUMBER[up.format]),
-      attr.int('down_format', FORMAT_NUMBER[down.format]),
-      attr.int('columns', up.columns),
-      attr.int('width', down.columns),
-      attr.int('first', first),
-      attr.int('count', up.matrices),
-      attr.int('active', active),
-      attr.bool('normalized', normalized),
-      attr.bool('gelu', gelu),
-      attr.bool('norm', norm !== undefined),
-      attr.bool('onto', onto_ND !== undefined),
-      attr.bool('rounded', isRounded(up, activations) && isRounded(down, activations)),
+      attr.ints('shapes', [...shapeNumbers(up), ...shapeNumbers(down)]),
+      attr.ints('how', [first, up.matrices, active, ...flags]),
       attr.float('epsilon', norm?.epsilon ?? 0),
     ],
   );

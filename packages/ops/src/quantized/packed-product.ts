@@ -16,7 +16,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { matmul } from '../kernels.ts';
 import { BLOCK, inBlocks } from './formats.ts';
-import { type Packed, shapeAttributes } from './packed.ts';
+import { type Packed, shapeNumbers } from './packed.ts';
 
 export type Activations = 'float32' | 'q80';
 
@@ -44,28 +44,24 @@ export interface PackedProductOptions {
 
 /** y_NO = [onto_NO +] w_OI · x_NI, x float32 (x_N2I with swiglu), with x prepared as the options say. */
 export function packedProduct(x_NI: Tensor, w_OI: Packed, options: PackedProductOptions): Tensor {
-  const { norm, swiglu = false, onto_NO, variant = 'best' } = options;
-  const rounded = isRounded(w_OI, options.activations);
+  const { activations, norm, swiglu = false, onto_NO, variant = 'best' } = options;
   if (!w_OI.native) return stockProduct(x_NI, w_OI, options);
   const extras = [...(norm ? [norm.gain_I] : []), ...(onto_NO ? [onto_NO] : [])];
+  const prepare = norm ? 1 : swiglu ? 2 : 0;
   return execute(
     'FourfoldPackedProduct',
     [x_NI, w_OI.data, ...extras],
     [
-      ...shapeAttributes(w_OI),
       attr.int('M', extras.length),
-      attr.int('prepare', norm ? 1 : swiglu ? 2 : 0),
+      attr.ints('shape', shapeNumbers(w_OI)),
+      attr.ints('how', [prepare, onto_NO ? 1 : 0, activations === 'q80' ? 1 : 0, VARIANT_NUMBER[variant]]),
       attr.float('epsilon', norm?.epsilon ?? 0),
-      attr.bool('onto', onto_NO !== undefined),
-      attr.bool('rounded', rounded),
-      attr.int('instructions', VARIANT_NUMBER[variant]),
     ],
   );
 }
 
 /** Whether x is rounded for these weights. */
-export const isRounded = ({ format }: Packed, activations: Activations): boolean =>
-  activations === 'q80' && inBlocks(format);
+const isRounded = ({ format }: Packed, activations: Activations): boolean => activations === 'q80' && inBlocks(format);
 
 // ## By tfjs-core
 

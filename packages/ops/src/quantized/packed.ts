@@ -77,16 +77,12 @@ function floats({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): 
   return tf.tensor2d(values, [matrices * rows, columns]);
 }
 
-/** The attributes by which native ops know a matrix. */
-export const shapeAttributes = ({ format, rows, columns }: Shape) => [
-  attr.int('format', FORMAT_NUMBER[format]),
-  attr.int('rows', rows),
-  attr.int('columns', columns),
-];
+/** The three numbers by which native ops know a matrix. */
+export const shapeNumbers = ({ format, rows, columns }: Shape): number[] => [FORMAT_NUMBER[format], rows, columns];
 
 /** Rows ids_N (int32) of one packed matrix as float32, [N, I]. */
 export function packedRows(w_VD: Packed, ids_N: Tensor): Tensor {
   return w_VD.native
-    ? execute('FourfoldPackedRows', [w_VD.data, ids_N], shapeAttributes(w_VD))
+    ? execute('FourfoldPackedRows', [w_VD.data, ids_N], [attr.ints('shape', shapeNumbers(w_VD))])
     : takeRows(w_VD.data, ids_N);
 }

@@ -18,8 +18,7 @@
  * position alone decides: a row's bits don't depend on the other rows.
  */
 #pragma once
-#include "packed-rows.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
+#include "packed-product.h"
 
 namespace fourfold {
 
@@ -111,101 +110,108 @@ struct Look {
     }
 };
 
-class CachedAttention : public OpKernel {
-  public:
-    explicit CachedAttention(OpKernelConstruction* c) : OpKernel(c) {
-        int format;
-        OP_REQUIRES_OK(c, c->GetAttr("format", &format));
-        OP_REQUIRES_OK(c, c->GetAttr("slots", &slots_));
-        OP_REQUIRES_OK(c, c->GetAttr("positions", &positions_));
-        OP_REQUIRES_OK(c, c->GetAttr("heads", &H_));
-        OP_REQUIRES_OK(c, c->GetAttr("kv_heads", &G_));
-        OP_REQUIRES_OK(c, c->GetAttr("head_offset", &offset_));
-        OP_REQUIRES_OK(c, c->GetAttr("group_size", &group_));
-        OP_REQUIRES_OK(c, c->GetAttr("window", &window_));
-        OP_REQUIRES_OK(c, c->GetAttr("scale", &scale_));
-        OP_REQUIRES_OK(c, c->GetAttr("softcap", &softcap_));
-        OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
-        format_ = static_cast<Format>(format);
-        const bool known = format_ == Format::kF32 || format_ == Format::kBf16 || format_ == Format::kQ80;
-        OP_REQUIRES(c, known && H_ > 0 && G_ > 0 && group_ > 0 && offset_ >= 0 && (offset_ + H_ - 1) / group_ < G_,
-                    absl::InvalidArgumentError("these heads don't read those of that cache"));
+/** Attention's numbers, and how it is computed. */
+struct AttentionOverCache {
+    CacheShape cache;  // K is known with the tables
+    int64_t H, offset, group, window;
+    float scale, softcap, epsilon;
+
+    /** Attribute "attention": format, slots, positions, H, G, offset, group size, window; and three floats. */
+    absl::Status Read(OpKernelConstruction* c) {
+        std::vector<int32_t> n;
+        TF_RETURN_IF_ERROR(ReadInts(c, "attention", 8, &n));
+        TF_RETURN_IF_ERROR(c->GetAttr("scale", &scale));
+        TF_RETURN_IF_ERROR(c->GetAttr("softcap", &softcap));
+        TF_RETURN_IF_ERROR(c->GetAttr("epsilon", &epsilon));
+        cache = {static_cast<Format>(n[0]), n[1], n[2], n[4], 0};
+        H = n[3], offset = n[5], group = n[6], window = n[7];
+        const bool known = cache.format == Format::kF32 || cache.format == Format::kBf16 || cache.format == Format::kQ80;
+        if (known && H > 0 && n[4] > 0 && group > 0 && offset >= 0 && (offset + H - 1) / group < n[4])
+            return absl::OkStatus();
+        return absl::InvalidArgumentError("these heads don't read those of that cache");
     }
 
-    void Compute(OpKernelContext* ctx) override {
-        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "qkv [N, (H+2G)K], cache, rows [N, 2], cos, sin [P, K], gains"));
-        const int64_t N = ctx->input(2).dim_size(0), K = ctx->input(3).dim_size(1), H = H_;
-        const CacheShape cache{format_, slots_, positions_, G_, K};
-        const int32_t* rows = ctx->input(2).flat<int32_t>().data();
-        const int64_t most = std::min<int64_t>(positions_, ctx->input(3).dim_size(0));
+    int64_t G() const { return cache.heads; }
+    int64_t J(int64_t K) const { return (H + 2 * G()) * K; }
+
+    /** Whether inputs `first` and on are a cache, rows, cos and sin, and `gains` (or -1) and on those of q and k. */
+    bool Fits(OpKernelContext* ctx, int first, int gains) const {
+        const Tensor &rows = ctx->input(first + 1), &cos = ctx->input(first + 2);
+        if (cos.dims() != 2 || !SameShape(ctx, first + 2, first + 3)) return false;
+        const int64_t K = cos.dim_size(1);
+        if (K < 2 || K % 2 != 0 || (InBlocks(cache.format) && K % kBlock != 0)) return false;
+        if (rows.dims() != 2 || rows.dim_size(1) != 2) return false;
+        if (gains > 0 && (ctx->input(gains).NumElements() != K || ctx->input(gains + 1).NumElements() != K)) return false;
+        CacheShape shape = cache;
+        shape.K = K;
+        return static_cast<int64_t>(ctx->input(first).TotalBytes()) >= shape.Bytes();
+    }
+
+    /** o [N, H·K] of qkv [N, J]; writes to the cache. The inputs are those that Fits knows. */
+    void Run(OpKernelContext* ctx, const float* qkv, int first, int gains, float* o) const {
+        const Tensor& rows_tensor = ctx->input(first + 1);
+        const int64_t N = rows_tensor.dim_size(0), K = ctx->input(first + 2).dim_size(1);
+        const int32_t* rows = rows_tensor.flat<int32_t>().data();
+        const int64_t positions = std::min(cache.positions, ctx->input(first + 2).dim_size(0));
         for (int64_t n = 0; n < N; n++) {
-            const bool there = rows[2 * n] >= 0 && rows[2 * n] < slots_ && rows[2 * n + 1] >= 0 && rows[2 * n + 1] < most;
-            OP_REQUIRES(ctx, there, absl::InvalidArgumentError("a row's slot or position is not one of the cache's"));
+            const int64_t slot = rows[2 * n], position = rows[2 * n + 1];
+            OP_REQUIRES(ctx, slot >= 0 && slot < cache.slots && position >= 0 && position < positions,
+                        absl::InvalidArgumentError("a row's slot or position is not one of the cache's"));
         }
-        uint8_t* bytes = static_cast<uint8_t*>(ctx->input(1).data());
-        float* o = Out(ctx, 0, TensorShape({N, H * K}));
-        if (!ctx->status().ok()) return;
+        Entrance to{cache, static_cast<uint8_t*>(ctx->input(first).data()), In(ctx, first + 2), In(ctx, first + 3)};
+        to.cache.K = K;
+        if (gains > 0) to.q_gain = In(ctx, gains), to.k_gain = In(ctx, gains + 1);
         std::vector<float> q(N * H * K);
-        const auto enter = [&](int64_t first, int64_t last) {
-            for (int64_t n = first; n < last; n++) Enter(ctx, n, cache, bytes, q.data() + n * H * K);
+        const auto enter = [&](int64_t a, int64_t b) {
+            for (int64_t n = a; n < b; n++) Enter(to, qkv + n * J(K), rows[2 * n], rows[2 * n + 1], &q[n * H * K]);
         };
         if (N == 1) enter(0, 1);
-        else ForRows(ctx, N, 8 * (H + 2 * G_) * K, enter);
-        ForRows(ctx, N * H, CyclesOf(rows, N, K), [&](int64_t first, int64_t last) {
+        else ForRows(ctx, N, 8 * J(K), enter);
+        ForRows(ctx, N * H, CyclesOf(rows, N, K), [&](int64_t a, int64_t b) {
             std::vector<float> scratch(K);
-            for (int64_t i = first; i < last; i++) {
-                const int64_t slot = rows[i / H * 2], position = rows[i / H * 2 + 1], g = (i % H + offset_) / group_;
-                const Look look{cache, bytes + cache.Of(slot, g, 0), bytes + cache.Of(slot, G_ + g, 0), softcap_};
-                const int64_t start = window_ > 0 ? std::max<int64_t>(0, position + 1 - window_) : 0;
-                look.Over(q.data() + i * K, start, position, scratch.data(), o + i * K);
+            for (int64_t i = a; i < b; i++) {
+                const int64_t slot = rows[i / H * 2], position = rows[i / H * 2 + 1], g = (i % H + offset) / group;
+                const Look look{to.cache, to.bytes + to.cache.Of(slot, g, 0), to.bytes + to.cache.Of(slot, G() + g, 0),
+                                softcap};
+                const int64_t start = window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0;
+                look.Over(&q[i * K], start, position, scratch.data(), o + i * K);
             }
         });
     }
 
   private:
-    Format format_;
-    int slots_, positions_, H_, G_, offset_, group_, window_;
-    float scale_, softcap_, epsilon_;
-
-    bool Fits(OpKernelContext* ctx) const {
-        const Tensor &qkv = ctx->input(0), &rows = ctx->input(2), &cos = ctx->input(3);
-        if (cos.dims() != 2 || !SameShape(ctx, 3, 4) || rows.dims() != 2 || rows.dim_size(1) != 2) return false;
-        const int64_t K = cos.dim_size(1), N = rows.dim_size(0);
-        if (K < 2 || K % 2 != 0 || (InBlocks(format_) && K % kBlock != 0)) return false;
-        const CacheShape cache{format_, slots_, positions_, G_, K};
-        const bool gains = ctx->num_inputs() == 7;
-        if (!gains && ctx->num_inputs() != 5) return false;
-        if (gains && (ctx->input(5).NumElements() != K || ctx->input(6).NumElements() != K)) return false;
-        return qkv.dims() >= 2 && qkv.dim_size(0) == N && qkv.NumElements() == N * (H_ + 2 * G_) * K &&
-               static_cast<int64_t>(ctx->input(1).TotalBytes()) >= cache.Bytes();
-    }
+    /** Where a row's keys and values go, and what they need before. */
+    struct Entrance {
+        CacheShape cache;
+        uint8_t* bytes;
+        const float *cos, *sin, *q_gain = nullptr, *k_gain = nullptr;
+    };
 
     /** What the mean row costs, about. */
-    int64_t CyclesOf(const int32_t* rows, int64_t N, int64_t K) const {
+    static int64_t CyclesOf(const int32_t* rows, int64_t N, int64_t K) {
         int64_t seen = 0;
         for (int64_t n = 0; n < N; n++) seen += rows[2 * n + 1] + 1;
         return N == 0 ? 0 : seen / N * K / 2;
     }
 
     /** Takes a row in: its queries to q, times the scale, its keys and values to the cache. */
-    void Enter(OpKernelContext* ctx, int64_t n, const CacheShape& cache, uint8_t* bytes, float* q) const {
-        const int64_t K = cache.K, J = H_ + 2 * G_;
-        const int32_t* row = ctx->input(2).flat<int32_t>().data() + 2 * n;
-        const float *qkv = In(ctx, 0) + n * J * K, *cos = In(ctx, 3) + row[1] * K, *sin = In(ctx, 4) + row[1] * K;
-        const bool norm = ctx->num_inputs() > 5;
+    void Enter(const Entrance& to, const float* qkv, int64_t slot, int64_t position, float* q) const {
+        const int64_t K = to.cache.K;
+        const float *cos = to.cos + position * K, *sin = to.sin + position * K;
         std::vector<float> head(K), turned(K);
-        for (int64_t j = 0; j < H_ + G_; j++) {
-            std::copy_n(qkv + j * K, K, head.data());
-            if (norm) NormRow(qkv + j * K, In(ctx, j < H_ ? 5 : 6), epsilon_, K, head.data());
-            float* to = j < H_ ? q + j * K : turned.data();
-            Turn(head.data(), cos, sin, K / 2, j < H_ ? scale_ : 1, to);
-            if (j >= H_) WriteRow(format_, to, K, bytes + cache.Of(row[0], j - H_, row[1]));
+        for (int64_t j = 0; j < H + G(); j++) {
+            const float* gain = j < H ? to.q_gain : to.k_gain;
+            if (gain) NormRow(qkv + j * K, gain, epsilon, K, head.data());
+            float* y = j < H ? q + j * K : turned.data();
+            Turn(gain ? head.data() : qkv + j * K, cos, sin, K / 2, j < H ? scale : 1, y);
+            if (j >= H) WriteRow(cache.format, y, K, to.bytes + to.cache.Of(slot, j - H, position));
         }
-        for (int64_t g = 0; g < G_; g++)
-            WriteRow(format_, qkv + (H_ + G_ + g) * K, K, bytes + cache.Of(row[0], G_ + g, row[1]));
+        for (int64_t g = 0; g < G(); g++)
+            WriteRow(cache.format, qkv + (H + G() + g) * K, K, to.bytes + to.cache.Of(slot, G() + g, position));
     }
 
     static void Turn(const float* x, const float* cos, const float* sin, int64_t half, float scale, float* y) {
+#pragma omp simd
         for (int64_t i = 0; i < half; i++) {
             y[i] = (x[i] * cos[i] + x[i + half] * sin[i]) * scale;
             y[i + half] = (x[i + half] * cos[i + half] + x[i] * sin[i + half]) * scale;
@@ -213,41 +219,57 @@ class CachedAttention : public OpKernel {
     }
 };
 
+class CachedAttention : public OpKernel {
+  public:
+    explicit CachedAttention(OpKernelConstruction* c) : OpKernel(c) { OP_REQUIRES_OK(c, attention_.Read(c)); }
+
+    void Compute(OpKernelContext* ctx) override {
+        const Tensor& qkv = ctx->input(0);
+        const int gains = ctx->num_inputs() == 7 ? 5 : -1;
+        const bool fits = (gains > 0 || ctx->num_inputs() == 5) && attention_.Fits(ctx, 1, gains);
+        const int64_t N = fits ? ctx->input(2).dim_size(0) : 0, K = fits ? ctx->input(3).dim_size(1) : 0;
+        OP_REQUIRES(ctx, fits && qkv.dims() >= 2 && qkv.dim_size(0) == N && qkv.NumElements() == N * attention_.J(K),
+                    WrongShapes(ctx, "qkv [N, (H+2G)K], cache, rows [N, 2], cos, sin [P, K], gains"));
+        float* o = Out(ctx, 0, TensorShape({N, attention_.H * K}));
+        if (ctx->status().ok()) attention_.Run(ctx, In(ctx, 0), 1, gains, o);
+    }
+
+  private:
+    AttentionOverCache attention_;
+};
+
 class CopyCache : public OpKernel {
   public:
     explicit CopyCache(OpKernelConstruction* c) : OpKernel(c) {
-        OP_REQUIRES_OK(c, c->GetAttr("slots", &slots_));
-        OP_REQUIRES_OK(c, c->GetAttr("positions", &positions_));
-        OP_REQUIRES_OK(c, c->GetAttr("row_bytes", &row_bytes_));
-        OP_REQUIRES_OK(c, c->GetAttr("heads", &heads_));
+        OP_REQUIRES_OK(c, ReadInts(c, "cache_shape", 4, &shape_));
     }
 
     void Compute(OpKernelContext* ctx) override {
         const int32_t* range = ctx->input(1).flat<int32_t>().data();
-        const int64_t head = int64_t{positions_} * row_bytes_, slot = head * heads_, from = range[0], to = range[1];
-        const bool fits = ctx->input(1).NumElements() == 3 && from >= 0 && to >= 0 && from < slots_ && to < slots_ &&
-                          range[2] >= 0 && range[2] <= positions_ &&
-                          static_cast<int64_t>(ctx->input(0).TotalBytes()) >= slots_ * slot;
+        const int64_t slots = shape_[0], positions = shape_[1], heads = shape_[2], row = shape_[3];
+        const int64_t head = positions * row, slot = head * heads, from = range[0], to = range[1], length = range[2];
+        const bool fits = ctx->input(1).NumElements() == 3 && from >= 0 && to >= 0 && from < slots && to < slots &&
+                          length >= 0 && length <= positions &&
+                          static_cast<int64_t>(ctx->input(0).TotalBytes()) >= slots * slot;
         OP_REQUIRES(ctx, fits, absl::InvalidArgumentError("no such slots or positions in this cache"));
         uint8_t* bytes = static_cast<uint8_t*>(ctx->input(0).data());
-        for (int64_t h = 0; h < heads_ && from != to; h++)
-            std::memcpy(bytes + to * slot + h * head, bytes + from * slot + h * head, int64_t{range[2]} * row_bytes_);
+        for (int64_t h = 0; h < heads && from != to; h++)
+            std::memcpy(bytes + to * slot + h * head, bytes + from * slot + h * head, length * row);
     }
 
   private:
-    int slots_, positions_, row_bytes_, heads_;
+    std::vector<int32_t> shape_;  // slots, positions, 2G, bytes of a row
 };
 
 REGISTER_OP("FourfoldCachedAttention")
     .Input("qkv: float").Input("cache: float").Input("rows: int32").Input("cos: float").Input("sin: float")
     .Input("gains: M * float").Output("o: float")
-    .Attr("M: int >= 0").Attr("format: int").Attr("slots: int").Attr("positions: int").Attr("heads: int")
-    .Attr("kv_heads: int").Attr("head_offset: int").Attr("group_size: int").Attr("window: int")
-    .Attr("scale: float").Attr("softcap: float").Attr("epsilon: float").SetIsStateful()
+    .Attr("M: int >= 0").Attr("attention: list(int)").Attr("scale: float").Attr("softcap: float")
+    .Attr("epsilon: float").SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::UnknownShape);
 REGISTER_OP("FourfoldCopyCache")
     .Input("cache: float").Input("range: int32")
-    .Attr("slots: int").Attr("positions: int").Attr("row_bytes: int").Attr("heads: int").SetIsStateful()
+    .Attr("cache_shape: list(int)").SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::NoOutputs);
 REGISTER_KERNEL_BUILDER(Name("FourfoldCachedAttention").Device(DEVICE_CPU), CachedAttention);
 REGISTER_KERNEL_BUILDER(Name("FourfoldCopyCache").Device(DEVICE_CPU), CopyCache);

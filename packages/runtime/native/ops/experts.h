@@ -6,8 +6,11 @@
  *   p = softmax(logits), the `active` largest of each row, of equal ones the first; made to add up to 1 if `normalized`
  *   y_n = Σ over its chosen experts e, in order of e, of p_e · down_e · swiglu(up_e · x_n)     [+ onto]
  *
- * With `gelu` the gate is GELU's and not SiLU's (Grok-1). x is normalized first where there is a gain. `up` has the gate's rows, then up's, of experts `first` and on, one
- * matrix behind the other, `down` the same experts': those that a rank has, which adds up its own alone.
+ * With `gelu` the gate is GELU's and not SiLU's (Grok-1). x is normalized first where there is a gain. `up` has the
+ * gate's rows, then up's, of experts `first` and on, one matrix behind the other, `down` the same experts': those that
+ * a rank has, which adds up its own alone.
+ *
+ * shapes: format, rows and columns of both matrices; how: first, count, active, normalized, norm, onto, rounded, gelu.
  *
  * The rows of one expert are multiplied together: in a prompt of 256 tokens each of 8 experts reads its weights once
  * for some 64 of them.
@@ -39,41 +42,35 @@ inline void Choose(const float* logits, int64_t experts, int64_t active, bool no
 class Experts : public OpKernel {
   public:
     explicit Experts(OpKernelConstruction* c) : OpKernel(c) {
-        int up, down, width, columns;
-        OP_REQUIRES_OK(c, c->GetAttr("up_format", &up));
-        OP_REQUIRES_OK(c, c->GetAttr("down_format", &down));
-        OP_REQUIRES_OK(c, c->GetAttr("columns", &columns));
-        OP_REQUIRES_OK(c, c->GetAttr("width", &width));
-        OP_REQUIRES_OK(c, c->GetAttr("first", &first_));
-        OP_REQUIRES_OK(c, c->GetAttr("count", &count_));
-        OP_REQUIRES_OK(c, c->GetAttr("active", &active_));
-        OP_REQUIRES_OK(c, c->GetAttr("normalized", &normalized_));
-        OP_REQUIRES_OK(c, c->GetAttr("gelu", &gelu_));
-        OP_REQUIRES_OK(c, c->GetAttr("norm", &norm_));
-        OP_REQUIRES_OK(c, c->GetAttr("onto", &onto_));
-        OP_REQUIRES_OK(c, c->GetAttr("rounded", &rounded_));
+        std::vector<int32_t> shapes, how;
+        Panels up, down;
+        OP_REQUIRES_OK(c, ReadInts(c, "shapes", 6, &shapes));
+        OP_REQUIRES_OK(c, ReadInts(c, "how", 8, &how));
+        OP_REQUIRES_OK(c, ReadPanels(shapes, 0, &up));
+        OP_REQUIRES_OK(c, ReadPanels(shapes, 3, &down));
         OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
-        up_ = {static_cast<Format>(up), 2 * width, columns};
-        down_ = {static_cast<Format>(down), columns, width};
-        OP_REQUIRES(c, !rounded_ || (InBlocks(up_.format) && InBlocks(down_.format)),
-                    absl::InvalidArgumentError("weights that are not in blocks are multiplied with float32"));
-        up_kernels_ = KernelsFor(up_.format, Variant::kBest);
-        down_kernels_ = KernelsFor(down_.format, Variant::kBest);
+        OP_REQUIRES(c, up.rows == 2 * down.columns && down.rows == up.columns && how[0] >= 0 && how[1] >= 1,
+                    absl::InvalidArgumentError("experts are up [2F, D] and down [D, F]"));
+        up_ = Factor(up, how[6] != 0);
+        down_ = Factor(down, how[6] != 0);
+        first_ = how[0], count_ = how[1], active_ = how[2];
+        normalized_ = how[3] != 0, norm_ = how[4] != 0, onto_ = how[5] != 0, gelu_ = how[7] != 0;
     }
 
     void Compute(OpKernelContext* ctx) override {
         OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "x [N, D], logits [N, E], up, down, a gain [D], onto [N, D]"));
-        const int64_t N = ctx->input(0).dim_size(0), D = up_.columns;
+        const int64_t N = ctx->input(0).dim_size(0), D = up_.panels.columns;
         const std::vector<Visit> visits = Visits(ctx);
         const int64_t count = visits.size();
         float* y = OutLike(ctx, 0, 0);
         if (!ctx->status().ok()) return;
-        std::vector<float> hidden(count * up_.rows), out(count * D);
+        std::vector<float> hidden(count * up_.panels.rows), out(count * D);
         const float* x = In(ctx, 0);
-        Through(ctx, up_, 2, up_kernels_, Before(ctx), visits,
+        Through(ctx, up_, 2, Before(ctx), visits,
                 [&](int64_t i) { return x + visits[i].row * D; }, hidden.data());
-        Through(ctx, down_, 3, down_kernels_, {gelu_ ? Prepare::kGeglu : Prepare::kSwiglu, nullptr, 0, down_.columns}, visits,
-                [&](int64_t i) { return hidden.data() + i * up_.rows; }, out.data());
+        const Prepare gate = gelu_ ? Prepare::kGeglu : Prepare::kSwiglu;
+        Through(ctx, down_, 3, {gate, nullptr, 0, down_.panels.columns}, visits,
+                [&](int64_t i) { return hidden.data() + i * up_.panels.rows; }, out.data());
         if (onto_) std::copy_n(In(ctx, ctx->num_inputs() - 1), N * D, y);
         else std::fill_n(y, N * D, 0.0f);
         for (int64_t i = 0; i < count; i++)
@@ -81,26 +78,24 @@ class Experts : public OpKernel {
     }
 
   private:
-    Panels up_, down_;
-    Kernels up_kernels_, down_kernels_;
+    Factor up_, down_;
     int first_, count_, active_;
-    bool normalized_, gelu_, norm_, onto_, rounded_;
+    bool normalized_, norm_, onto_, gelu_;
     float epsilon_;
 
     bool Fits(OpKernelContext* ctx) const {
         const Tensor &x = ctx->input(0), &logits = ctx->input(1);
         if (ctx->num_inputs() != 4 + norm_ + onto_ || x.dims() != 2 || logits.dims() != 2) return false;
-        if (x.dim_size(1) != up_.columns || logits.dim_size(0) != x.dim_size(0)) return false;
+        if (x.dim_size(1) != up_.panels.columns || logits.dim_size(0) != x.dim_size(0)) return false;
         if (active_ < 1 || active_ > logits.dim_size(1) || first_ + count_ > logits.dim_size(1)) return false;
-        if (static_cast<int64_t>(ctx->input(2).TotalBytes()) != count_ * up_.MatrixBytes()) return false;
-        if (static_cast<int64_t>(ctx->input(3).TotalBytes()) != count_ * down_.MatrixBytes()) return false;
-        if (norm_ && ctx->input(4).shape() != TensorShape({up_.columns})) return false;
+        if (!HoldsPanels(ctx, 2, up_.panels, count_) || !HoldsPanels(ctx, 3, down_.panels, count_)) return false;
+        if (norm_ && ctx->input(4).shape() != TensorShape({up_.panels.columns})) return false;
         return !onto_ || SameShape(ctx, 0, 4 + norm_);
     }
 
     Preparation Before(OpKernelContext* ctx) const {
-        if (norm_) return {Prepare::kNorm, In(ctx, 4), epsilon_, up_.columns};
-        return {Prepare::kNothing, nullptr, 0, up_.columns};
+        if (norm_) return {Prepare::kNorm, In(ctx, 4), epsilon_, up_.panels.columns};
+        return {Prepare::kNothing, nullptr, 0, up_.panels.columns};
     }
 
     /** Every row's visits to experts that are here: expert by expert, and of each row in order. */
@@ -118,10 +113,11 @@ class Experts : public OpKernel {
 
     /** y [visits, O]: row_of(i), prepared, times the matrix of visit i's expert. Input `w` has the matrices. */
     template <class RowOf>
-    void Through(OpKernelContext* ctx, const Panels& w, int input, const Kernels& kernels, const Preparation& prepare,
+    void Through(OpKernelContext* ctx, const Factor& factor, int input, const Preparation& prepare,
                  const std::vector<Visit>& visits, RowOf row_of, float* y) const {
+        const Panels& w = factor.panels;
         const int64_t count = visits.size(), panels = w.Count();
-        PreparedRows rows(count, prepare.Padded(), rounded_);
+        PreparedRows rows(count, prepare.Padded(), factor.rounded);
         ForRows(ctx, count, 4 * prepare.Inputs(), [&](int64_t first, int64_t last) {
             for (int64_t i = first; i < last; i++) rows.Take(prepare, row_of(i), i);
         });
@@ -134,7 +130,7 @@ class Experts : public OpKernel {
             for (int64_t i = first; i < last; i++) {
                 const int64_t from = starts[i / panels], to = starts[i / panels + 1];
                 const uint8_t* matrix = PackedBytes(ctx, input) + (visits[from].expert - first_) * w.MatrixBytes();
-                MultiplyInto(w, matrix, i % panels, kernels, rows, from, to, nullptr, y);
+                MultiplyInto(w, matrix, i % panels, factor.kernels, rows, from, to, nullptr, y);
             }
         });
     }
@@ -143,9 +139,7 @@ class Experts : public OpKernel {
 REGISTER_OP("FourfoldExperts")
     .Input("x: float").Input("logits: float").Input("up: float").Input("down: float").Input("extras: M * float")
     .Output("y: float")
-    .Attr("M: int >= 0").Attr("up_format: int").Attr("down_format: int").Attr("columns: int").Attr("width: int")
-    .Attr("first: int").Attr("count: int").Attr("active: int").Attr("normalized: bool").Attr("gelu: bool").Attr("norm: bool")
-    .Attr("onto: bool").Attr("rounded: bool").Attr("epsilon: float")
+    .Attr("M: int >= 0").Attr("shapes: list(int)").Attr("how: list(int)").Attr("epsilon: float")
     .SetShapeFn(tensorflow::shape_inference::UnknownShape);
 REGISTER_KERNEL_BUILDER(Name("FourfoldExperts").Device(DEVICE_CPU), Experts);
 

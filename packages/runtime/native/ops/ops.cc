@@ -9,6 +9,7 @@
 #include "bytes.h"
 #include "cached-attention.h"
 #include "cross-entropy.h"
+#include "decoder-layer.h"
 #include "embedding.h"
 #include "experts.h"
 #include "merge.h"

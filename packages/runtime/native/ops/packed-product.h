@@ -2,9 +2,12 @@
  * The products of a decode step, each one op: what comes before it, the product with packed weights, and the sum after.
  *
  *   FourfoldPackedProduct(x, w, extras...) -> y [N, O]       w: panels (panels.h) as float32's bytes
- *     prepare 0: x [N, I];  1: RMSNorm, and the gain [I] is an extra;  2: SwiGLU, x [N, 2I]
- *     onto: y is added to the last extra, [N, O]
- *     rounded: x is rounded to Q80 and multiplied as integers (formats in blocks alone), else as floats
+ *     shape: the matrix's format, O and I
+ *     how: prepare, onto, rounded, instructions
+ *       prepare 0: x [N, I];  1: RMSNorm, and the gain [I] is an extra;  2: SwiGLU, x [N, 2I]
+ *       onto: y is added to the last extra, [N, O]
+ *       rounded: x is rounded to Q80 and multiplied as integers (formats in blocks alone), else as floats
+ *       instructions: packed-variants.h's number
  *
  * One row is a matrix times a vector: every weight is read once and used once, so that memory's speed is the limit, and
  * each thread reads its own panels from front to back. With many rows, a panel (18 KB of Q40 at I = 2048) stays in the
@@ -22,16 +25,28 @@ inline const uint8_t* PackedBytes(OpKernelContext* ctx, int i) {
     return static_cast<const uint8_t*>(ctx->input(i).data());
 }
 
-/** Attributes of an op that reads packed weights. */
-inline absl::Status ReadPanels(OpKernelConstruction* c, Panels* w) {
-    int format, rows, columns;
-    TF_RETURN_IF_ERROR(c->GetAttr("format", &format));
-    TF_RETURN_IF_ERROR(c->GetAttr("rows", &rows));
-    TF_RETURN_IF_ERROR(c->GetAttr("columns", &columns));
-    if (format < 0 || format > static_cast<int>(Format::kQ80) || rows < 1 || columns < 1)
+/**
+ * Attribute `name`, a list of `count` whole numbers: ops take their numbers in lists, since the binding spends some
+ * microseconds on every attribute.
+ */
+inline absl::Status ReadInts(OpKernelConstruction* c, const char* name, size_t count, std::vector<int32_t>* numbers) {
+    TF_RETURN_IF_ERROR(c->GetAttr(name, numbers));
+    if (numbers->size() == count) return absl::OkStatus();
+    return absl::InvalidArgumentError(c->def().op() + " takes " + std::to_string(count) + " numbers as " + name);
+}
+
+/** A matrix's format, rows and columns, in `numbers` from `at` on. */
+inline absl::Status ReadPanels(const std::vector<int32_t>& numbers, int at, Panels* w) {
+    const int32_t format = numbers[at];
+    if (format < 0 || format > static_cast<int32_t>(Format::kQ80) || numbers[at + 1] < 1 || numbers[at + 2] < 1)
         return absl::InvalidArgumentError("there is no such packed matrix");
-    *w = {static_cast<Format>(format), rows, columns};
+    *w = {static_cast<Format>(format), numbers[at + 1], numbers[at + 2]};
     return absl::OkStatus();
+}
+
+/** Whether input `i` holds `count` such matrices. */
+inline bool HoldsPanels(OpKernelContext* ctx, int i, const Panels& w, int64_t count = 1) {
+    return static_cast<int64_t>(ctx->input(i).TotalBytes()) == count * w.MatrixBytes();
 }
 
 /** Prepared rows of x: floats, or integers in place of them. */
@@ -75,71 +90,87 @@ inline void MultiplyInto(const Panels& w, const uint8_t* packed, int64_t p, cons
     });
 }
 
+/** A matrix and how it is multiplied. */
+struct Factor {
+    Panels panels;
+    Kernels kernels;
+    bool rounded;  // whether x is rounded to Q80: for formats in blocks
+
+    Factor() = default;
+    Factor(const Panels& w, bool round, Variant variant = Variant::kBest)
+        : panels(w), kernels(KernelsFor(w.format, variant)), rounded(round && InBlocks(w.format)) {}
+
+    /** y [N, O] = [onto +] w · x, N rows of x prepared. */
+    void Times(OpKernelContext* ctx, const uint8_t* packed, const Preparation& prepare, const float* x, int64_t N,
+               const float* onto, float* y) const {
+        PreparedRows rows(N, prepare.Padded(), rounded);
+        const auto take = [&](int64_t first, int64_t last) {
+            for (int64_t n = first; n < last; n++) rows.Take(prepare, x + n * prepare.Inputs(), n);
+        };
+        if (N == 1) take(0, 1);
+        else ForRows(ctx, N, 4 * prepare.Inputs(), take);
+        ForRows(ctx, panels.Count(), 2 * panels.columns * N, [&](int64_t first, int64_t last) {
+            for (int64_t p = first; p < last; p++) MultiplyInto(panels, packed, p, kernels, rows, 0, N, onto, y);
+        });
+    }
+};
+
 class PackedProduct : public OpKernel {
   public:
     explicit PackedProduct(OpKernelConstruction* c) : OpKernel(c) {
-        int prepare, variant;
-        OP_REQUIRES_OK(c, ReadPanels(c, &w_));
-        OP_REQUIRES_OK(c, c->GetAttr("prepare", &prepare));
-        OP_REQUIRES_OK(c, c->GetAttr("instructions", &variant));
+        std::vector<int32_t> shape, how;
+        Panels w;
+        OP_REQUIRES_OK(c, ReadInts(c, "shape", 3, &shape));
+        OP_REQUIRES_OK(c, ReadInts(c, "how", 4, &how));
+        OP_REQUIRES_OK(c, ReadPanels(shape, 0, &w));
         OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
-        OP_REQUIRES_OK(c, c->GetAttr("onto", &onto_));
-        OP_REQUIRES_OK(c, c->GetAttr("rounded", &rounded_));
-        OP_REQUIRES(c, prepare >= 0 && prepare <= 2 && variant >= 0 && variant <= 3,
+        OP_REQUIRES(c, how[0] >= 0 && how[0] <= 2 && how[3] >= 0 && how[3] <= 3,
                     absl::InvalidArgumentError("there is no such preparation or variant"));
-        OP_REQUIRES(c, !rounded_ || InBlocks(w_.format),
-                    absl::InvalidArgumentError("weights that are not in blocks are multiplied with float32"));
-        OP_REQUIRES(c, Has(static_cast<Variant>(variant)),
+        OP_REQUIRES(c, Has(static_cast<Variant>(how[3])),
                     absl::InvalidArgumentError("this processor has not the instructions of that variant"));
-        prepare_ = static_cast<Prepare>(prepare);
-        kernels_ = KernelsFor(w_.format, static_cast<Variant>(variant));
+        prepare_ = static_cast<Prepare>(how[0]);
+        onto_ = how[1] != 0;
+        w_ = Factor(w, how[2] != 0, static_cast<Variant>(how[3]));
     }
 
     void Compute(OpKernelContext* ctx) override {
         OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "x [N, I] or [N, 2I], w, a gain [I] for a norm, onto [N, O]"));
-        const Preparation prepare{prepare_, prepare_ == Prepare::kNorm ? In(ctx, 2) : nullptr, epsilon_, w_.columns};
-        const int64_t N = ctx->input(0).dim_size(0), O = w_.rows, inputs = prepare.Inputs();
-        const float *x = In(ctx, 0), *onto = onto_ ? In(ctx, ctx->num_inputs() - 1) : nullptr;
-        const uint8_t* packed = PackedBytes(ctx, 1);
-        float* y = Out(ctx, 0, TensorShape({N, O}));
-        if (!ctx->status().ok() || N == 0) return;
-        PreparedRows rows(N, prepare.Padded(), rounded_);
-        const auto take = [&](int64_t first, int64_t last) {
-            for (int64_t n = first; n < last; n++) rows.Take(prepare, x + n * inputs, n);
-        };
-        if (N == 1) take(0, 1);
-        else ForRows(ctx, N, 4 * inputs, take);
-        ForRows(ctx, w_.Count(), 2 * w_.columns * N, [&](int64_t first, int64_t last) {
-            for (int64_t p = first; p < last; p++) MultiplyInto(w_, packed, p, kernels_, rows, 0, N, onto, y);
-        });
+        const float* gain = prepare_ == Prepare::kNorm ? In(ctx, 2) : nullptr;
+        const int64_t N = ctx->input(0).dim_size(0);
+        float* y = Out(ctx, 0, TensorShape({N, w_.panels.rows}));
+        if (!ctx->status().ok()) return;
+        w_.Times(ctx, PackedBytes(ctx, 1), {prepare_, gain, epsilon_, w_.panels.columns}, In(ctx, 0), N,
+                 onto_ ? In(ctx, ctx->num_inputs() - 1) : nullptr, y);
     }
 
   private:
-    Panels w_;
+    Factor w_;
     Prepare prepare_;
-    Kernels kernels_;
     float epsilon_;
-    bool onto_, rounded_;
+    bool onto_;
 
     bool Fits(OpKernelContext* ctx) const {
         const bool norm = prepare_ == Prepare::kNorm;
         const Tensor& x = ctx->input(0);
-        if (x.dims() != 2 || x.dim_size(1) != (prepare_ == Prepare::kSwiglu ? 2 : 1) * w_.columns) return false;
-        if (static_cast<int64_t>(ctx->input(1).TotalBytes()) != w_.MatrixBytes()) return false;
-        if (ctx->num_inputs() != 2 + norm + onto_) return false;
-        if (norm && ctx->input(2).shape() != TensorShape({w_.columns})) return false;
-        return !onto_ || ctx->input(2 + norm).shape() == TensorShape({x.dim_size(0), w_.rows});
+        const int64_t columns = w_.panels.columns;
+        if (x.dims() != 2 || x.dim_size(1) != (prepare_ == Prepare::kSwiglu ? 2 : 1) * columns) return false;
+        if (!HoldsPanels(ctx, 1, w_.panels) || ctx->num_inputs() != 2 + norm + onto_) return false;
+        if (norm && ctx->input(2).shape() != TensorShape({columns})) return false;
+        return !onto_ || ctx->input(2 + norm).shape() == TensorShape({x.dim_size(0), w_.panels.rows});
     }
 };
 
 class PackedRows : public OpKernel {
   public:
-    explicit PackedRows(OpKernelConstruction* c) : OpKernel(c) { OP_REQUIRES_OK(c, ReadPanels(c, &w_)); }
+    explicit PackedRows(OpKernelConstruction* c) : OpKernel(c) {
+        std::vector<int32_t> shape;
+        OP_REQUIRES_OK(c, ReadInts(c, "shape", 3, &shape));
+        OP_REQUIRES_OK(c, ReadPanels(shape, 0, &w_));
+    }
 
     void Compute(OpKernelContext* ctx) override {
         const Tensor& ids = ctx->input(1);
-        const bool fits = ids.dims() == 1 && static_cast<int64_t>(ctx->input(0).TotalBytes()) == w_.MatrixBytes();
-        OP_REQUIRES(ctx, fits, WrongShapes(ctx, "w and ids [N]"));
+        OP_REQUIRES(ctx, ids.dims() == 1 && HoldsPanels(ctx, 0, w_), WrongShapes(ctx, "w and ids [N]"));
         const int64_t N = ids.dim_size(0);
         const int32_t* id = ids.flat<int32_t>().data();
         for (int64_t n = 0; n < N; n++)
@@ -157,12 +188,10 @@ class PackedRows : public OpKernel {
 
 REGISTER_OP("FourfoldPackedProduct")
     .Input("x: float").Input("w: float").Input("extras: M * float").Output("y: float")
-    .Attr("M: int >= 0").Attr("format: int").Attr("rows: int").Attr("columns: int").Attr("prepare: int")
-    .Attr("epsilon: float").Attr("onto: bool").Attr("rounded: bool").Attr("instructions: int")
+    .Attr("M: int >= 0").Attr("shape: list(int)").Attr("how: list(int)").Attr("epsilon: float")
     .SetShapeFn(tensorflow::shape_inference::UnknownShape);
 REGISTER_OP("FourfoldPackedRows")
-    .Input("w: float").Input("ids: int32").Output("x: float")
-    .Attr("format: int").Attr("rows: int").Attr("columns: int")
+    .Input("w: float").Input("ids: int32").Output("x: float").Attr("shape: list(int)")
     .SetShapeFn(tensorflow::shape_inference::UnknownShape);
 REGISTER_KERNEL_BUILDER(Name("FourfoldPackedProduct").Device(DEVICE_CPU), PackedProduct);
 REGISTER_KERNEL_BUILDER(Name("FourfoldPackedRows").Device(DEVICE_CPU), PackedRows);
