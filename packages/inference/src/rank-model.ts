@@ -74,15 +74,20 @@ export class RankModel {
   async compute(rows: readonly Row[]): Promise<Logits[]> {
     const rows_N2 = hostInts(Int32Array.from(rows.flatMap(({ slot, position }) => [slot, position])), [rows.length, 2]);
     let x_ND = this.#embed(rows);
-    for (const [i, weights] of this.#weights.layers.entries()) {
-      const attended_ND = await this.#attend(x_ND, weights, this.#caches[i] as Cache, rows_N2);
+    const passOn = async (next: Promise<Tensor>) => {
+      const y_ND = await next;
       x_ND.dispose();
-      x_ND = await this.#feedForward(attended_ND, weights);
-      attended_ND.dispose();
+      x_ND = y_ND;
+    };
+    try {
+      for (const [i, weights] of this.#weights.layers.entries()) {
+        await passOn(this.#attend(x_ND, weights, this.#caches[i] as Cache, rows_N2));
+        await passOn(this.#feedForward(x_ND, weights));
+      }
+      return await this.#logits(x_ND, rows);
+    } finally {
+      tf.dispose([x_ND, rows_N2]); // also where a rank was lost amid a sum
     }
-    const logits = await this.#logits(x_ND, rows);
-    tf.dispose([x_ND, rows_N2]);
-    return logits;
   }
 
   /** Copies the first positions of one slot to another. */
@@ -138,9 +143,7 @@ export class RankModel {
       expertsProduct(x_ND, logits_NE, weights, {
         ...{ activations, norm, onto_ND, active, normalized, gelu: grok !== undefined },
       });
-    const y_ND = await this.#onto(x_ND, branch, gain_D);
-    logits_NE.dispose();
-    return y_ND;
+    return this.#onto(x_ND, branch, gain_D).finally(() => logits_NE.dispose());
   }
 
   /** x plus a branch, of which every rank computes a part; in Grok plus its norm. */
@@ -151,8 +154,7 @@ export class RankModel {
   ): Promise<Tensor> {
     if (this.#ranks.size === 1 && !gain_D) return branch(x_ND);
     const part_ND = branch(undefined);
-    const sum_ND = await this.#ranks.sum(part_ND, gain_D ? undefined : x_ND);
-    part_ND.dispose();
+    const sum_ND = await this.#ranks.sum(part_ND, gain_D ? undefined : x_ND).finally(() => part_ND.dispose());
     if (!gain_D) return sum_ND;
     const branch_ND = await normalized(sum_ND, gain_D, this.#model.shape.normEpsilon);
     const y_ND = kernels.add(x_ND, branch_ND);

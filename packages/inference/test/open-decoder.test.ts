@@ -116,3 +116,18 @@ test('a rank that can’t read its weights ends the opening, with the reason', a
 test('more ranks than heads are refused', async () => {
   await expect(openDecoder(tinyModel(), {}, 7)).rejects.toThrow('use 1 to 6');
 });
+
+test('without native ops, on wasm, the same tokens are best', async () => {
+  const best = () =>
+    withDecoder(2, {}, async (decoder) => {
+      const logits = await decoder.step(rowsOf(0, [3, 1, 4], 0, 5));
+      return logits.map(({ ids }) => [...(ids ?? [])]);
+    });
+  const native = await best();
+  await useBackend('wasm');
+  try {
+    expect(await best()).toEqual(native);
+  } finally {
+    await useBackend('cpu');
+  }
+});

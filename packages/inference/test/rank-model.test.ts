@@ -5,6 +5,7 @@ import { beforeAll, expect, test } from 'vitest';
 import type { Logits, Row } from '../src/decoder.ts';
 import { chooseOptions, loadRank, type ModelOptions } from '../src/load.ts';
 import type { RankModel } from '../src/rank-model.ts';
+import { ALONE, type Ranks } from '../src/ranks.ts';
 import type { ModelShape } from '../src/shape.ts';
 import { TINY, TINY_EXPERTS, tinyModel } from './tiny.ts';
 
@@ -49,6 +50,23 @@ test.each<ModelOptions>([
       await expectNoLeak(() => rank.compute([...prompt(0, [4], 3), ...prompt(1, [5, 6], 0, 3)]));
     }),
   );
+});
+
+test.each([TINY, TINY_EXPERTS])('a rank lost amid a sum leaves nothing of the step', async (shape) => {
+  let sums = 0;
+  const ranks: Ranks = {
+    ...{ rank: 0, size: 2 },
+    async sum(part_ND, onto_ND) {
+      if (++sums > 2) throw new Error('rank 1 is gone');
+      return ALONE.sum(part_ND, onto_ND);
+    },
+  };
+  const model = tinyModel(shape);
+  await expectNoLeak(async () => {
+    const rank = loadRank(model, chooseOptions(model), ranks);
+    await expectNoLeak(() => expect(rank.compute(prompt(0, [1, 2]))).rejects.toThrow('rank 1 is gone'));
+    rank.dispose();
+  });
 });
 
 test('rows get what they want: nothing, the best, or all of them', async () => {
