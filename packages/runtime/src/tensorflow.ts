@@ -34,6 +34,8 @@ export const attr = {
   type: (name: string, dtype: DType): Attribute => ({ name, type: TYPE, value: TYPE_NUMBER[dtype] }),
   bool: (name: string, value: boolean): Attribute => ({ name, type: BOOL, value }),
   int: (name: string, value: number): Attribute => ({ name, type: INT, value }),
+  /** A list: the binding spends microseconds on each attribute, and little on each number. */
+  ints: (name: string, value: readonly number[]): Attribute => ({ name, type: INT, value }),
   float: (name: string, value: number): Attribute => ({ name, type: FLOAT, value }),
   string: (name: string, value: string): Attribute => ({ name, type: STRING, value }),
   shape: (name: string, value: readonly number[]): Attribute => ({ name, type: SHAPE, value }),
@@ -75,8 +77,16 @@ export interface NodeBackend extends KernelBackend {
 }
 export type NodeBackendClass = new (binding: unknown, packageName: string) => NodeBackend;
 
-/** What native/ops/bytes.h gives JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2 max. */
+/**
+ * What native/ops/bytes.h and packed-bytes.h give JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2
+ * max; format: a number of native/ops/blocks.h, variant: of packed-variants.h.
+ */
 export interface NativeOps {
+  quantize(format: number, floats: Uint8Array, out: Uint8Array): void;
+  dequantize(format: number, bytes: Uint8Array, floats: Uint8Array): void;
+  panelBytes(format: number, rows: number, columns: number): number;
+  pack(format: number, rows: number, columns: number, matrices: number, bytes: Uint8Array, out: Uint8Array): void;
+  hasVariant(variant: number): boolean;
   takeLent(from: number, to: number): ArrayBuffer;
   giveBack(buffer: ArrayBuffer): void;
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;

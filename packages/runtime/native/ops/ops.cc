@@ -1,16 +1,30 @@
 /**
  * The fused CPU ops as one library, which registers them with TensorFlow when it is loaded, and which is a Node module
- * for the functions of bytes.h.
+ * for the functions of bytes.h and packed-bytes.h.
  */
 #include "adamw.h"
 #include "attention-grad.h"
 #include "attention.h"
+#include "best-logits.h"
 #include "bytes.h"
+#include "cached-attention.h"
 #include "cross-entropy.h"
+#include "decoder-layer.h"
 #include "embedding.h"
+#include "experts.h"
 #include "merge.h"
+#include "packed-bytes.h"
+#include "packed-product.h"
 #include "rms-norm.h"
 #include "rope.h"
 #include "split-softmax.h"
 #include "swiglu.h"
 #include "together.h"
+
+NAPI_MODULE_INIT() {
+    fourfold::Export(env, exports, "takeLent", fourfold::TakeLent);
+    fourfold::Export(env, exports, "giveBack", fourfold::GiveBack);
+    fourfold::Export(env, exports, "fold", fourfold::FoldArrays);
+    fourfold::ExportPacked(env, exports);
+    return exports;
+}

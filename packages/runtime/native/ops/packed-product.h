@@ -1,0 +1,199 @@
+/**
+ * The products of a decode step, each one op: what comes before it, the product with packed weights, and the sum after.
+ *
+ *   FourfoldPackedProduct(x, w, extras...) -> y [N, O]       w: panels (panels.h) as float32's bytes
+ *     shape: the matrix's format, O and I
+ *     how: prepare, onto, rounded, instructions
+ *       prepare 0: x [N, I];  1: RMSNorm, and the gain [I] is an extra;  2: SwiGLU, x [N, 2I]
+ *       onto: y is added to the last extra, [N, O]
+ *       rounded: x is rounded to Q80 and multiplied as integers (formats in blocks alone), else as floats
+ *       instructions: packed-variants.h's number
+ *
+ * One row is a matrix times a vector: every weight is read once and used once, so that memory's speed is the limit, and
+ * each thread reads its own panels from front to back. With many rows, a panel (18 KB of Q40 at I = 2048) stays in the
+ * cache while all rows pass.
+ *
+ *   FourfoldPackedRows(w, ids [N]) -> x [N, I]               rows of w as float32: an embedding
+ */
+#pragma once
+#include "packed-variants.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+
+namespace fourfold {
+
+inline const uint8_t* PackedBytes(OpKernelContext* ctx, int i) {
+    return static_cast<const uint8_t*>(ctx->input(i).data());
+}
+
+/**
+ * Attribute `name`, a list of `count` whole numbers: ops take their numbers in lists, since the binding spends some
+ * microseconds on every attribute.
+ */
+inline absl::Status ReadInts(OpKernelConstruction* c, const char* name, size_t count, std::vector<int32_t>* numbers) {
+    TF_RETURN_IF_ERROR(c->GetAttr(name, numbers));
+    if (numbers->size() == count) return absl::OkStatus();
+    return absl::InvalidArgumentError(c->def().op() + " takes " + std::to_string(count) + " numbers as " + name);
+}
+
+/** A matrix's format, rows and columns, in `numbers` from `at` on. */
+inline absl::Status ReadPanels(const std::vector<int32_t>& numbers, int at, Panels* w) {
+    const int32_t format = numbers[at];
+    if (format < 0 || format > static_cast<int32_t>(Format::kQ80) || numbers[at + 1] < 1 || numbers[at + 2] < 1)
+        return absl::InvalidArgumentError("there is no such packed matrix");
+    *w = {static_cast<Format>(format), numbers[at + 1], numbers[at + 2]};
+    return absl::OkStatus();
+}
+
+/** Whether input `i` holds `count` such matrices. */
+inline bool HoldsPanels(OpKernelContext* ctx, int i, const Panels& w, int64_t count = 1) {
+    return static_cast<int64_t>(ctx->input(i).TotalBytes()) == count * w.MatrixBytes();
+}
+
+/** Prepared rows of x: floats, or integers in place of them. */
+struct PreparedRows {
+    int64_t columns;
+    std::vector<float> floats;
+    Rounded rounded;
+
+    PreparedRows(int64_t rows, int64_t padded, bool round)
+        : columns(padded), floats(round ? 0 : rows * padded), rounded(round ? rows : 0, padded) {}
+
+    /** x as row n. */
+    void Take(const Preparation& prepare, const float* x, int64_t n) {
+        std::vector<float> own(floats.empty() ? columns : 0);
+        float* row = floats.empty() ? own.data() : floats.data() + n * columns;
+        prepare.Row(x, row);
+        if (floats.empty()) rounded.RoundRow(row, n);
+    }
+};
+
+/** One panel times rows first .. last of x: calls write(row, y [16]). */
+template <class Write>
+void MultiplyPanel(const uint8_t* panel, const Kernels& kernels, const PreparedRows& x, int64_t first, int64_t last,
+                   Write write) {
+    for (int64_t n = first; n < last; n += kTile) {
+        const int64_t count = std::min(kTile, last - n);
+        float y[kTile * kPanelRows] = {};
+        if (x.floats.empty()) kernels.integer(panel, x.rounded, n, count, y);
+        else kernels.floats(panel, x.floats.data() + n * x.columns, x.columns, count, y);
+        for (int64_t i = 0; i < count; i++) write(n + i, y + i * kPanelRows);
+    }
+}
+
+/** The same into matrix y [N, O] at the panel's columns, onto another one or not. */
+inline void MultiplyInto(const Panels& w, const uint8_t* packed, int64_t p, const Kernels& kernels,
+                         const PreparedRows& x, int64_t first, int64_t last, const float* onto, float* y) {
+    const int64_t O = w.rows, start = p * kPanelRows, count = std::min(kPanelRows, O - start);
+    MultiplyPanel(packed + p * w.PanelBytes(), kernels, x, first, last, [=](int64_t n, const float* sums) {
+        const int64_t at = n * O + start;
+        for (int64_t i = 0; i < count; i++) y[at + i] = onto ? onto[at + i] + sums[i] : sums[i];
+    });
+}
+
+/** A matrix and how it is multiplied. */
+struct Factor {
+    Panels panels;
+    Kernels kernels;
+    bool rounded;  // whether x is rounded to Q80: for formats in blocks
+
+    Factor() = default;
+    Factor(const Panels& w, bool round, Variant variant = Variant::kBest)
+        : panels(w), kernels(KernelsFor(w.format, variant)), rounded(round && InBlocks(w.format)) {}
+
+    /** y [N, O] = [onto +] w · x, N rows of x prepared. */
+    void Times(OpKernelContext* ctx, const uint8_t* packed, const Preparation& prepare, const float* x, int64_t N,
+               const float* onto, float* y) const {
+        PreparedRows rows(N, prepare.Padded(), rounded);
+        const auto take = [&](int64_t first, int64_t last) {
+            for (int64_t n = first; n < last; n++) rows.Take(prepare, x + n * prepare.Inputs(), n);
+        };
+        if (N == 1) take(0, 1);
+        else ForRows(ctx, N, 4 * prepare.Inputs(), take);
+        ForRows(ctx, panels.Count(), 2 * panels.columns * N, [&](int64_t first, int64_t last) {
+            for (int64_t p = first; p < last; p++) MultiplyInto(panels, packed, p, kernels, rows, 0, N, onto, y);
+        });
+    }
+};
+
+class PackedProduct : public OpKernel {
+  public:
+    explicit PackedProduct(OpKernelConstruction* c) : OpKernel(c) {
+        std::vector<int32_t> shape, how;
+        Panels w;
+        OP_REQUIRES_OK(c, ReadInts(c, "shape", 3, &shape));
+        OP_REQUIRES_OK(c, ReadInts(c, "how", 4, &how));
+        OP_REQUIRES_OK(c, ReadPanels(shape, 0, &w));
+        OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
+        OP_REQUIRES(c, how[0] >= 0 && how[0] <= 2 && how[3] >= 0 && how[3] <= 3,
+                    absl::InvalidArgumentError("there is no such preparation or variant"));
+        OP_REQUIRES(c, Has(static_cast<Variant>(how[3])),
+                    absl::InvalidArgumentError("this processor has not the instructions of that variant"));
+        prepare_ = static_cast<Prepare>(how[0]);
+        onto_ = how[1] != 0;
+        w_ = Factor(w, how[2] != 0, static_cast<Variant>(how[3]));
+    }
+
+    void Compute(OpKernelContext* ctx) override {
+        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "x [N, I] or [N, 2I], w, a gain [I] for a norm, onto [N, O]"));
+        const float* gain = prepare_ == Prepare::kNorm ? In(ctx, 2) : nullptr;
+        const int64_t N = ctx->input(0).dim_size(0);
+        float* y = Out(ctx, 0, TensorShape({N, w_.panels.rows}));
+        if (!ctx->status().ok()) return;
+        w_.Times(ctx, PackedBytes(ctx, 1), {prepare_, gain, epsilon_, w_.panels.columns}, In(ctx, 0), N,
+                 onto_ ? In(ctx, ctx->num_inputs() - 1) : nullptr, y);
+    }
+
+  private:
+    Factor w_;
+    Prepare prepare_;
+    float epsilon_;
+    bool onto_;
+
+    bool Fits(OpKernelContext* ctx) const {
+        const bool norm = prepare_ == Prepare::kNorm;
+        const Tensor& x = ctx->input(0);
+        const int64_t columns = w_.panels.columns;
+        if (x.dims() != 2 || x.dim_size(1) != (prepare_ == Prepare::kSwiglu ? 2 : 1) * columns) return false;
+        if (!HoldsPanels(ctx, 1, w_.panels) || ctx->num_inputs() != 2 + norm + onto_) return false;
+        if (norm && ctx->input(2).shape() != TensorShape({columns})) return false;
+        return !onto_ || ctx->input(2 + norm).shape() == TensorShape({x.dim_size(0), w_.panels.rows});
+    }
+};
+
+class PackedRows : public OpKernel {
+  public:
+    explicit PackedRows(OpKernelConstruction* c) : OpKernel(c) {
+        std::vector<int32_t> shape;
+        OP_REQUIRES_OK(c, ReadInts(c, "shape", 3, &shape));
+        OP_REQUIRES_OK(c, ReadPanels(shape, 0, &w_));
+    }
+
+    void Compute(OpKernelContext* ctx) override {
+        const Tensor& ids = ctx->input(1);
+        OP_REQUIRES(ctx, ids.dims() == 1 && HoldsPanels(ctx, 0, w_), WrongShapes(ctx, "w and ids [N]"));
+        const int64_t N = ids.dim_size(0);
+        const int32_t* id = ids.flat<int32_t>().data();
+        for (int64_t n = 0; n < N; n++)
+            OP_REQUIRES(ctx, id[n] >= 0 && id[n] < w_.rows,
+                        absl::InvalidArgumentError("id " + std::to_string(id[n]) + " is not one of " +
+                                                   std::to_string(w_.rows) + " rows"));
+        float* x = Out(ctx, 0, TensorShape({N, w_.columns}));
+        if (!ctx->status().ok()) return;
+        for (int64_t n = 0; n < N; n++) ReadRow(w_, PackedBytes(ctx, 0), id[n], x + n * w_.columns);
+    }
+
+  private:
+    Panels w_;
+};
+
+REGISTER_OP("FourfoldPackedProduct")
+    .Input("x: float").Input("w: float").Input("extras: M * float").Output("y: float")
+    .Attr("M: int >= 0").Attr("shape: list(int)").Attr("how: list(int)").Attr("epsilon: float")
+    .SetShapeFn(tensorflow::shape_inference::UnknownShape);
+REGISTER_OP("FourfoldPackedRows")
+    .Input("w: float").Input("ids: int32").Output("x: float").Attr("shape: list(int)")
+    .SetShapeFn(tensorflow::shape_inference::UnknownShape);
+REGISTER_KERNEL_BUILDER(Name("FourfoldPackedProduct").Device(DEVICE_CPU), PackedProduct);
+REGISTER_KERNEL_BUILDER(Name("FourfoldPackedRows").Device(DEVICE_CPU), PackedRows);
+
+}  // namespace fourfold
