@@ -1,7 +1,7 @@
 /** Text from a model, token by token. */
 export type { Decoder, Logits, Row, StepCost } from './decoder.ts';
 export { Engine, type EngineOptions, QueueFull, type StepReport, type TokenRequest } from './engine/engine.ts';
-export { openModelForText, type TextModel } from './open.ts';
+export { openModelForText, type TextModel } from './open-text.ts';
 export { type ModelOptions, modelOptions } from './options.ts';
 export { nextTokenLogits, pickToken, type SampleOptions, sample } from './sample.ts';
 export { type Chosen, choose, greedy, type Sampling, type Scored, wantedFor } from './sampler.ts';

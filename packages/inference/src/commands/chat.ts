@@ -13,7 +13,7 @@ import { readConfig, runMain } from '@fourfold/cli';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
 import { Engine } from '../engine/engine.ts';
-import { openModelForText, type TextModel } from '../open.ts';
+import { openModelForText, type TextModel } from '../open-text.ts';
 import { modelOptions } from '../options.ts';
 import { type Message, wantTemplate } from '../text/template.ts';
 import { write } from '../text/writer.ts';

@@ -9,7 +9,7 @@
 import { readConfig, runMain } from '@fourfold/cli';
 import { z } from 'zod';
 import { Engine } from '../engine/engine.ts';
-import { openModelForText } from '../open.ts';
+import { openModelForText } from '../open-text.ts';
 import { modelOptions } from '../options.ts';
 import { write } from '../text/writer.ts';
 import { samplingOf, samplingOptions } from './sampling.ts';

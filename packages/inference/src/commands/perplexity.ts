@@ -20,7 +20,7 @@ import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { progressBar } from '@fourfold/runtime/progress';
 import { z } from 'zod';
 import type { Decoder, Row } from '../decoder.ts';
-import { openModelForText } from '../open.ts';
+import { openModelForText } from '../open-text.ts';
 import { modelOptions } from '../options.ts';
 
 const schema = z.object({

@@ -11,7 +11,7 @@ import { readConfig, runMain } from '@fourfold/cli';
 import { messageOf, RunError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
 import { Engine } from '../engine/engine.ts';
-import { openModelForText } from '../open.ts';
+import { openModelForText } from '../open-text.ts';
 import { modelOptions } from '../options.ts';
 import { readKey } from '../serve/key.ts';
 import { createMetrics } from '../serve/metrics.ts';

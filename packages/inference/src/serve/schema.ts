@@ -15,9 +15,12 @@ const count = z.int().min(1);
 /** null stands for what isn't given, as in OpenAI's own. */
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
 const absent = (schema: z.ZodType, what: string) =>
-  z.unknown().refine((value) => value === undefined || value === null || schema.safeParse(value).success, {
-    error: `${what} is not supported here: leave it out`,
-  });
+  z
+    .unknown()
+    .optional()
+    .refine((value) => value === undefined || value === null || schema.safeParse(value).success, {
+      error: `${what} is not supported here: leave it out`,
+    });
 
 const stop = z
   .union([z.string().max(1000), z.array(z.string().max(1000)).max(MOST_CHOICES)])
