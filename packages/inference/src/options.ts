@@ -5,8 +5,8 @@ import { z } from 'zod';
 
 const count = z.int().min(1);
 
-/** A fragment of a command's schema: `z.object({ ...modelOptions, steps: ... })`. */
-export const modelOptions = {
+/** A fragment of a command's schema: `z.object({ ...modelFlags, steps: ... })`. */
+export const modelFlags = {
   model: z
     .string()
     .default('smollm2-135m')
@@ -17,10 +17,13 @@ export const modelOptions = {
     .optional()
     .describe('positions of a sequence; default: as trained, 4096 at most'),
   weights: z
-    .enum(['as-stored', 'f32', 'bf16', 'q40', 'q80'])
-    .default('as-stored')
-    .describe('format of the weights in memory'),
-  activations: z.enum(['float32', 'q80']).default('q80').describe('what quantized weights are multiplied with'),
+    .enum(['f32', 'bf16', 'q40', 'q41', 'q80'])
+    .optional()
+    .describe('format of the weights in memory; default: as they are stored'),
+  activations: z
+    .enum(['float32', 'q80'])
+    .optional()
+    .describe('what weights are multiplied with; default: q80 where they are in blocks of 32'),
   kvCache: z.enum(['f32', 'bf16', 'q80']).default('f32').describe('format of the keys and values of past tokens'),
   threads: count.max(1024).optional().describe('CPU threads of each rank; default: all cores'),
   workers: z.array(z.string()).default([]).describe('host:port of the other ranks').meta({ group: 'Ranks' }),
@@ -31,4 +34,4 @@ export const modelOptions = {
     .describe('what ranks send each other: exact, or with fewer bytes'),
 };
 
-export type ModelOptions = z.output<z.ZodObject<typeof modelOptions>>;
+export type ModelFlags = z.output<z.ZodObject<typeof modelFlags>>;

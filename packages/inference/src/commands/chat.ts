@@ -14,7 +14,7 @@ import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
 import { Engine } from '../engine/engine.ts';
 import { openModelForText, type TextModel } from '../open-text.ts';
-import { modelOptions } from '../options.ts';
+import { modelFlags } from '../options.ts';
 import { type Message, wantTemplate } from '../text/template.ts';
 import { write } from '../text/writer.ts';
 import { samplingOf, samplingOptions } from './sampling.ts';
@@ -23,7 +23,7 @@ const schema = z.object({
   system: z.string().default('').describe('what the model is told before the first question').meta({ group: 'Chat' }),
   steps: z.int().min(1).default(512).describe('the most tokens of an answer'),
   ...samplingOptions,
-  ...modelOptions,
+  ...modelFlags,
 });
 type Config = z.output<typeof schema>;
 

@@ -10,7 +10,7 @@ import { readConfig, runMain } from '@fourfold/cli';
 import { z } from 'zod';
 import { Engine } from '../engine/engine.ts';
 import { openModelForText } from '../open-text.ts';
-import { modelOptions } from '../options.ts';
+import { modelFlags } from '../options.ts';
 import { write } from '../text/writer.ts';
 import { samplingOf, samplingOptions } from './sampling.ts';
 
@@ -18,7 +18,7 @@ const schema = z.object({
   prompt: z.string().default('').describe('the text to go on from').meta({ group: 'Text' }),
   steps: z.int().min(1).default(128).describe('the most tokens to write'),
   ...samplingOptions,
-  ...modelOptions,
+  ...modelFlags,
 });
 
 export const main = (argv: readonly string[]): Promise<void> =>

@@ -21,14 +21,14 @@ import { progressBar } from '@fourfold/runtime/progress';
 import { z } from 'zod';
 import type { Decoder, Row } from '../decoder.ts';
 import { openModelForText } from '../open-text.ts';
-import { modelOptions } from '../options.ts';
+import { modelFlags } from '../options.ts';
 
 const schema = z.object({
   text: z.string().describe('the file of the text').meta({ group: 'Text' }),
   context: z.int().min(2).optional().describe('tokens of a window; default: what a sequence may have'),
   maxTokens: z.int().min(2).optional().describe('measures so many tokens of the beginning; default: all'),
   json: z.boolean().default(false).describe('prints one line of JSON'),
-  ...modelOptions,
+  ...modelFlags,
 });
 
 export interface Measured {

@@ -12,7 +12,7 @@ import { messageOf, RunError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
 import { Engine } from '../engine/engine.ts';
 import { openModelForText } from '../open-text.ts';
-import { modelOptions } from '../options.ts';
+import { modelFlags } from '../options.ts';
 import { readKey } from '../serve/key.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { startServer } from '../serve/server.ts';
@@ -34,7 +34,7 @@ const schema = z.object({
     .describe('bytes of a request, at most'),
   timeout: z.number().gt(0).max(86_400).default(600).describe('seconds that a request may take'),
   grace: z.number().min(0).max(86_400).default(30).describe('seconds for running answers when the server stops'),
-  ...modelOptions,
+  ...modelFlags,
 });
 
 export const main = (argv: readonly string[]): Promise<void> =>

@@ -7,7 +7,7 @@ import { forward, freePlace, type Llama, placeOf } from '@fourfold/model';
 import { kernels } from '@fourfold/ops';
 import { cast } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Decoder, Logits, Row } from './decoder.ts';
+import type { Decoder, Logits, Row } from '../../src/decoder.ts';
 
 export function wholeForward(model: Llama, sizes: Pick<Decoder, 'slots' | 'maxSeqLength' | 'maxRows'>): Decoder {
   const slots: number[][] = Array.from({ length: sizes.slots }, () => []);
