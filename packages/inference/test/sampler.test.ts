@@ -5,7 +5,8 @@ import { choose, greedy, type Sampling, wantedFor } from '../src/sampler.ts';
 import { chosenOf } from './support/whole-forward.ts';
 
 /** Logits of these probabilities. */
-const logitsOf = (probabilities: readonly number[]): Logits => chosenOf(Float32Array.from(probabilities, Math.log), 'all');
+const logitsOf = (probabilities: readonly number[]): Logits =>
+  chosenOf(Float32Array.from(probabilities, Math.log), 'all');
 const hot: Sampling = { ...greedy, temperature: 1 };
 
 /** How often each token is drawn, of `count` draws. */
@@ -62,8 +63,7 @@ test('any nucleus is that of sorting all', () => {
       fc.pre(Math.abs(had - topP * total) > 1e-3 && size === sizeAt(parts, order, topP * total + 1e-3)); // float32 logits
       const nucleus = new Set(order.slice(0, size));
       const logits = logitsOf(parts.map((part) => part / total));
-      for (let index = 0; index < 50; index++)
-        expect(nucleus).toContain(choose(logits, { ...hot, topP }, index).token);
+      for (let index = 0; index < 50; index++) expect(nucleus).toContain(choose(logits, { ...hot, topP }, index).token);
     }),
   );
 });
