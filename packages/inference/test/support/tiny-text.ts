@@ -14,7 +14,7 @@ export const CHAT_TEMPLATE =
   "{% endfor %}{% if add_generation_prompt %}{{ '<|turn|>assistant\n' }}{% endif %}";
 
 /** The files of a vocabulary of 259: the bytes, what begins a text, a turn, and what ends it. */
-export async function tinyFiles(template: string | undefined = CHAT_TEMPLATE): Promise<Map<string, string>> {
+export async function tinyFiles(template: string | null = CHAT_TEMPLATE): Promise<Map<string, string>> {
   const json = JSON.parse(await tokenizerJson('bytes'));
   json.added_tokens = SPECIAL.map((content, i) => ({ id: 256 + i, content, ...plain }));
   json.post_processor = {
@@ -30,7 +30,7 @@ export async function tinyFiles(template: string | undefined = CHAT_TEMPLATE): P
   ]);
 }
 
-export const tinyVocabulary = async (template?: string): Promise<Vocabulary> =>
+export const tinyVocabulary = async (template?: string | null): Promise<Vocabulary> =>
   openVocabulary({ model: 'tiny', tokenizerFiles: await tinyFiles(template), ends: { begin: BEGIN, end: END } });
 
 /** "▁" for a space, a byte each for what has no token: ids 0 to 255 are bytes, then come the pieces. */
