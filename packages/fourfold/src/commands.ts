@@ -30,6 +30,7 @@ export const commands: ReadonlyMap<string, Command> = new Map([
   command('slurm', 'Trains on a Slurm cluster', ofCluster('slurm')),
   command('kubernetes', 'Prints a manifest that trains on Kubernetes', ofCluster('kubernetes')),
   command('metrics', 'Gathers what came of all runs below a folder', ofCluster('metrics')),
+  command('worker', 'Computes a share of a model for a root', () => import('@fourfold/inference/worker')),
   command('create-config', "Writes a run's configuration", () => import('./create-config.ts')),
 ]);
 

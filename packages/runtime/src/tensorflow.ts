@@ -83,7 +83,13 @@ export interface NativeOps {
   takeLent(from: number, to: number): ArrayBuffer;
   giveBack(buffer: ArrayBuffer): void;
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;
-  openLanes(rank: number, sockets: readonly number[], names: readonly string[], format: number, timeoutMs: number): number;
+  openLanes(
+    rank: number,
+    sockets: readonly number[],
+    names: readonly string[],
+    format: number,
+    timeoutMs: number,
+  ): number;
   gatherLanes(lanes: number, bytes: Uint8Array, lengths: readonly number[]): Uint8Array[];
   lanesCost(lanes: number): [sent: number, received: number, milliseconds: number];
   closeLanes(lanes: number): void;

@@ -121,9 +121,10 @@ export class Control {
     while (rest.length >= HEADER_BYTES && !this.#failure) {
       const kind = KINDS[rest.readUInt8()];
       const length = rest.readUInt32LE(1);
-      if (kind === undefined || length > MAX_BODY) return this.#end('sent what is no frame of ours');
-      if (rest.length < HEADER_BYTES + length) break;
-      this.#take({ kind, body: rest.subarray(HEADER_BYTES, HEADER_BYTES + length) });
+      const isFrame = kind !== undefined && length <= MAX_BODY;
+      if (!isFrame) this.#end('sent what is no frame of ours');
+      if (!isFrame || rest.length < HEADER_BYTES + length) break;
+      this.#take({ kind, body: new Uint8Array(rest.subarray(HEADER_BYTES, HEADER_BYTES + length)) });
       rest = rest.subarray(HEADER_BYTES + length);
     }
     this.#pending = rest;
@@ -132,11 +133,13 @@ export class Control {
   #take(frame: Frame): void {
     if (frame.kind === 'ping') return;
     this.traffic.received += HEADER_BYTES + frame.body.length;
-    if (frame.kind === 'failure') return this.#end(`says: ${Buffer.from(frame.body).toString().slice(0, 1000)}`);
-    const reader = this.#reader;
-    this.#reader = undefined;
-    if (reader) reader.resolve(frame);
-    else this.#frames.push(frame);
+    if (frame.kind === 'failure') this.#end(`says: ${Buffer.from(frame.body).toString().slice(0, 1000)}`);
+    else if (!this.#reader) this.#frames.push(frame);
+    else {
+      const { resolve } = this.#reader;
+      this.#reader = undefined;
+      resolve(frame);
+    }
   }
 
   #tick(timeoutMs: number): void {

@@ -31,12 +31,7 @@ export const logitBytes = (rows: readonly Row[], vocabulary: number, rank: numbe
   4 * partWords(wantedOf(rows), lengthOf(evenPart(vocabulary, rank, ranks)));
 
 /** Sends a rank's part of the logits to rank 0; there, all ranks' of each row that wants some. */
-export function gatherLogits(
-  lanes: Lanes,
-  vocabulary: number,
-  rows: readonly Row[],
-  own: readonly Logits[],
-): Logits[] {
+export function gatherLogits(lanes: Lanes, vocabulary: number, rows: readonly Row[], own: readonly Logits[]): Logits[] {
   const wanted = wantedOf(rows);
   if (wanted.length === 0) return [];
   const ranks = [...Array(lanes.size).keys()];
@@ -46,5 +41,10 @@ export function gatherLogits(
     partsOfWords(new Int32Array(bytes.buffer), wanted, lengthOf(evenPart(vocabulary, rank, lanes.size))),
   );
   if (parts.length === 0) return [];
-  return wanted.map((each, i) => mergeLogits(parts.map((part) => part[i] as Logits), each));
+  return wanted.map((each, i) =>
+    mergeLogits(
+      parts.map((part) => part[i] as Logits),
+      each,
+    ),
+  );
 }

@@ -15,8 +15,8 @@
  * kilobytes are read of it.
  */
 import { createHash } from 'node:crypto';
-import { RunError, UserError } from '@fourfold/runtime/errors';
 import { transferFormats } from '@fourfold/process-group/lanes';
+import { RunError, UserError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
 import type { ChosenOptions } from '../load.ts';
 import type { ModelShape } from '../shape.ts';
@@ -48,7 +48,10 @@ export function addressOf(text: string): Address {
 // ## The offer
 
 const weightFormat = z.enum(['f32', 'bf16', 'q40', 'q41', 'q80']);
-const count = z.int().min(1).max(2 ** 31);
+const count = z
+  .int()
+  .min(1)
+  .max(2 ** 31);
 
 /** How a shared model is computed: the same on all ranks. */
 const sharing = z.object({
@@ -63,7 +66,13 @@ const sharing = z.object({
 
 /** The root has checked it when it opened the model; a worker takes care that no number of it asks for the impossible. */
 const shape = z.looseObject({
-  ...{ layers: count.max(4096), dim: count, heads: count.max(65536), kvHeads: count.max(65536), headDim: count.max(65536) },
+  ...{
+    layers: count.max(4096),
+    dim: count,
+    heads: count.max(65536),
+    kvHeads: count.max(65536),
+    headDim: count.max(65536),
+  },
   ...{ ffn: count, vocabulary: count, theta: z.number(), normEpsilon: z.number(), tied: z.boolean() },
   ...{ architecture: z.string(), qkNorm: z.boolean(), maxPositions: count },
 });
@@ -74,7 +83,10 @@ const offer = z.object({
   session: z.int().min(0).max(1e9),
   rank: z.int().min(1).max(1023),
   /** The workers' addresses, of rank 1 and up, as the root reaches them. */
-  workers: z.array(z.object({ host: z.string().max(253), port: z.int().min(1).max(65535) })).min(1).max(1023),
+  workers: z
+    .array(z.object({ host: z.string().max(253), port: z.int().min(1).max(65535) }))
+    .min(1)
+    .max(1023),
   shape,
   fingerprint: z.string().max(64),
   /** Weights are drawn, in this format, for measuring; absent: they are the model's. */
@@ -128,5 +140,9 @@ export function fingerprintOf({ shape, tensors, read }: Pick<StoredModel, 'shape
 /** Keys in one order, whoever read the shape. */
 function sorted(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, sorted(v)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([k, v]) => [k, sorted(v)]),
+  );
 }

@@ -4,9 +4,9 @@
  *     4 words of 32 bits a row (wire.ts)        as many rows as fit with the embeddings
  *     rows of the embedding                     as the model's file has them, for workers that have no file
  *
- * No rank holds the embedding, which is as large as several layers and of which a step needs a row a token. A worker with
- * the model on its disk reads it there; to others the root sends it along, in the file's own blocks: of Llama 3 8B in
- * blocks of 4 bits that is 2 KB of a token's 530.
+ * No rank holds the embedding, which is as large as several layers and of which a step needs a row a token. A worker
+ * with the model on its disk reads it there; to others the root sends it along, in the file's own blocks: of Llama 3 8B
+ * in blocks of 4 bits that is 2 KB of a token's 530.
  */
 import { RunError } from '@fourfold/runtime/errors';
 import type { Row } from '../decoder.ts';

@@ -4,9 +4,9 @@
  *     const decoder = await connectWorkers({ model, workers: [{ host: '10.0.0.2', port: 9998 }], ... })
  *     const [logits] = await decoder.step([{ token, slot: 0, position: 0, wanted: 1 }])
  *
- * A step goes to all workers as one small packet; then all compute it, and meet in each layer's two sums. What they find
- * comes back over the lanes. Nothing of a step is repeated: when a worker is lost, the step and all caches are, and the
- * error names the worker.
+ * A step goes to all workers as one small packet; then all compute it, and meet in each layer's two sums. What they
+ * find comes back over the lanes. Nothing of a step is repeated: when a worker is lost, the step and all caches are, and
+ * the error names the worker.
  */
 import { randomInt } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
@@ -70,7 +70,12 @@ export async function connectWorkers(options: RootOptions): Promise<Decoder> {
   }
 }
 
-async function dial(address: Address, purpose: 'root' | 'lane', session: number, options: RootOptions): Promise<Socket> {
+async function dial(
+  address: Address,
+  purpose: 'root' | 'lane',
+  session: number,
+  options: RootOptions,
+): Promise<Socket> {
   const socket = connect({ ...address, noDelay: true, keepAlive: true });
   const hello = { purpose, rank: 0, worldSize: options.workers.length + 1, attempt: session };
   try {
@@ -103,7 +108,12 @@ async function offerTo(
 }
 
 /** A lane to each worker, and each worker's word that it has its own. */
-async function meet(session: number, seats: readonly Seat[], options: RootOptions, opened: { close(): void }[]): Promise<Lanes> {
+async function meet(
+  session: number,
+  seats: readonly Seat[],
+  options: RootOptions,
+  opened: { close(): void }[],
+): Promise<Lanes> {
   const dialed = seats.map(async ({ address }) => {
     const socket = await dial(address, 'lane', session, options);
     opened.push({ close: () => void socket.destroy() });
@@ -112,7 +122,13 @@ async function meet(session: number, seats: readonly Seat[], options: RootOption
   const names = seats.map(({ address }, i) => `worker ${nameOf(address)} (rank ${i + 1})`);
   const sockets = await Promise.all(dialed);
   const { transfers: format, timeoutMs } = options;
-  const lanes = openLanes({ rank: 0, sockets: [undefined, ...sockets], names: ['the root', ...names], format, timeoutMs });
+  const lanes = openLanes({
+    rank: 0,
+    sockets: [undefined, ...sockets],
+    names: ['the root', ...names],
+    format,
+    timeoutMs,
+  });
   await Promise.all(seats.map(({ control }) => control.expect('met')));
   return lanes;
 }

@@ -94,7 +94,11 @@ export class Session {
       else if (kind !== 'step') throw new RunError(`a '${kind}' came where a step was due`);
       else {
         const { rows, embeddings } = decodeStep(body, embeddingBytes);
-        if (!own) (model as ReceivedModel).putEmbeddings(rows.map(({ token }) => token), embeddings);
+        if (!own)
+          (model as ReceivedModel).putEmbeddings(
+            rows.map(({ token }) => token),
+            embeddings,
+          );
         gatherLogits(lanes, offer.shape.vocabulary, rows, await rank.compute(rows));
       }
     }

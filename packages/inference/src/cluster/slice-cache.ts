@@ -7,7 +7,7 @@
  * is used: a slice that a disk has changed is fetched again.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 
@@ -24,13 +24,22 @@ export class SliceCache {
   has(hash: string, bytes: number): boolean {
     const path = this.#path(hash);
     const isThere = statSync(path, { throwIfNoEntry: false })?.size === bytes;
-    if (isThere && hashOf(readFileSync(path)) === hash) return true;
+    if (isThere && hashOf(this.read(hash)) === hash) return true;
     rmSync(path, { force: true });
     return false;
   }
 
+  /** In memory of its own, as a tensor's bytes have to be: Node reads small files into a pool. */
   read(hash: string): Uint8Array {
-    return readFileSync(this.#path(hash));
+    const path = this.#path(hash);
+    const bytes = new Uint8Array(statSync(path).size);
+    const file = openSync(path, 'r');
+    try {
+      readSync(file, bytes);
+    } finally {
+      closeSync(file);
+    }
+    return bytes;
   }
 
   /**

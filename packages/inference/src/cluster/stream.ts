@@ -8,8 +8,8 @@
  *     ... every tensor of which it holds a part
  *     slice: nothing                             ->   that was all
  *
- * The worker then opens what it has as a model of which only its parts can be read, and loads it like any other. The root
- * holds one slice a worker at a time; the worker one slice, and it writes it before the next.
+ * The worker then opens what it has as a model of which only its parts can be read, and loads it like any other. The
+ * root holds one slice a worker at a time; the worker one slice, and it writes it before the next.
  *
  * The embedding, of which no rank holds anything, is not among them: a step brings the rows of its tokens.
  */
@@ -17,13 +17,16 @@ import { RunError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
 import type { ModelShape } from '../shape.ts';
 import { EMBEDDING, partOf, type Share } from '../slices.ts';
-import { bytesOf, lengthOf, type Part, type StoredModel, type StoredTensor } from '../stored.ts';
+import { bytesOf, lengthOf, type Part, type Span, type StoredModel, type StoredTensor } from '../stored.ts';
 import { type Control, MAX_BODY, parseBody } from './control.ts';
 import { hashOf, type SliceCache } from './slice-cache.ts';
 
 /** More than any tensor's share, and no number that could do harm. */
 const MAX_SLICE = 2 ** 36;
-const side = z.int().min(0).max(2 ** 40);
+const side = z
+  .int()
+  .min(0)
+  .max(2 ** 40);
 const span = z.tuple([side, side]);
 
 const sliceNote = z.object({
@@ -105,7 +108,12 @@ function checkedNote(body: Uint8Array): SliceNote {
   return data;
 }
 
-const wholePart = ({ shape }: Pick<StoredTensor, 'shape'>, { rows, columns }: Part) => ({
+interface Spans {
+  readonly rows?: Span | undefined;
+  readonly columns?: Span | undefined;
+}
+
+const wholePart = ({ shape }: Pick<StoredTensor, 'shape'>, { rows, columns }: Spans) => ({
   rows: rows ?? ([0, shape[0] as number] as const),
   columns: columns ?? ([0, shape[1] ?? 1] as const),
 });
@@ -114,7 +122,8 @@ async function receiveBytes(control: Control, { name, bytes, sha256 }: SliceNote
   const pieces: Uint8Array[] = [];
   for (let got = 0; got < bytes; got += pieces.at(-1)?.length ?? 0) pieces.push(await control.expect('bytes'));
   const all = Buffer.concat(pieces);
-  if (all.length !== bytes || hashOf(all) !== sha256) throw new RunError(`${name} arrived altered: its hash is another`);
+  if (all.length !== bytes || hashOf(all) !== sha256)
+    throw new RunError(`${name} arrived altered: its hash is another`);
   return all;
 }
 
@@ -138,7 +147,7 @@ class SlicedModel implements ReceivedModel {
   putEmbeddings(tokens: readonly number[], bytes: Uint8Array): void {
     const size = bytes.length / tokens.length;
     this.#embeddings.clear();
-    for (const [i, token] of tokens.entries()) this.#embeddings.set(token, bytes.subarray(i * size, (i + 1) * size));
+    for (const [i, token] of tokens.entries()) this.#embeddings.set(token, bytes.slice(i * size, (i + 1) * size));
   }
 
   read(name: string, part: Part = {}): Uint8Array {

@@ -4,8 +4,8 @@
  *     const worker = await startWorker({ host: '127.0.0.1', port: 9998, secret, ... })
  *
  * One port takes all: the root's connection, and the lanes from the root and from workers of higher rank. Who dials it
- * proves that it knows the secret before anything else is read; a stranger is told nothing, and is logged once. One root
- * at a time: another is told who is being served.
+ * proves that it knows the secret before anything else is read; a stranger is told nothing, and is logged once. One
+ * root at a time: another is told who is being served.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { checkSecret, guard, type Hello } from '@fourfold/process-group/handshake';
@@ -89,8 +89,8 @@ class WorkersDoor {
   };
 
   readonly enter = (socket: Socket, { purpose, rank }: Hello): void => {
-    if (purpose === 'lane') return this.#session?.enterLane(rank, socket);
-    void this.#serve(socket);
+    if (purpose === 'lane') this.#session?.enterLane(rank, socket);
+    else void this.#serve(socket);
   };
 
   readonly turnedAway = ({ remoteAddress = '' }: Socket, error: Error): void => {

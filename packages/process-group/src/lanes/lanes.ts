@@ -96,7 +96,9 @@ export class Lanes {
 export function openLanes(options: LanesOptions): Lanes {
   const { rank, sockets, names, format, timeoutMs } = options;
   if (!onTensorflow())
-    throw new UserError('Ranks on several machines need TensorFlow, and this is the wasm backend: npx nx run runtime:setup');
+    throw new UserError(
+      'Ranks on several machines need TensorFlow, and this is the wasm backend: npx nx run runtime:setup',
+    );
   const descriptors = sockets.map((socket) => (socket ? descriptorOf(socket) : -1));
   const number = tensorflow().native.openLanes(rank, descriptors, names, transferFormats.indexOf(format), timeoutMs);
   for (const socket of sockets) socket?.destroy(); // ours are copies
