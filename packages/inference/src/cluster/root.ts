@@ -165,6 +165,7 @@ class RootDecoder implements Decoder {
   readonly ranks: number;
   cost: StepCost = { total: 0, transfer: 0, sent: 0, received: 0 };
   readonly #all: Connected;
+  readonly #onLost: ((error: Error) => void)[] = [];
   #failure: Error | undefined;
 
   constructor(all: Connected) {
@@ -176,8 +177,14 @@ class RootDecoder implements Decoder {
     this.#all = all;
     for (const { control } of all.seats)
       control.onGone((error) => {
-        this.#failure ??= error;
+        if (this.#failure) return;
+        this.#failure = error;
+        for (const listener of this.#onLost) listener(error);
       });
+  }
+
+  onLost(listener: (error: Error) => void): void {
+    this.#onLost.push(listener);
   }
 
   async step(rows: readonly Row[]): Promise<Logits[]> {

@@ -11,10 +11,10 @@ import { readConfig, runMain } from '@fourfold/cli';
 import { openBackend } from '@fourfold/runtime';
 import { cacheDirectory } from '@fourfold/runtime/cache';
 import { z } from 'zod';
+import { fourfoldVersion, secretFor } from '../cluster/secret.ts';
+import { SliceCache } from '../cluster/slice-cache.ts';
+import { startWorker } from '../cluster/worker.ts';
 import { openModel } from '../open.ts';
-import { fourfoldVersion, secretFor } from './secret.ts';
-import { SliceCache } from './slice-cache.ts';
-import { startWorker } from './worker.ts';
 
 const schema = z.object({
   port: z.int().min(0).max(65535).default(9998).describe('where the root finds this worker; 0: any that is free'),
