@@ -28,4 +28,6 @@ export const commands = {
   chat: () => import('./commands/chat.ts'),
   serve: () => import('./commands/serve.ts'),
   perplexity: () => import('./commands/perplexity.ts'),
+  worker: () => import('./commands/worker.ts'),
+  bench: () => import('./commands/bench.ts'),
 };

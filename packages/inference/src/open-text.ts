@@ -9,10 +9,10 @@ import { existsSync } from 'node:fs';
 import { fetchFromHub, fetchPackaged, PACKAGED_MODELS } from '@fourfold/checkpoint/fetch';
 import { openBackend } from '@fourfold/runtime';
 import { cacheDirectory } from '@fourfold/runtime/cache';
+import { openRanks, threadsOf } from './cluster/open-ranks.ts';
 import type { Decoder } from './decoder.ts';
 import { openModel } from './open.ts';
-import { openDecoder } from './open-decoder.ts';
-import type { ModelFlags } from './options.ts';
+import { type ModelFlags, ranksFrom } from './options.ts';
 import { openVocabulary, type Vocabulary } from './text/vocabulary.ts';
 
 /** A model that can write. */
@@ -20,6 +20,8 @@ export interface TextModel {
   readonly name: string;
   readonly decoder: Decoder;
   readonly vocabulary: Vocabulary;
+  /** Opens it once more, after a rank was lost. */
+  readonly reopen: () => Promise<Decoder>;
 }
 
 /** Names that the hub knows have two words: HuggingFaceTB/SmolLM2-135M. */
@@ -33,15 +35,17 @@ const MOST_POSITIONS = 4096;
  * @throws UserError where there is no such model, or its settings don't fit together
  */
 export async function openModelForText(flags: ModelFlags, { slots }: { slots: number }): Promise<TextModel> {
-  const { model: name, maxSeqLen, threads, weights, activations, kvCache, local } = flags;
+  const { model: name, maxSeqLen, weights, activations, kvCache } = flags;
+  const ranks = ranksFrom(flags);
   await fetchIfAbsent(name);
-  await openBackend({ device: 'cpu', ...(threads ? { threads } : {}) });
+  await openBackend({ device: 'cpu', threads: threadsOf(ranks) });
   const model = await openModel(name);
   const { tokenizerFiles, ends, shape } = model;
   const vocabulary = await openVocabulary({ model: name, tokenizerFiles, ends });
   const maxSeqLength = maxSeqLen ?? Math.min(shape.maxPositions, MOST_POSITIONS);
   const options = { slots, maxSeqLength, weights, activations, kvCache };
-  return { name, decoder: await openDecoder(model, options, local), vocabulary };
+  const reopen = async () => openRanks(await openModel(name), options, ranks);
+  return { name, decoder: await openRanks(model, options, ranks), vocabulary, reopen };
 }
 
 async function fetchIfAbsent(name: string): Promise<void> {

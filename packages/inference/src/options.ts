@@ -1,7 +1,9 @@
 /**
  * The settings with which every command opens a model.
  */
+import type { TransferFormat } from '@fourfold/process-group/lanes';
 import { z } from 'zod';
+import type { Ranks } from './cluster/open-ranks.ts';
 
 const count = z.int().min(1);
 
@@ -27,7 +29,9 @@ export const modelFlags = {
   kvCache: z.enum(['f32', 'bf16', 'q80']).default('f32').describe('format of the keys and values of past tokens'),
   threads: count.max(1024).optional().describe('CPU threads of each rank; default: all cores'),
   workers: z.array(z.string()).default([]).describe('host:port of the other ranks').meta({ group: 'Ranks' }),
-  local: count.max(1024).default(1).describe('ranks on this machine, in this process'),
+  local: count.max(1024).default(1).describe('ranks on this machine, each a process'),
+  secretFile: z.string().optional().describe('a file with the secret, as on the workers; default: FOURFOLD_SECRET'),
+  peerTimeout: count.max(3600).default(30).describe('seconds that ranks wait for one another'),
   bufferFloatType: z
     .enum(['f32', 'bf16', 'q80'])
     .default('f32')
@@ -35,3 +39,17 @@ export const modelFlags = {
 };
 
 export type ModelFlags = z.output<z.ZodObject<typeof modelFlags>>;
+
+/** The names of --buffer-float-type, as ranks have them. */
+const TRANSFERS: Readonly<Record<ModelFlags['bufferFloatType'], TransferFormat>> = {
+  ...{ f32: 'float32', bf16: 'bfloat16', q80: 'q80' },
+};
+
+/** Where a command's flags put the ranks; what there is to say of it goes to stderr. */
+export const ranksFrom = (
+  flags: Pick<ModelFlags, 'workers' | 'local' | 'secretFile' | 'threads' | 'peerTimeout' | 'bufferFloatType'>,
+): Ranks => ({
+  ...{ workers: flags.workers, local: flags.local, secretFile: flags.secretFile, threads: flags.threads },
+  ...{ secret: process.env['FOURFOLD_SECRET'], transfers: TRANSFERS[flags.bufferFloatType] },
+  ...{ timeoutMs: 1000 * flags.peerTimeout, log: (line) => console.error(line) },
+});

@@ -75,11 +75,24 @@ export interface NodeBackend extends KernelBackend {
 }
 export type NodeBackendClass = new (binding: unknown, packageName: string) => NodeBackend;
 
-/** What native/ops/bytes.h gives JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2 max. */
+/**
+ * What native/ops/bytes.h and lanes-module.h give JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2 max;
+ * format: 0 float32, 1 bfloat16, 2 q80.
+ */
 export interface NativeOps {
   takeLent(from: number, to: number): ArrayBuffer;
   giveBack(buffer: ArrayBuffer): void;
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;
+  openLanes(
+    rank: number,
+    sockets: readonly number[],
+    names: readonly string[],
+    format: number,
+    timeoutMs: number,
+  ): number;
+  gatherLanes(lanes: number, bytes: Uint8Array, lengths: readonly number[]): Uint8Array[];
+  lanesCost(lanes: number): [sent: number, received: number, milliseconds: number];
+  closeLanes(lanes: number): void;
 }
 
 /** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors hold. */

@@ -10,7 +10,8 @@
 import { readConfig, runMain } from '@fourfold/cli';
 import { messageOf, RunError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
-import { Engine } from '../engine/engine.ts';
+import { reopen } from '../cluster/open-ranks.ts';
+import { Engine, type StepReport } from '../engine/engine.ts';
 import { openModelForText } from '../open-text.ts';
 import { modelFlags } from '../options.ts';
 import { readKey } from '../serve/key.ts';
@@ -43,11 +44,28 @@ export const main = (argv: readonly string[]): Promise<void> =>
     await serve(readConfig({ name: 'npx fourfold serve', usage, schema, argv }));
   });
 
+/** How often a lost worker is tried again. */
+const RETRY_SECONDS = 3;
+
 async function serve(config: z.output<typeof schema>): Promise<void> {
   const apiKey = readKey(config.apiKeyFile, process.env['FOURFOLD_API_KEY']);
-  const { decoder, vocabulary, name } = await openModelForText(config, { slots: config.slots });
+  const opened = await openModelForText(config, { slots: config.slots });
+  const { vocabulary, name } = opened;
+  let { decoder } = opened;
   const metrics = createMetrics();
-  const engine = new Engine(decoder, { maxWaiting: config.maxWaiting, onStep: (report) => metrics.onStep(report) });
+  const onFailure = async (error: RunError): Promise<void> => {
+    console.error(`${error.message}; trying again every ${RETRY_SECONDS} s`);
+    await decoder.close();
+    decoder = await reopen(opened.reopen, { everyMs: 1000 * RETRY_SECONDS, report: (why) => console.error(why) });
+    engine.replaceDecoder(decoder);
+    console.error(`${name} is served again`);
+  };
+  const onStep = (report: StepReport): void => metrics.onStep(report);
+  const engine = new Engine(decoder, {
+    maxWaiting: config.maxWaiting,
+    onStep,
+    onFailure: (error) => void onFailure(error),
+  });
   const server = await startServer({
     ...config,
     ...{ name, vocabulary, engine, metrics, apiKey, corsOrigins: config.corsOrigin, timeout: config.timeout * 1000 },

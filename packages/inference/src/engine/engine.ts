@@ -49,6 +49,8 @@ export interface EngineOptions {
   /** The most requests that wait for a slot. */
   readonly maxWaiting?: number;
   readonly onStep?: ((report: StepReport) => void) | undefined;
+  /** Hears why the decoder can go on no more; `replaceDecoder` gives the engine another. */
+  readonly onFailure?: ((error: RunError) => void) | undefined;
 }
 
 /** Too many wait already: come again later. */
@@ -79,6 +81,7 @@ export class Engine {
     this.#decoder = decoder;
     this.#slots = slotsOf(decoder);
     this.#options = options;
+    this.#watch(decoder);
   }
 
   get running(): number {
@@ -100,10 +103,18 @@ export class Engine {
 
   /** Goes on with another decoder, after a step failed; requests that still run end. */
   replaceDecoder(decoder: Decoder): void {
-    this.#fail(new RunError('The decoder was replaced amid the answer: ask again'));
+    this.#endAll(new RunError('The decoder was replaced amid the answer: ask again'));
     this.#decoder = decoder;
     this.#slots = slotsOf(decoder);
     this.#failure = undefined;
+    this.#watch(decoder);
+  }
+
+  /** A rank may be lost while nobody asks for anything. */
+  #watch(decoder: Decoder): void {
+    decoder.onLost?.((error) => {
+      if (decoder === this.#decoder) this.#fail(error);
+    });
   }
 
   /**
@@ -231,10 +242,16 @@ export class Engine {
 
   /** A step failed: what the slots hold is unknown. All requests end with the reason, and so do those to come. */
   #fail(error: unknown): void {
+    if (this.#failure) return;
     this.#failure = new RunError(messageOf(error));
+    this.#endAll(this.#failure);
+    this.#options.onFailure?.(this.#failure);
+  }
+
+  #endAll(reason: RunError): void {
     for (const sequence of [...this.#running, ...this.#waiting]) {
       this.#end(sequence);
-      sequence.output.error(this.#failure);
+      sequence.output.error(reason);
     }
   }
 

@@ -168,10 +168,3 @@ static void Export(napi_env env, napi_value exports, const char* name, napi_call
 }
 
 }  // namespace fourfold
-
-NAPI_MODULE_INIT() {
-    fourfold::Export(env, exports, "takeLent", fourfold::TakeLent);
-    fourfold::Export(env, exports, "giveBack", fourfold::GiveBack);
-    fourfold::Export(env, exports, "fold", fourfold::FoldArrays);
-    return exports;
-}

@@ -1,6 +1,6 @@
 /**
  * The fused CPU ops as one library, which registers them with TensorFlow when it is loaded, and which is a Node module
- * for the functions of bytes.h.
+ * for the functions of bytes.h and lanes-module.h.
  */
 #include "adamw.h"
 #include "attention-grad.h"
@@ -8,9 +8,19 @@
 #include "bytes.h"
 #include "cross-entropy.h"
 #include "embedding.h"
+#include "lanes-module.h"
 #include "merge.h"
 #include "rms-norm.h"
 #include "rope.h"
 #include "split-softmax.h"
+#include "sum-over-ranks.h"
 #include "swiglu.h"
 #include "together.h"
+
+NAPI_MODULE_INIT() {
+    fourfold::Export(env, exports, "takeLent", fourfold::TakeLent);
+    fourfold::Export(env, exports, "giveBack", fourfold::GiveBack);
+    fourfold::Export(env, exports, "fold", fourfold::FoldArrays);
+    fourfold::ExportLanes(env, exports);
+    return exports;
+}
