@@ -50,16 +50,22 @@ export async function converse(model: TextModel, config: Config, { stdin, stdout
   wantTemplate(model.name, model.vocabulary.template);
   const engine = new Engine(model.decoder);
   const isTerminal = stdin.isTTY === true;
-  const lines = createInterface({ input: stdin, ...(isTerminal ? { output: stdout, prompt: '> ' } : {}) });
+  const screen = isTerminal ? { output: stdout, prompt: '> ', terminal: true } : {};
+  const lines = createInterface({ input: stdin, ...screen });
   const begin = (): Message[] => (config.system ? [{ role: 'system', content: config.system }] : []);
   let answering: AbortController | undefined;
   lines.on('SIGINT', () => {
     if (!answering || answering.signal.aborted) lines.close();
     else answering.abort();
   });
+  let isOpen = true;
+  lines.once('close', () => {
+    isOpen = false;
+  });
+  const prompt = (): void => void (isTerminal && isOpen && lines.prompt());
   if (isTerminal) stdout.write(`${model.name}: type a question, or /help\n`);
   let messages = begin();
-  lines.prompt();
+  prompt();
   for await (const line of lines) {
     const question = line.trim();
     if (question === '/reset') messages = begin();
@@ -71,7 +77,7 @@ export async function converse(model: TextModel, config: Config, { stdin, stdout
       });
       answering = undefined;
     }
-    lines.prompt();
+    prompt();
   }
 }
 
