@@ -27,7 +27,7 @@ const ofCluster = (name: 'slurm' | 'kubernetes' | 'metrics') => async (): Promis
 /** Commands of inference, each a file of its own. */
 const ofInference =
   (name: 'generate' | 'chat' | 'serve' | 'perplexity' | 'worker' | 'bench') => async (): Promise<Module> => {
-    const { commands } = await import('@fourfold/inference');
+    const { commands } = await import('@fourfold/inference/commands');
     return commands[name]();
   };
 

@@ -21,13 +21,3 @@ export { openVocabulary, type Vocabulary } from './text/vocabulary.ts';
 export { type Finish, type Piece, type TextRequest, write, writeAll } from './text/writer.ts';
 export { loadShare, type RankWeights } from './weights.ts';
 export { partsOfWords, partWords, rowsOfWords, type Wanted, wantedOf, wordsOfParts, wordsOfRows } from './wire.ts';
-
-/** The commands, each loaded when it is called. */
-export const commands = {
-  generate: () => import('./commands/generate.ts'),
-  chat: () => import('./commands/chat.ts'),
-  serve: () => import('./commands/serve.ts'),
-  perplexity: () => import('./commands/perplexity.ts'),
-  worker: () => import('./commands/worker.ts'),
-  bench: () => import('./commands/bench.ts'),
-};

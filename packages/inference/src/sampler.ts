@@ -75,7 +75,7 @@ function likeliest(scores: Float32Array): number {
   return best;
 }
 
-/** The places of the `count` largest, largest first, lower places before equals. Decoders' candidates come so already. */
+/** The places of the `count` largest, largest first, lower places before equals: decoders' candidates are so. */
 function ranked(scores: Float32Array, count: number): number[] {
   const order = (a: number, b: number): number => (scores[b] as number) - (scores[a] as number) || a - b;
   const best: number[] = [];

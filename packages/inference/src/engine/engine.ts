@@ -207,7 +207,7 @@ export class Engine {
     }
   }
 
-  /** Whether a running prompt has much in common with this one and will soon hold more: several answers to one prompt. */
+  /** Whether a running prompt has much in common with this one and will soon hold more: several answers to one. */
   #isBeingComputed(prompt: readonly number[], reused: number): boolean {
     return this.#running.some(({ request, slot }) => {
       const isOnItsWay = (slot?.tokens.length ?? 0) < request.prompt.length;

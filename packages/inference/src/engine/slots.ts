@@ -37,7 +37,7 @@ export class Slots {
     this.all = Array.from({ length: count }, (_, index) => ({ index, tokens: [], isFree: true, lastUsed: 0 }));
   }
 
-  /** The place for a prompt, or undefined where no slot is free. Its last token is always computed: it's the first to tell. */
+  /** The place for a prompt, or undefined where no slot is free. Its last token is always computed: it tells first. */
   placeFor(prompt: readonly number[]): Place | undefined {
     const free = this.all.filter(({ isFree }) => isFree).sort((a, b) => a.lastUsed - b.lastUsed);
     const [oldest] = free;

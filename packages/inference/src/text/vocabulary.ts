@@ -1,10 +1,10 @@
 /**
- * A model's vocabulary with what a writer has to know of it: what begins a text, what ends it, and how a chat is written.
+ * A model's vocabulary and what a writer has to know of it: what begins a text, what ends it, how a chat is written.
  *
  *     tokenizer.json            tokens and their ids; which of them steer and are no text; what begins a document
  *     tokenizer_config.json     the names of the tokens that begin and end a text, and often the chat's template
  *     chat_template.jinja       the chat's template, where it has a file of its own
- *     config.json               the ids that end a text: a model for chats has several, <|eot_id|> beside <|end_of_text|>
+ *     config.json               the ids that end a text: a model may have several, <|eot_id|> beside <|end_of_text|>
  *
  * All of them may end an answer; none is shown.
  */

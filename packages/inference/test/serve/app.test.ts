@@ -171,7 +171,7 @@ test('more than may wait get 429, and are told to come again', async () => {
   await busy.stop(0);
 });
 
-test('a decoder that fails: an error event in a stream that had begun, 503 for others, and /health says why', async () => {
+test('a decoder that fails: an error event in a stream that had begun, 503 for others, why in /health', async () => {
   const failing = await testServer({ fake: { ...bigContext, delay: 5 } });
   const response = await failing.post(CHAT, { messages: question, stream: true, temperature: 0 });
   setTimeout(() => {

@@ -8,7 +8,7 @@ import { END } from '../support/tiny-text.ts';
 let server: TestServer;
 let page: Window;
 
-/** Letters, and the end where a multiple of 16 tokens has come. Prompts here are 31 and 63 tokens, or not a multiple. */
+/** Letters, and the end where a multiple of 16 tokens has come; no prompt here is one. */
 const short = (token: number, length: number): number =>
   token === END ? (length % 16 === 0 ? 99 : -99) : letters(token);
 

@@ -1,5 +1,5 @@
 /**
- * A decoder whose logits are a hash of all tokens before, so that whoever loses, mixes up or wrongly reuses a single one
+ * A decoder whose logits are a hash of all tokens before, so that whoever loses, mixes up or wrongly reuses one of them
  * gets another text. It holds callers to the contract: positions without a gap, slots and rows in their bounds.
  */
 import { setTimeout as wait } from 'node:timers/promises';
