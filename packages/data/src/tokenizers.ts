@@ -95,7 +95,7 @@ export async function tokenizerFrom(path: string, contents: string, spec = path)
   return {
     name: `${basename(path)} ${createHash('sha256').update(contents).digest('hex').slice(0, 16)}`,
     vocabularySize,
-    begin: beginOf(JSON.parse(contents)),
+    begin: sound(spec, () => beginOf(JSON.parse(contents))),
     special: new Set(special.map(([id]) => id)),
     // A text is the middle of a document: no beginning-of-sequence token, which the file may ask for, is put before it.
     encode: (text) => {
@@ -128,11 +128,11 @@ function beginOf({ post_processor }: { post_processor?: Template | null }): numb
   const all = post_processor?.type === 'Sequence' ? (post_processor.processors ?? []) : [post_processor];
   const template = all.find((one) => one?.type === 'TemplateProcessing');
   const single = template?.single ?? [];
-  const before = single.slice(
-    0,
-    single.findIndex(({ Sequence }) => Sequence),
-  );
-  return before.flatMap(({ SpecialToken }) => [...(template?.special_tokens?.[SpecialToken?.id ?? '']?.ids ?? [])]);
+  const text = single.findIndex(({ Sequence }) => Sequence);
+  const before = single.slice(0, Math.max(0, text));
+  const ids = before.flatMap(({ SpecialToken }) => template?.special_tokens?.[SpecialToken?.id ?? '']?.ids ?? []);
+  if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < MOST_TOKENS)) return ids;
+  throw new Error('what it puts before a text are no ids');
 }
 
 /** Far more than any vocabulary has. */
