@@ -90,38 +90,42 @@ function ranked(scores: Float32Array, count: number): number[] {
 
 /** A draw by temperature, top_k and top_p: along the cumulative sum, in doubles. */
 function drawn(scores: Float32Array, { temperature, topK, topP, seed, choice = 0 }: Sampling, index: number): number {
-  const largest = scores[likeliest(scores)] as number;
-  const weightOf = (place: number): number => Math.exp(((scores[place] as number) - largest) / temperature);
-  const kept = topK > 0 ? ranked(scores, topK) : [...scores.keys()];
-  const places = topP < 1 ? nucleus(kept, weightOf, topP) : kept;
-  const weights = places.map(weightOf);
+  const best = likeliest(scores);
+  const largest = scores[best] as number;
+  const weights = new Float64Array(scores).map((score) => Math.exp((score - largest) / temperature));
+  if (topK > 0 && topK < weights.length) keepLargest(weights, weights.slice().sort(), topK);
+  if (topP < 1) keepNucleus(weights, topP);
   const [draw = 0] = uniforms(keyOf(seed, `answer ${choice}`), index, 1);
   let left = draw * sum(weights);
-  for (const [i, weight] of weights.entries()) {
-    left -= weight;
-    if (left < 0) return places[i] as number;
+  for (let place = 0; place < weights.length; place++) {
+    left -= weights[place] as number;
+    if (left < 0) return place;
   }
-  return likeliest(scores); // rounding left a crumb
+  return best; // rounding left a crumb
 }
 
-const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+const sum = (numbers: Float64Array): number => numbers.reduce((a, b) => a + b, 0);
 
 /**
- * The fewest likeliest places that together have at least `topP` of the weight. Of n tokens, one below (1 - topP) / n
- * of the weight is never among them, since all such together have less than 1 - topP: only the others are sorted.
+ * Leaves the fewest largest weights that together have at least `topP` of all. Of n weights, one below (1 - topP) / n
+ * of all is never among them, since all such together have less than 1 - topP: only the others are sorted.
  */
-function nucleus(places: readonly number[], weightOf: (place: number) => number, topP: number): number[] {
-  const weighed = places.map((place) => ({ place, weight: weightOf(place) }));
-  const total = sum(weighed.map(({ weight }) => weight));
-  const least = ((1 - topP) / weighed.length) * total;
-  const candidates = weighed.filter(({ weight }) => weight >= least);
-  candidates.sort((a, b) => b.weight - a.weight || a.place - b.place);
-  const kept: number[] = [];
-  let had = 0;
-  for (const { place, weight } of candidates) {
-    kept.push(place);
-    had += weight;
-    if (had >= topP * total) break;
+function keepNucleus(weights: Float64Array, topP: number): void {
+  const total = sum(weights);
+  const least = ((1 - topP) / weights.length) * total;
+  const rising = weights.filter((weight) => weight >= least).sort();
+  let [count, had] = [0, 0];
+  while (count < rising.length && had < topP * total) had += rising[rising.length - ++count] as number;
+  keepLargest(weights, rising, count);
+}
+
+/** Leaves the `count` largest weights, of equals those that come first; `rising` is them sorted, and maybe others. */
+function keepLargest(weights: Float64Array, rising: Float64Array, count: number): void {
+  const smallest = rising[rising.length - count] as number;
+  let equals = rising.subarray(rising.length - count).filter((weight) => weight === smallest).length;
+  for (let place = 0; place < weights.length; place++) {
+    const weight = weights[place] as number;
+    const isKept = weight > smallest || (weight === smallest && equals-- > 0);
+    if (!isKept) weights[place] = 0;
   }
-  return kept;
 }

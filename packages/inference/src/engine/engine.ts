@@ -19,7 +19,7 @@ import { type Chosen, choose, type Sampling } from '../sampler.ts';
 import { type Pending, planRows } from './plan.ts';
 import { commonLength, type Slot, Slots } from './slots.ts';
 
-/** So many positions are worth waiting for until a prompt that has them in common is computed. */
+/** So many positions in common are worth waiting for until another prompt's are computed. */
 const WORTH_WAITING = 32;
 
 export interface TokenRequest {
@@ -207,11 +207,12 @@ export class Engine {
     }
   }
 
-  /** Whether a running prompt will soon hold much more of this one: several answers to one prompt wait for the first. */
+  /** Whether a running prompt has much in common with this one and will soon hold more: several answers to one prompt. */
   #isBeingComputed(prompt: readonly number[], reused: number): boolean {
     return this.#running.some(({ request, slot }) => {
       const isOnItsWay = (slot?.tokens.length ?? 0) < request.prompt.length;
-      return isOnItsWay && commonLength(request.prompt, prompt) >= reused + WORTH_WAITING;
+      const common = Math.min(commonLength(request.prompt, prompt), prompt.length - 1);
+      return isOnItsWay && common >= WORTH_WAITING && common > reused;
     });
   }
 

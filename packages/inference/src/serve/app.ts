@@ -17,7 +17,7 @@ import type { Engine } from '../engine/engine.ts';
 import { wantTemplate } from '../text/template.ts';
 import type { Vocabulary } from '../text/vocabulary.ts';
 import { type Asked, startAnswers } from './answers.ts';
-import { ApiError, apiErrorOf, bodyOf, schemaError } from './errors.ts';
+import { ApiError, apiErrorOf, bodyOf, isOurs, schemaError } from './errors.ts';
 import { isKey } from './key.ts';
 import type { Metrics } from './metrics.ts';
 import { openPage } from './page.ts';
@@ -101,9 +101,9 @@ export function createApp(service: Service): Hono {
   });
   app.onError((error, c) => {
     const known = apiErrorOf(error);
-    if (known.status === 500) onError(error);
+    if (isOurs(error)) onError(error);
     if (known.status === 429) c.header('Retry-After', '1');
-    return c.json(bodyOf(known), known.status satisfies ContentfulStatusCode);
+    return c.json(bodyOf(known), known.status as ContentfulStatusCode);
   });
   return app;
 }
@@ -152,7 +152,7 @@ async function respond<B extends CommonRequest>(service: Service, request: Reque
   const body = await readBody(request, kind.schema);
   checkModel(service, body.model);
   const asked = kind.asked(service, body);
-  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(service.timeout)]);
+  const signal = AbortSignal.any([goneAway(request), AbortSignal.timeout(service.timeout)]);
   const { engine, vocabulary, name: model, metrics, onError } = service;
   const reply: Reply = {
     ...{ shape: kind.shape, model, tokenizer: vocabulary.tokenizer, metrics, onError },
@@ -163,6 +163,13 @@ async function respond<B extends CommonRequest>(service: Service, request: Reque
     wantsUsage: body.stream_options?.include_usage ?? false,
   };
   return body.stream ? streamedReply(reply) : Response.json(await wholeReply(reply));
+}
+
+/** Aborts when the client goes away, with an error: the request's own signal brings whatever the library gives. */
+function goneAway({ signal }: Request): AbortSignal {
+  const gone = new AbortController();
+  signal.addEventListener('abort', () => gone.abort(new ApiError(499, 'The client went away')), { once: true });
+  return gone.signal;
 }
 
 async function readBody<B>(request: Request, schema: z.ZodType<B>): Promise<B> {

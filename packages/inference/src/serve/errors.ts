@@ -7,12 +7,13 @@
  *     401   no key, or another                                     413   too long        415   not JSON
  *     429   too many wait already                                  503   a worker is gone, or the server stops
  *     504   it took longer than a request may                      500   a defect of ours
+ *     499   the client went away, and hears nothing
  */
 import { RunError, UserError } from '@fourfold/runtime/errors';
 import type { z } from 'zod';
 import { QueueFull } from '../engine/engine.ts';
 
-export type Status = 400 | 401 | 404 | 413 | 415 | 429 | 500 | 503 | 504;
+export type Status = 400 | 401 | 404 | 413 | 415 | 429 | 499 | 500 | 503 | 504;
 
 interface Details {
   readonly param?: string | null;
@@ -49,6 +50,9 @@ export function apiErrorOf(error: unknown): ApiError {
     return new ApiError(504, 'The answer took longer than a request may: ask for fewer tokens', { code: 'timeout' });
   return new ApiError(500, 'The server made a mistake, which its log tells', { code: 'internal_error' });
 }
+
+/** Whether the log should tell: a defect, or a decoder that failed. What clients did wrong they hear themselves. */
+export const isOurs = (error: unknown): boolean => error instanceof RunError || apiErrorOf(error).status === 500;
 
 /** The first thing that a schema found wrong: "temperature: Too big: expected number to be <=2". */
 export function schemaError({ issues }: z.ZodError): ApiError {

@@ -12,7 +12,7 @@ import { randomUUID } from 'node:crypto';
 import type { Tokenizer } from '@fourfold/data';
 import type { Finish } from '../text/writer.ts';
 import type { ChoicePiece } from './answers.ts';
-import { apiErrorOf, bodyOf } from './errors.ts';
+import { apiErrorOf, bodyOf, isOurs } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 import { type Shape, usageOf } from './shapes.ts';
 
@@ -117,7 +117,7 @@ async function* eventsOf(reply: Reply): AsyncGenerator<Uint8Array, void> {
     if (wantsUsage) yield event({ ...head, choices: [], usage: usageIn(reply, choices) });
     yield event('[DONE]');
   } catch (error) {
-    reply.onError(error);
+    if (isOurs(error)) reply.onError(error);
     yield event(bodyOf(apiErrorOf(error)));
   }
 }
