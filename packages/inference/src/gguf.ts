@@ -20,10 +20,10 @@
 import {
   dequantizeBlocks, endsFrom, type GgufFile, type GgufTensor, openGguf, shortest, show, tokenizerFilesFrom,
 } from '@fourfold/checkpoint';
+import type { WeightFormat } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
 import { modelShapeFrom } from './config.ts';
 import type { ModelShape } from './shape.ts';
-import type { WeightFormat } from './stock.ts';
 import type { ReadBlocks, StoredModel } from './stored.ts';
 import { type Source, type Spell, tensorsThrough, type View } from './views.ts';
 

@@ -1,12 +1,13 @@
 /**
  * From a stored model to what computes it: choices with their defaults, checked before any weight is read.
  */
+
+import type { Activations, CacheFormat, WeightFormat } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
 import type { ComputeOptions } from './rank-model.ts';
 import { RankModel } from './rank-model.ts';
 import { ALONE, type Ranks } from './ranks.ts';
 import { heldFormat, isMatrix, shareOf } from './slices.ts';
-import type { Activations, CacheFormat, WeightFormat } from './stock.ts';
 import { BLOCKS, type StoredModel } from './stored.ts';
 import { loadShare } from './weights.ts';
 

@@ -16,7 +16,11 @@
  * The embedding isn't held: a token needs one row of it, D weights of V·D, which is read from the file it lies in
  * (2 KB of Llama 3 8B's 295 MB in blocks of 4 bits, and no bytes between ranks).
  */
-import { kernels, type RopeTables, ropeFrequencies, ropeTables } from '@fourfold/ops';
+// biome-ignore format: a list
+import {
+  type Activations, bestLogits, type Cache, type CacheFormat, cachedAttention, copyCache, createCache, expertsProduct,
+  kernels, type NormOptions, packedProduct, type RopeTables, ropeFrequencies, ropeTables,
+} from '@fourfold/ops';
 import { constant, read } from '@fourfold/runtime';
 import { hostInts } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -24,13 +28,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Logits, Row } from './decoder.ts';
 import type { Ranks } from './ranks.ts';
 import { EMBEDDING, type Share } from './slices.ts';
-// biome-ignore format: a list
-import {
-  type Activations, bestLogits, type Cache, type CacheFormat, cachedAttention, copyCache, createCache, dequantize,
-  expertsProduct, packedProduct,
-} from './stock.ts';
-import type { StoredModel } from './stored.ts';
-import type { LayerWeights, RankWeights } from './weights.ts';
+import { floatsOf, lengthOf, type StoredModel } from './stored.ts';
+import type { LayerWeights, RankWeights, RoutedExperts } from './weights.ts';
+import { type Wanted, wantedOf } from './wire.ts';
 
 export interface ComputeOptions {
   /** Sequences at once, and the positions of each. */
@@ -55,7 +55,7 @@ export class RankModel {
   constructor(model: StoredModel, weights: RankWeights, share: Share, ranks: Ranks, options: ComputeOptions) {
     const { headDim, theta, ropeScaling } = model.shape;
     const { slots, maxSeqLength: positions, kvCache: format } = options;
-    const kvHeads = share.kvHeads[1] - share.kvHeads[0];
+    const kvHeads = lengthOf(share.kvHeads);
     this.share = share;
     this.#model = model;
     this.#weights = weights;
@@ -103,7 +103,7 @@ export class RankModel {
     const format = tensors.get(EMBEDDING)?.format ?? 'f32';
     const x = new Float32Array(rows.length * shape.dim);
     for (const [n, { token }] of rows.entries())
-      x.set(dequantize(format, this.#model.read(EMBEDDING, { rows: [token, token + 1] })), n * shape.dim);
+      x.set(floatsOf(format, this.#model.read(EMBEDDING, { rows: [token, token + 1] })), n * shape.dim);
     if (shape.grok) for (let i = 0; i < x.length; i++) x[i] = (x[i] as number) * shape.grok.embeddingScale;
     return constant(x, [rows.length, shape.dim]);
   }
@@ -112,41 +112,40 @@ export class RankModel {
     const { heads, kvHeads, headDim, normEpsilon: epsilon, window, grok } = this.#model.shape;
     const { activations } = this.#options;
     const { headOffset } = this.share;
-    const [own, ownKv] = [this.share.heads[1] - this.share.heads[0], this.share.kvHeads[1] - this.share.kvHeads[0]];
-    const N = x_ND.shape[0] as number;
-    const flat = packedProduct(x_ND, weights.qkv, { activations, norm: { gain_I: weights.inputNorm_D, epsilon } });
-    const qkv_NJK = kernels.reshape(flat, [N, own + 2 * ownKv, headDim]);
-    const o_NHK = cachedAttention(qkv_NJK, cache, rows_N2, {
-      ...{ heads: own, kvHeads: ownKv, headOffset, groupSize: heads / kvHeads, rope: this.#rope },
+    const qkv_NJ = packedProduct(x_ND, weights.qkv, { activations, norm: { gain_I: weights.inputNorm_D, epsilon } });
+    const o_NI = cachedAttention(qkv_NJ, cache, rows_N2, {
+      ...{ heads: lengthOf(this.share.heads), groupSize: heads / kvHeads, headOffset, tables: this.#rope },
       ...{ qkNorm: weights.qkNorm && { ...weights.qkNorm, epsilon } },
       ...{ window, scale: 1 / Math.sqrt(headDim), softcap: grok?.scoreCap },
     });
-    const o_NI = kernels.reshape(o_NHK, [N, own * headDim]);
     const branch = (onto_NO: Tensor | undefined) => packedProduct(o_NI, weights.output, { activations, onto_NO });
     const y_ND = await this.#onto(x_ND, branch, weights.branchNorms?.attention_D);
-    tf.dispose([flat, qkv_NJK, o_NHK, o_NI]);
+    tf.dispose([qkv_NJ, o_NI]);
     return y_ND;
   }
 
-  async #feedForward(x_ND: Tensor, weights: LayerWeights): Promise<Tensor> {
-    const { normEpsilon: epsilon, experts, grok } = this.#model.shape;
+  async #feedForward(x_ND: Tensor, { feedForward, postNorm_D, branchNorms }: LayerWeights): Promise<Tensor> {
     const { activations } = this.#options;
-    const norm = { gain_I: weights.postNorm_D, epsilon };
-    const { feedForwards, router } = weights;
-    if (!experts || !router) {
-      const { gateUp, down } = feedForwards[0] as LayerWeights['feedForwards'][0];
-      const gateUp_NF = packedProduct(x_ND, gateUp, { activations, norm });
-      const branch = (onto_NO: Tensor | undefined) =>
-        packedProduct(gateUp_NF, down, { activations, swiglu: true, onto_NO });
-      const y_ND = await this.#onto(x_ND, branch, undefined);
-      gateUp_NF.dispose();
-      return y_ND;
-    }
-    const logits_NE = packedProduct(x_ND, router, { activations: 'float32', norm });
-    const gate = grok ? 'gelu' : 'silu';
+    const norm = { gain_I: postNorm_D, epsilon: this.#model.shape.normEpsilon };
+    if ('router' in feedForward) return this.#experts(x_ND, feedForward, norm, branchNorms?.mlp_D);
+    const gateUp_NF = packedProduct(x_ND, feedForward.gateUp, { activations, norm });
     const branch = (onto_NO: Tensor | undefined) =>
-      expertsProduct(x_ND, logits_NE, feedForwards, { activations, norm, gate, onto_NO, ...experts });
-    const y_ND = await this.#onto(x_ND, branch, weights.branchNorms?.mlp_D);
+      packedProduct(gateUp_NF, feedForward.down, { activations, swiglu: true, onto_NO });
+    const y_ND = await this.#onto(x_ND, branch, undefined);
+    gateUp_NF.dispose();
+    return y_ND;
+  }
+
+  async #experts(x_ND: Tensor, weights: RoutedExperts, norm: NormOptions, gain_D: Tensor | undefined): Promise<Tensor> {
+    const { experts, grok } = this.#model.shape;
+    const { active, normalized } = experts as NonNullable<typeof experts>;
+    const { activations } = this.#options;
+    const logits_NE = packedProduct(x_ND, weights.router, { activations: 'float32', norm });
+    const branch = (onto_ND: Tensor | undefined) =>
+      expertsProduct(x_ND, logits_NE, weights, {
+        ...{ activations, norm, onto_ND, active, normalized, gelu: grok !== undefined },
+      });
+    const y_ND = await this.#onto(x_ND, branch, gain_D);
     logits_NE.dispose();
     return y_ND;
   }
@@ -162,8 +161,9 @@ export class RankModel {
     const sum_ND = await this.#ranks.sum(part_ND, gain_D ? undefined : x_ND);
     part_ND.dispose();
     if (!gain_D) return sum_ND;
-    const y_ND = tf.tidy(() => kernels.add(x_ND, normalized(sum_ND, gain_D, this.#model.shape.normEpsilon)));
-    sum_ND.dispose();
+    const branch_ND = await normalized(sum_ND, gain_D, this.#model.shape.normEpsilon);
+    const y_ND = kernels.add(x_ND, branch_ND);
+    tf.dispose([sum_ND, branch_ND]);
     return y_ND;
   }
 
@@ -176,25 +176,44 @@ export class RankModel {
     const norm = { gain_I: this.#weights.norm_D, epsilon };
     const raw_NV = packedProduct(wanted_ND, this.#weights.head, { activations: this.#options.activations, norm });
     const logits_NV = kernels.scale(raw_NV, grok?.logitScale ?? 1);
-    const values = (await read(logits_NV)) as Float32Array;
-    const V = logits_NV.shape[1] as number;
+    const parts = await this.#parts(logits_NV, wantedOf(rows));
     tf.dispose([ids_N, wanted_ND, raw_NV, logits_NV]);
-    return wanting.map((n, i) => this.#part((rows[n] as Row).wanted, values.subarray(i * V, (i + 1) * V)));
+    return parts;
   }
 
-  #part(wanted: Row['wanted'], slice_V: Float32Array): Logits {
-    const { ids, values, logSumExp } = bestLogits(
-      slice_V,
-      wanted === 'all' ? 1 : Math.min(Number(wanted), slice_V.length),
-    );
+  /** What rows want of this rank's slice: the best ones, and only where a row wants all of it the slice itself. */
+  async #parts(logits_NV: Tensor, wanted: readonly Wanted[]): Promise<Logits[]> {
+    const [N, V] = logits_NV.shape as [number, number];
+    const counts = wanted.map((each) => (each === 'all' ? 1 : Math.min(each, V)));
+    const k = Math.max(...counts);
+    const best = bestLogits(logits_NV, k);
+    const [ids, values, sums] = (await Promise.all(
+      [best.ids_NK, best.values_NK, best.logSumExp_N].map((each) => read(each)),
+    )) as [Int32Array, Float32Array, Float32Array];
+    const all = wanted.includes('all') ? ((await read(logits_NV)) as Float32Array) : new Float32Array(0);
+    tf.dispose([best.ids_NK, best.values_NK, best.logSumExp_N]);
     const [first] = this.share.vocabulary;
-    return wanted === 'all'
-      ? { values: Float32Array.from(slice_V), logSumExp }
-      : { ids: ids.map((id) => id + first), values, logSumExp };
+    return Array.from({ length: N }, (_, n) => {
+      const [logSumExp, count] = [sums[n] as number, counts[n] as number];
+      if (wanted[n] === 'all') return { values: all.slice(n * V, (n + 1) * V), logSumExp };
+      const own = ids.subarray(n * k, n * k + count);
+      return { ids: own.map((id) => id + first), values: values.slice(n * k, n * k + count), logSumExp };
+    });
   }
 }
 
-function normalized(x_ND: Tensor, gain_D: Tensor, epsilon: number): Tensor {
-  const meanSquare_N1 = kernels.mean(kernels.square(x_ND), 1, true);
-  return kernels.mul(kernels.mul(x_ND, kernels.rsqrt(kernels.add(meanSquare_N1, kernels.scalar(epsilon)))), gain_D);
+/**
+ * RMSNorm of what a branch adds, Grok's alone: [N, D] in plain numbers, since the stock kernels add up a row in another
+ * order when there are more rows, and a row's bits must not depend on the others.
+ */
+async function normalized(x_ND: Tensor, gain_D: Tensor, epsilon: number): Promise<Tensor> {
+  const [x, gain] = (await Promise.all([read(x_ND), read(gain_D)])) as [Float32Array, Float32Array];
+  const [D, y] = [gain.length, new Float32Array(x.length)];
+  for (let row = 0; row < x.length; row += D) {
+    let squares = 0;
+    for (let d = 0; d < D; d++) squares += (x[row + d] as number) ** 2;
+    const scale = 1 / Math.sqrt(squares / D + epsilon);
+    for (let d = 0; d < D; d++) y[row + d] = (x[row + d] as number) * scale * (gain[d] as number);
+  }
+  return constant(y, x_ND.shape);
 }

@@ -38,7 +38,7 @@ export interface GrokExtras {
   readonly scoreCap: number;
 }
 
-/** Grok-1 as xAI published it: 314 billion weights, of which a token meets 86. github.com/xai-org/grok-1, run.py */
+/** Grok-1 as xAI published it: by its count 314 billion weights, of which a token meets 84. github.com/xai-org/grok-1 */
 export const GROK_1: ModelShape = {
   ...{ architecture: 'grok-1', layers: 64, dim: 6144, heads: 48, kvHeads: 8, headDim: 128, ffn: 32768 },
   ...{ vocabulary: 131072, theta: 1e4, normEpsilon: 1e-5, tied: true, qkNorm: false, maxPositions: 8192 },

@@ -20,9 +20,10 @@
  *
  * Shoeybi et al., "Megatron-LM" (2019), without its wish for divisors.
  */
+
+import type { WeightFormat } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
 import type { ModelShape } from './shape.ts';
-import type { WeightFormat } from './stock.ts';
 import { bytesOf, lengthOf, type Part, type Span, type StoredModel, type StoredTensor } from './stored.ts';
 
 export interface Share {

@@ -13,9 +13,9 @@
  *     ########  one piece                       #########             a piece of every row
  *     ########                                  #########
  */
-import type { TextEnds } from '@fourfold/checkpoint';
+import { type Floats, fromFloat32, type TextEnds, toFloat32 } from '@fourfold/checkpoint';
+import { dequantize, quantize, type WeightFormat } from '@fourfold/ops';
 import type { ModelShape } from './shape.ts';
-import type { WeightFormat } from './stock.ts';
 
 /** Weights and bytes of a block. */
 export const BLOCKS: Readonly<Record<WeightFormat, { readonly weights: number; readonly bytes: number }>> = {
@@ -25,6 +25,21 @@ export const BLOCKS: Readonly<Record<WeightFormat, { readonly weights: number; r
   q41: { weights: 32, bytes: 20 },
   q80: { weights: 32, bytes: 34 },
 };
+
+/** The numbers that bytes of a format stand for. */
+export function floatsOf(format: WeightFormat, bytes: Uint8Array): Float32Array {
+  if (BLOCKS[format].weights > 1) return dequantize(format, bytes);
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+  if (format === 'f32') return new Float32Array(buffer as ArrayBuffer, byteOffset, byteLength / 4);
+  return toFloat32('BF16', new Uint16Array(buffer as ArrayBuffer, byteOffset, byteLength / 2));
+}
+
+/** Numbers as bytes of a format, whole blocks of them: rounded as ggml rounds. */
+export function bytesFrom(format: WeightFormat, values: Float32Array): Uint8Array {
+  if (BLOCKS[format].weights > 1) return quantize(format, values);
+  const stored = format === 'f32' ? values : fromFloat32('BF16', values as Floats);
+  return new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+}
 
 /** The bytes of so many weights of a format, whole blocks of them. */
 export const bytesOf = (format: WeightFormat, weights: number): number =>

@@ -6,17 +6,23 @@
  * q, k and v are one matrix, and so are gate and up: their x is read once. One tensor's part is read at a time, so while
  * it loads a rank holds its share and one product's bytes.
  */
+
+import { type ExpertWeights, type Packed, packWeight, type WeightFormat } from '@fourfold/ops';
+import { constant } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import * as tf from '@tensorflow/tfjs-core';
 import { expertPlaces, type ModelShape } from './shape.ts';
 import { headName, heldFormat, partOf, type Share } from './slices.ts';
-import { dequantize, type Packed, packWeight, quantize, type WeightFormat } from './stock.ts';
-import { lengthOf, type StoredModel, type StoredTensor } from './stored.ts';
+import { bytesFrom, floatsOf, lengthOf, type StoredModel, type StoredTensor } from './stored.ts';
 
 /** A gated feed-forward: gate's rows above up's in one matrix. */
 export interface FeedForward {
   readonly gateUp: Packed;
   readonly down: Packed;
+}
+
+/** Several of them, one matrix behind the other, and what chooses among them. */
+export interface RoutedExperts extends ExpertWeights {
+  readonly router: Packed;
 }
 
 export interface LayerWeights {
@@ -28,9 +34,7 @@ export interface LayerWeights {
   /** Grok's: norms of what attention and the experts add. */
   readonly branchNorms: { readonly attention_D: Tensor; readonly mlp_D: Tensor } | undefined;
   readonly postNorm_D: Tensor;
-  /** One, or one an expert. */
-  readonly feedForwards: readonly FeedForward[];
-  readonly router: Packed | undefined;
+  readonly feedForward: FeedForward | RoutedExperts;
 }
 
 export interface RankWeights {
@@ -50,7 +54,7 @@ export function loadShare(model: StoredModel, share: Share, weights?: WeightForm
   const loader = new Loader(model, share, weights);
   try {
     const layers = Array.from({ length: model.shape.layers }, (_, i) => loadLayer(loader, model.shape, i));
-    const [norm_D, head] = [loader.vector('model.norm.weight'), loader.matrix(headName(model.shape))];
+    const [norm_D, head] = [loader.vector('model.norm.weight'), loader.matrix([headName(model.shape)])];
     return { layers, norm_D, head, dispose: () => loader.dispose() };
   } catch (error) {
     loader.dispose();
@@ -61,8 +65,7 @@ export function loadShare(model: StoredModel, share: Share, weights?: WeightForm
 function loadLayer(loader: Loader, shape: ModelShape, layer: number): LayerWeights {
   const named = (part: string) => `model.layers.${layer}.${part}.weight`;
   const vector = (part: string) => loader.vector(named(part));
-  const matrix = (...parts: string[]) => loader.matrix(...parts.map(named));
-  const places = shape.experts ? expertPlaces(shape.experts.count) : ['mlp'];
+  const matrix = (...parts: string[]) => loader.matrix(parts.map(named));
   return {
     inputNorm_D: vector('input_layernorm'),
     qkv: matrix('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'),
@@ -70,11 +73,25 @@ function loadLayer(loader: Loader, shape: ModelShape, layer: number): LayerWeigh
     output: matrix('self_attn.o_proj'),
     branchNorms: shape.grok && { attention_D: vector('attention_output_norm'), mlp_D: vector('mlp_output_norm') },
     postNorm_D: vector('post_attention_layernorm'),
-    feedForwards: places.map((place) => ({
-      gateUp: matrix(`${place}.gate_proj`, `${place}.up_proj`),
-      down: matrix(`${place}.down_proj`),
-    })),
-    router: shape.experts && matrix('mlp.gate'),
+    feedForward: shape.experts ? experts(loader, named, shape.experts.count) : feedForward(matrix),
+  };
+}
+
+const feedForward = (matrix: (...parts: string[]) => Packed): FeedForward => ({
+  gateUp: matrix('mlp.gate_proj', 'mlp.up_proj'),
+  down: matrix('mlp.down_proj'),
+});
+
+function experts(loader: Loader, named: (part: string) => string, count: number): RoutedExperts {
+  const places = expertPlaces(count);
+  const gateUp = places.flatMap((place) => [named(`${place}.gate_proj`), named(`${place}.up_proj`)]);
+  return {
+    router: loader.matrix([named('mlp.gate')]),
+    up_E2FD: loader.matrix(gateUp, count),
+    down_EDF: loader.matrix(
+      places.map((place) => named(`${place}.down_proj`)),
+      count,
+    ),
   };
 }
 
@@ -93,17 +110,20 @@ class Loader {
 
   vector(name: string): Tensor {
     const { format } = this.#tensor(name);
-    return this.#kept(tf.tensor1d(dequantize(format, this.#model.read(name))));
+    return this.#kept(constant(floatsOf(format, this.#model.read(name)), this.#tensor(name).shape));
   }
 
-  /** Matrices of as many columns, one above the other; in float32 where their formats differ. */
-  matrix(...names: string[]): Packed {
+  /**
+   * Matrices of as many columns, one above the other; in float32 where their formats differ. With `matrices` they are
+   * so many of as many rows each.
+   */
+  matrix(names: readonly string[], matrices = 1): Packed {
     const formats = new Set(names.map((name) => this.#heldFormat(name)));
     const format = formats.size === 1 ? ([...formats][0] as WeightFormat) : 'f32';
     const parts = names.map((name) => this.#read(name, format));
     const rows = parts.reduce((sum, part) => sum + part.rows, 0);
-    const bytes = parts.length === 1 ? (parts[0] as (typeof parts)[0]).bytes : joined(parts.map((part) => part.bytes));
-    return this.#kept(packWeight(format, rows, (parts[0] as (typeof parts)[0]).columns, bytes));
+    const bytes = Buffer.concat(parts.map((part) => part.bytes));
+    return this.#kept(packWeight(format, rows / matrices, (parts[0] as { columns: number }).columns, bytes, matrices));
   }
 
   dispose(): void {
@@ -120,7 +140,7 @@ class Loader {
     const part = partOf(name, this.#model.shape, this.#share) ?? {};
     const { rows = [0, shape[0] as number], columns = [0, shape[1] as number] } = part;
     const stored = this.#model.read(name, part);
-    const bytes = format === wanted ? stored : quantize(wanted, dequantize(format, stored));
+    const bytes = format === wanted ? stored : bytesFrom(wanted, floatsOf(format, stored));
     return { rows: lengthOf(rows), columns: lengthOf(columns), bytes };
   }
 
@@ -132,14 +152,4 @@ class Loader {
     this.#made.push(made);
     return made;
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

@@ -50,6 +50,7 @@ export async function startWorkerProcess(...flags: string[]): Promise<WorkerProc
     new Promise<void>((resolve) => {
       if (child.exitCode !== null || child.signalCode !== null) return resolve();
       child.once('exit', () => resolve());
+      child.kill('SIGCONT'); // one that a test has stopped hears nothing
       child.kill('SIGTERM');
     });
   return { address: addressOf(waiting.replace(/^.* at /, '')), child, lines, line, stop };

@@ -1,8 +1,9 @@
 /** A model small enough to be made for each test, in memory; every rank reads the same numbers. */
+
+import { quantize, type WeightFormat } from '@fourfold/ops';
 import { keyOf, uniforms } from '@fourfold/runtime';
 import { type ModelShape, tensorShapes } from '../src/shape.ts';
 import { isMatrix } from '../src/slices.ts';
-import { quantize, type WeightFormat } from '../src/stock.ts';
 import { bytesOf, readPart, type StoredModel } from '../src/stored.ts';
 
 export const TINY: ModelShape = {

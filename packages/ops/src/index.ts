@@ -33,6 +33,26 @@ export {
 export { accumulateProduct, linear, stacked } from './linear.ts';
 export { type Attention, addAt, mergeAttention } from './merge.ts';
 export { Parameter, partOf, type Range, type Shard } from './parameter.ts';
+export { type BestLogits, bestLogits } from './quantized/best-logits.ts';
+export {
+  type Cache,
+  type CachedAttentionOptions,
+  type CacheFormat,
+  type CacheShape,
+  cachedAttention,
+  copyCache,
+  createCache,
+} from './quantized/cached-attention.ts';
+export { type ExpertsOptions, type ExpertWeights, expertsProduct } from './quantized/experts.ts';
+export { BLOCK, BLOCK_BYTES, dequantize, quantize, rowBytes, type WeightFormat } from './quantized/formats.ts';
+export { type Packed, packedRows, packWeight } from './quantized/packed.ts';
+export {
+  type Activations,
+  type NormOptions,
+  type PackedProductOptions,
+  packedProduct,
+  type Variant,
+} from './quantized/packed-product.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables, ropeTablesFor } from './rope.ts';
 export { logitGradient, logitStatistics } from './split-softmax.ts';

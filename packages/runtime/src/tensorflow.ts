@@ -76,10 +76,16 @@ export interface NodeBackend extends KernelBackend {
 export type NodeBackendClass = new (binding: unknown, packageName: string) => NodeBackend;
 
 /**
- * What native/ops/bytes.h and lanes-module.h give JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2 max;
- * format: 0 float32, 1 bfloat16, 2 q80.
+ * What native/ops' bytes.h, lanes-module.h and packed-bytes.h give JavaScript. dtype: TensorFlow's number; reduction: 0
+ * sum, 1 mean, 2 max; format: a number of native/ops/blocks.h, transfer: 0 float32, 1 bfloat16, 2 q80; variant: of
+ * packed-variants.h.
  */
 export interface NativeOps {
+  quantize(format: number, floats: Uint8Array, out: Uint8Array): void;
+  dequantize(format: number, bytes: Uint8Array, floats: Uint8Array): void;
+  panelBytes(format: number, rows: number, columns: number): number;
+  pack(format: number, rows: number, columns: number, matrices: number, bytes: Uint8Array, out: Uint8Array): void;
+  hasVariant(variant: number): boolean;
   takeLent(from: number, to: number): ArrayBuffer;
   giveBack(buffer: ArrayBuffer): void;
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;

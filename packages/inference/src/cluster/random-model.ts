@@ -5,9 +5,9 @@
  * gets a scale that makes weights of up to 0.02, as an untrained model's; what the bits beside it are doesn't matter.
  */
 import { randomFillSync } from 'node:crypto';
+import type { WeightFormat } from '@fourfold/ops';
 import { type ModelShape, tensorShapes } from '../shape.ts';
 import { isMatrix } from '../slices.ts';
-import type { WeightFormat } from '../stock.ts';
 import { BLOCKS, bytesOf, lengthOf, type Part, type StoredModel } from '../stored.ts';
 
 /** Half-precision numbers: scales of 4-bit and of 8-bit weights of up to 0.02. */

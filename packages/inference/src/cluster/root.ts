@@ -57,7 +57,7 @@ export async function connectWorkers(options: RootOptions): Promise<Decoder> {
   const opened: { close(): void }[] = [];
   try {
     const session = randomInt(1e9);
-    const seats = await Promise.all(workers.map((address, i) => offerTo(address, i + 1, session, options, opened)));
+    const seats = await allOf(workers.map((address, i) => offerTo(address, i + 1, session, options, opened)));
     for (const { control } of seats) control.send('meet');
     const lanes = await meet(session, seats, options, opened);
     opened.push(lanes);
@@ -68,6 +68,12 @@ export async function connectWorkers(options: RootOptions): Promise<Decoder> {
     for (const one of opened) one.close();
     throw error instanceof RunError ? new UserError(error.message) : error;
   }
+}
+
+/** All results; where one fails, its error, once none is under way any more that would have to be closed. */
+async function allOf<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 async function dial(
@@ -120,7 +126,7 @@ async function meet(
     return socket;
   });
   const names = seats.map(({ address }, i) => `worker ${nameOf(address)} (rank ${i + 1})`);
-  const sockets = await Promise.all(dialed);
+  const sockets = await allOf(dialed);
   const { transfers: format, timeoutMs } = options;
   const lanes = openLanes({
     rank: 0,

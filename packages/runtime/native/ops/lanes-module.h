@@ -28,14 +28,14 @@ static std::string TextOf(napi_env env, napi_value value) {
 }
 
 template <size_t N>
-static bool Arguments(napi_env env, napi_callback_info info, napi_value (&arguments)[N]) {
+static bool ReadArguments(napi_env env, napi_callback_info info, napi_value (&arguments)[N]) {
     size_t count = N;
     return napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr) == napi_ok && count == N;
 }
 
 static napi_value OpenLanesFor(napi_env env, napi_callback_info info) {
     napi_value arguments[5], number;
-    const bool is_called_right = Arguments(env, info, arguments);
+    const bool is_called_right = ReadArguments(env, info, arguments);
     if (!is_called_right) return Throw(env, "openLanes takes rank, sockets, names, format and time-out");
     std::vector<int> sockets;
     for (napi_value socket : ElementsOf(env, arguments[1])) {
@@ -56,14 +56,14 @@ static napi_value OpenLanesFor(napi_env env, napi_callback_info info) {
 
 static napi_value CloseLanes(napi_env env, napi_callback_info info) {
     napi_value arguments[1];
-    if (!Arguments(env, info, arguments)) return Throw(env, "closeLanes takes a number of openLanes");
+    if (!ReadArguments(env, info, arguments)) return Throw(env, "closeLanes takes a number of openLanes");
     if (OpenLanes* open = LanesAt(IntOf(env, arguments[0]))) open->lanes.reset();
     return nullptr;
 }
 
 static napi_value GatherLanes(napi_env env, napi_callback_info info) {
     napi_value arguments[3], result;
-    OpenLanes* open = Arguments(env, info, arguments) ? LanesAt(IntOf(env, arguments[0])) : nullptr;
+    OpenLanes* open = ReadArguments(env, info, arguments) ? LanesAt(IntOf(env, arguments[0])) : nullptr;
     if (open == nullptr) return Throw(env, "the lanes to the other ranks are closed");
     Lanes& lanes = *open->lanes;
     size_t bytes = SIZE_MAX;
@@ -91,7 +91,7 @@ static napi_value GatherLanes(napi_env env, napi_callback_info info) {
 
 static napi_value LanesCost(napi_env env, napi_callback_info info) {
     napi_value arguments[1], result;
-    OpenLanes* open = Arguments(env, info, arguments) ? LanesAt(IntOf(env, arguments[0])) : nullptr;
+    OpenLanes* open = ReadArguments(env, info, arguments) ? LanesAt(IntOf(env, arguments[0])) : nullptr;
     if (open == nullptr) return Throw(env, "the lanes to the other ranks are closed");
     const Lanes& lanes = *open->lanes;
     const int64_t sent = lanes.sent(), received = lanes.received();

@@ -2,7 +2,7 @@
  * How numbers travel between the ranks that share a model. A row of D numbers is cut into blocks of 64:
  *
  *     float32     4 bytes each, exact
- *     bfloat16    2 bytes each: the upper half of a float32, rounded to nearest; off by at most 2^-9 of each
+ *     bfloat16    2 bytes each: the upper half of a float32, rounded to nearest; off by at most 2^-8 of each
  *     q80         66 bytes for 64: a scale in bfloat16 and 64 int8; off by at most 1/253 of the block's largest
  *
  * q80 is distributed-llama's idea, whose blocks have 32 numbers and a scale in half precision: 68 bytes for 64. Of

@@ -1,0 +1,92 @@
+/**
+ * Weight matrices as the kernels of inference read them: opaque, made once when a model is loaded.
+ *
+ *     const w_OI = packWeight('q40', O, I, bytes)      bytes row by row, in formats.ts's blocks
+ *     packedRows(w_VD, ids_N)                          rows as float32: an embedding
+ *
+ * On TensorFlow's CPU the bytes are kept as they are, but in panels of 16 rows (native/ops/panels.h has the picture).
+ * Elsewhere a packed matrix is its float32 values, which take 7 times the memory of q40 and give the same results, to
+ * rounding.
+ */
+import { attr, execute, onTensorflowCpu } from '@fourfold/runtime';
+import { blank } from '@fourfold/runtime/bytes';
+import { tensorflow } from '@fourfold/runtime/tensorflow';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { takeRows } from '../kernels.ts';
+import { BLOCK, dequantize, FORMAT_NUMBER, inBlocks, rowBytes, type WeightFormat } from './formats.ts';
+
+/** Weights w_OI, or several matrices of one shape one behind the other, [E, O, I]. */
+export interface Packed {
+  readonly format: WeightFormat;
+  /** O and I of one matrix. */
+  readonly rows: number;
+  readonly columns: number;
+  /** E: 1 but for experts. */
+  readonly matrices: number;
+  /** Bytes of memory that it takes. */
+  readonly bytes: number;
+  /** Whether `data` are panels, which native ops read; else it is [E·O, I], float32. */
+  readonly native: boolean;
+  /** TensorFlow knows no bytes: float32's, four at a time. tf.tidy does not free it. */
+  readonly data: Tensor;
+  dispose(): void;
+}
+
+/** Whether matrices that are packed now are for the native ops: on TensorFlow's CPU, unless stockKernels runs. */
+export const hasPackedOps = (): boolean => onTensorflowCpu() && tensorflow().fusedDtypes.includes('float32');
+
+/**
+ * Packs `bytes`: `rows` times `matrices` rows of `columns` numbers, which for q40, q41 and q80 are a multiple of 32.
+ * Throws RangeError where the bytes are more or fewer.
+ */
+export function packWeight(
+  format: WeightFormat,
+  rows: number,
+  columns: number,
+  bytes: Uint8Array,
+  matrices = 1,
+): Packed {
+  if (inBlocks(format) && columns % BLOCK !== 0)
+    throw new RangeError(`rows of ${columns} numbers are not whole blocks of ${BLOCK}, which ${format} is made of`);
+  const expected = matrices * rows * rowBytes(format, columns);
+  if (bytes.length !== expected)
+    throw new RangeError(
+      `${bytes.length} bytes are not ${matrices} x ${rows} x ${columns} numbers in ${format}, which take ${expected}`,
+    );
+  const native = hasPackedOps();
+  const shape = { format, rows, columns, matrices };
+  const data = tf.keep(native ? panels(shape, bytes) : floats(shape, bytes));
+  return { ...shape, bytes: 4 * data.size, native, data, dispose: () => data.dispose() };
+}
+
+type Shape = Pick<Packed, 'format' | 'rows' | 'columns' | 'matrices'>;
+
+function panels({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): Tensor {
+  const { native } = tensorflow();
+  const number = FORMAT_NUMBER[format];
+  const memory = blank([(matrices * native.panelBytes(number, rows, columns)) / 4], 'float32');
+  native.pack(number, rows, columns, matrices, bytes, memory.view);
+  return memory.finish();
+}
+
+function floats({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): Tensor {
+  const whole = new Uint8Array(Math.ceil(bytes.length / rowBytes(format, BLOCK)) * rowBytes(format, BLOCK));
+  whole.set(bytes); // float32 and bfloat16 rows need not be whole blocks
+  const values = dequantize(format, whole).subarray(0, matrices * rows * columns);
+  return tf.tensor2d(values, [matrices * rows, columns]);
+}
+
+/** The attributes by which native ops know a matrix. */
+export const shapeAttributes = ({ format, rows, columns }: Shape) => [
+  attr.int('format', FORMAT_NUMBER[format]),
+  attr.int('rows', rows),
+  attr.int('columns', columns),
+];
+
+/** Rows ids_N (int32) of one packed matrix as float32, [N, I]. */
+export function packedRows(w_VD: Packed, ids_N: Tensor): Tensor {
+  return w_VD.native
+    ? execute('FourfoldPackedRows', [w_VD.data, ids_N], shapeAttributes(w_VD))
+    : takeRows(w_VD.data, ids_N);
+}

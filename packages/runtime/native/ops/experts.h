@@ -1,0 +1,152 @@
+/**
+ * A feed-forward that is several, of which a router chooses some for each row (Shazeer et al. 2017; Mixtral 2024).
+ *
+ *   FourfoldExperts(x [N, D], logits [N, E], up, down, extras...) -> y [N, D]
+ *
+ *   p = softmax(logits), the `active` largest of each row, of equal ones the first; made to add up to 1 if `normalized`
+ *   y_n = Σ over its chosen experts e, in order of e, of p_e · down_e · swiglu(up_e · x_n)     [+ onto]
+ *
+ * With `gelu` the gate is GELU's and not SiLU's (Grok-1). x is normalized first where there is a gain. `up` has the gate's rows, then up's, of experts `first` and on, one
+ * matrix behind the other, `down` the same experts': those that a rank has, which adds up its own alone.
+ *
+ * The rows of one expert are multiplied together: in a prompt of 256 tokens each of 8 experts reads its weights once
+ * for some 64 of them.
+ */
+#pragma once
+#include "packed-product.h"
+
+namespace fourfold {
+
+/** One row's way through one expert. */
+struct Visit {
+    int64_t expert, row;
+    float weight;
+};
+
+/** The chosen experts of a row, in order of their number. */
+inline void Choose(const float* logits, int64_t experts, int64_t active, bool normalized, int64_t row,
+                   std::vector<Visit>* visits) {
+    std::vector<int64_t> order(experts);
+    for (int64_t e = 0; e < experts; e++) order[e] = e;
+    std::stable_sort(order.begin(), order.end(), [=](int64_t a, int64_t b) { return logits[a] > logits[b]; });
+    const float most = logits[order[0]];
+    float sum = 0;
+    for (int64_t e = 0; e < (normalized ? active : experts); e++) sum += Exp(logits[order[e]] - most);
+    std::sort(order.begin(), order.begin() + active);
+    for (int64_t i = 0; i < active; i++) visits->push_back({order[i], row, Exp(logits[order[i]] - most) / sum});
+}
+
+class Experts : public OpKernel {
+  public:
+    explicit Experts(OpKernelConstruction* c) : OpKernel(c) {
+        int up, down, width, columns;
+        OP_REQUIRES_OK(c, c->GetAttr("up_format", &up));
+        OP_REQUIRES_OK(c, c->GetAttr("down_format", &down));
+        OP_REQUIRES_OK(c, c->GetAttr("columns", &columns));
+        OP_REQUIRES_OK(c, c->GetAttr("width", &width));
+        OP_REQUIRES_OK(c, c->GetAttr("first", &first_));
+        OP_REQUIRES_OK(c, c->GetAttr("count", &count_));
+        OP_REQUIRES_OK(c, c->GetAttr("active", &active_));
+        OP_REQUIRES_OK(c, c->GetAttr("normalized", &normalized_));
+        OP_REQUIRES_OK(c, c->GetAttr("gelu", &gelu_));
+        OP_REQUIRES_OK(c, c->GetAttr("norm", &norm_));
+        OP_REQUIRES_OK(c, c->GetAttr("onto", &onto_));
+        OP_REQUIRES_OK(c, c->GetAttr("rounded", &rounded_));
+        OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
+        up_ = {static_cast<Format>(up), 2 * width, columns};
+        down_ = {static_cast<Format>(down), columns, width};
+        OP_REQUIRES(c, !rounded_ || (InBlocks(up_.format) && InBlocks(down_.format)),
+                    absl::InvalidArgumentError("weights that are not in blocks are multiplied with float32"));
+        up_kernels_ = KernelsFor(up_.format, Variant::kBest);
+        down_kernels_ = KernelsFor(down_.format, Variant::kBest);
+    }
+
+    void Compute(OpKernelContext* ctx) override {
+        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "x [N, D], logits [N, E], up, down, a gain [D], onto [N, D]"));
+        const int64_t N = ctx->input(0).dim_size(0), D = up_.columns;
+        const std::vector<Visit> visits = Visits(ctx);
+        const int64_t count = visits.size();
+        float* y = OutLike(ctx, 0, 0);
+        if (!ctx->status().ok()) return;
+        std::vector<float> hidden(count * up_.rows), out(count * D);
+        const float* x = In(ctx, 0);
+        Through(ctx, up_, 2, up_kernels_, Before(ctx), visits,
+                [&](int64_t i) { return x + visits[i].row * D; }, hidden.data());
+        Through(ctx, down_, 3, down_kernels_, {gelu_ ? Prepare::kGeglu : Prepare::kSwiglu, nullptr, 0, down_.columns}, visits,
+                [&](int64_t i) { return hidden.data() + i * up_.rows; }, out.data());
+        if (onto_) std::copy_n(In(ctx, ctx->num_inputs() - 1), N * D, y);
+        else std::fill_n(y, N * D, 0.0f);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t d = 0; d < D; d++) y[visits[i].row * D + d] += visits[i].weight * out[i * D + d];
+    }
+
+  private:
+    Panels up_, down_;
+    Kernels up_kernels_, down_kernels_;
+    int first_, count_, active_;
+    bool normalized_, gelu_, norm_, onto_, rounded_;
+    float epsilon_;
+
+    bool Fits(OpKernelContext* ctx) const {
+        const Tensor &x = ctx->input(0), &logits = ctx->input(1);
+        if (ctx->num_inputs() != 4 + norm_ + onto_ || x.dims() != 2 || logits.dims() != 2) return false;
+        if (x.dim_size(1) != up_.columns || logits.dim_size(0) != x.dim_size(0)) return false;
+        if (active_ < 1 || active_ > logits.dim_size(1) || first_ + count_ > logits.dim_size(1)) return false;
+        if (static_cast<int64_t>(ctx->input(2).TotalBytes()) != count_ * up_.MatrixBytes()) return false;
+        if (static_cast<int64_t>(ctx->input(3).TotalBytes()) != count_ * down_.MatrixBytes()) return false;
+        if (norm_ && ctx->input(4).shape() != TensorShape({up_.columns})) return false;
+        return !onto_ || SameShape(ctx, 0, 4 + norm_);
+    }
+
+    Preparation Before(OpKernelContext* ctx) const {
+        if (norm_) return {Prepare::kNorm, In(ctx, 4), epsilon_, up_.columns};
+        return {Prepare::kNothing, nullptr, 0, up_.columns};
+    }
+
+    /** Every row's visits to experts that are here: expert by expert, and of each row in order. */
+    std::vector<Visit> Visits(OpKernelContext* ctx) const {
+        const int64_t E = ctx->input(1).dim_size(1);
+        std::vector<Visit> all, here;
+        for (int64_t n = 0; n < ctx->input(0).dim_size(0); n++)
+            Choose(In(ctx, 1) + n * E, E, active_, normalized_, n, &all);
+        for (const Visit& visit : all)
+            if (visit.expert >= first_ && visit.expert < first_ + count_) here.push_back(visit);
+        std::stable_sort(here.begin(), here.end(),
+                         [](const Visit& a, const Visit& b) { return a.expert < b.expert; });
+        return here;
+    }
+
+    /** y [visits, O]: row_of(i), prepared, times the matrix of visit i's expert. Input `w` has the matrices. */
+    template <class RowOf>
+    void Through(OpKernelContext* ctx, const Panels& w, int input, const Kernels& kernels, const Preparation& prepare,
+                 const std::vector<Visit>& visits, RowOf row_of, float* y) const {
+        const int64_t count = visits.size(), panels = w.Count();
+        PreparedRows rows(count, prepare.Padded(), rounded_);
+        ForRows(ctx, count, 4 * prepare.Inputs(), [&](int64_t first, int64_t last) {
+            for (int64_t i = first; i < last; i++) rows.Take(prepare, row_of(i), i);
+        });
+        std::vector<int64_t> starts;  // of each expert's visits, and the end of the last one's
+        for (int64_t i = 0; i < count; i++)
+            if (i == 0 || visits[i].expert != visits[i - 1].expert) starts.push_back(i);
+        const int64_t used = starts.size();
+        starts.push_back(count);
+        ForRows(ctx, used * panels, 2 * w.columns, [&](int64_t first, int64_t last) {
+            for (int64_t i = first; i < last; i++) {
+                const int64_t from = starts[i / panels], to = starts[i / panels + 1];
+                const uint8_t* matrix = PackedBytes(ctx, input) + (visits[from].expert - first_) * w.MatrixBytes();
+                MultiplyInto(w, matrix, i % panels, kernels, rows, from, to, nullptr, y);
+            }
+        });
+    }
+};
+
+REGISTER_OP("FourfoldExperts")
+    .Input("x: float").Input("logits: float").Input("up: float").Input("down: float").Input("extras: M * float")
+    .Output("y: float")
+    .Attr("M: int >= 0").Attr("up_format: int").Attr("down_format: int").Attr("columns: int").Attr("width: int")
+    .Attr("first: int").Attr("count: int").Attr("active: int").Attr("normalized: bool").Attr("gelu: bool").Attr("norm: bool")
+    .Attr("onto: bool").Attr("rounded: bool").Attr("epsilon: float")
+    .SetShapeFn(tensorflow::shape_inference::UnknownShape);
+REGISTER_KERNEL_BUILDER(Name("FourfoldExperts").Device(DEVICE_CPU), Experts);
+
+}  // namespace fourfold
