@@ -4,7 +4,8 @@
  *     const config = readConfig({ name: 'npm start --', usage: 'Trains a Llama.', schema, argv });
  *
  * A setting's value is its flag's, else the file's, else the schema's default. Flags are `--key value`, `--key=value`,
- * and for what is on or off `--key` and `--no-key`; `--some-key` is another spelling of `--someKey`.
+ * and for what is on or off `--key` and `--no-key`; `--some-key` is another spelling of `--someKey`. A list is written
+ * with commas, `--key a,b`, or as words, `--key a b`.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { exitWith, messageOf, UserError } from '@fourfold/runtime/errors';
@@ -94,6 +95,8 @@ function readFlags(argv: readonly string[], settings: ReadonlyMap<string, Shape>
     let value = text;
     if (value === undefined && takes(shape, 'boolean') && next !== 'true' && next !== 'false') value = `${!isNegated}`;
     else if (value === undefined && next !== undefined && !next.startsWith('--')) value = argv[++i];
+    if (text === undefined && takes(shape, 'array'))
+      while (argv[i + 1] !== undefined && !argv[i + 1]?.startsWith('--')) value += `,${argv[++i]}`;
     if (value === undefined)
       throw new UserError(`--${key} has no value: use ${key === 'config' ? 'a JSON file' : wanted(shape)}`);
     const before = flags.get(key);

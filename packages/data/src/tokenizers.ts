@@ -19,6 +19,10 @@ export interface Tokenizer {
   readonly name: string;
   /** One more than the largest id that `encode` can give. */
   readonly vocabularySize: number;
+  /** Ids that stand before a document's first token, such as that of <s>; absent where none do. */
+  readonly begin?: readonly number[];
+  /** Ids of tokens that steer and are no text, such as <|im_end|>; absent where there are none. */
+  readonly special?: ReadonlySet<number>;
   encode(text: string): Uint8Array | number[];
   /** The text of some ids. What isn't valid UTF-8, or no id of this vocabulary, shows as U+FFFD. */
   decode(ids: Iterable<number>): string;
@@ -64,6 +68,7 @@ async function openGpt2(): Promise<Tokenizer> {
   return {
     name: 'gpt2',
     vocabularySize,
+    special: new Set([endOfText]),
     encode: (text) => text.split(END_OF_TEXT).flatMap((part, i) => (i > 0 ? [endOfText] : []).concat(encode(part))),
     decode: (ids) => Buffer.concat(Array.from(ids, bytesOf)).toString('utf8'),
   };
@@ -86,9 +91,12 @@ export async function tokenizerFrom(path: string, contents: string, spec = path)
   const ids = sound(spec, () => [...tokenizer.get_vocab().values()]);
   if (ids.length === 0) throw new UserError(`tokenizer=${spec} has no token: give another tokenizer.json`);
   const vocabularySize = 1 + ids.reduce((a, b) => Math.max(a, b), 0);
+  const special = [...tokenizer.get_added_tokens_decoder()].filter(([, token]) => token.special);
   return {
     name: `${basename(path)} ${createHash('sha256').update(contents).digest('hex').slice(0, 16)}`,
     vocabularySize,
+    begin: sound(spec, () => beginOf(JSON.parse(contents))),
+    special: new Set(special.map(([id]) => id)),
     // A text is the middle of a document: no beginning-of-sequence token, which the file may ask for, is put before it.
     encode: (text) => {
       const { ids, tokens } = sound(spec, () => tokenizer.encode(text, { add_special_tokens: false }));
@@ -105,6 +113,26 @@ export async function tokenizerFrom(path: string, contents: string, spec = path)
         .map((run) => (run ? sound(spec, () => tokenizer.decode(run, { clean_up_tokenization_spaces: false })) : NONE))
         .join(''),
   };
+}
+
+/** The part of a tokenizer.json that says what stands before and after a text. */
+interface Template {
+  readonly type?: string;
+  readonly processors?: readonly Template[];
+  readonly single?: readonly { readonly SpecialToken?: { readonly id: string }; readonly Sequence?: object }[];
+  readonly special_tokens?: Readonly<Record<string, { readonly ids: readonly number[] }>>;
+}
+
+/** The ids that the file's template puts before a text: {"single": [{"SpecialToken": {"id": "<s>"}}, ...]}. */
+function beginOf({ post_processor }: { post_processor?: Template | null }): number[] {
+  const all = post_processor?.type === 'Sequence' ? (post_processor.processors ?? []) : [post_processor];
+  const template = all.find((one) => one?.type === 'TemplateProcessing');
+  const single = template?.single ?? [];
+  const text = single.findIndex(({ Sequence }) => Sequence);
+  const before = single.slice(0, Math.max(0, text));
+  const ids = before.flatMap(({ SpecialToken }) => template?.special_tokens?.[SpecialToken?.id ?? '']?.ids ?? []);
+  if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < MOST_TOKENS)) return ids;
+  throw new Error('what it puts before a text are no ids');
 }
 
 /** Far more than any vocabulary has. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '@fourfold/runtime/errors';
@@ -31,6 +31,24 @@ function tinyTokenizer(changes: object = {}): string {
   writeFileSync(path, JSON.stringify(file));
   return path;
 }
+
+test('what begins a text, and which tokens are no text, is as the file says', async () => {
+  const tokenizer = await openTokenizer(tinyTokenizer());
+  expect([tokenizer.begin, [...(tokenizer.special ?? [])]]).toEqual([[10], [10]]);
+  expect([...((await openTokenizer('gpt2')).special ?? [])]).toEqual([50256]);
+  const { begin, special } = await openTokenizer('bytes');
+  expect([begin, special]).toEqual([undefined, undefined]);
+});
+
+test('a beginning that is no ids is refused', async () => {
+  const path = tinyTokenizer();
+  const file = JSON.parse(readFileSync(path, 'utf8'));
+  for (const processor of [{ single: 7 }, { special_tokens: { '<eos>': { ids: ['x'] } } }]) {
+    Object.assign(file.post_processor, processor);
+    writeFileSync(path, JSON.stringify(file));
+    await expect(openTokenizer(path)).rejects.toThrow('tokenizer=');
+  }
+});
 
 test('bytes and GPT-2 give back any text', async () => {
   const text = fc.string({ unit: 'grapheme', maxLength: 60 });

@@ -24,8 +24,21 @@ const ofCluster = (name: 'slurm' | 'kubernetes' | 'metrics') => async (): Promis
   return { main: (argv) => runMain(() => run(argv)) };
 };
 
+/** Commands of inference, each a file of its own. */
+const ofInference =
+  (name: 'generate' | 'chat' | 'serve' | 'perplexity' | 'worker' | 'bench') => async (): Promise<Module> => {
+    const { commands } = await import('@fourfold/inference/commands');
+    return commands[name]();
+  };
+
 /** One line each; those who add a command add a line, and what it imports to package.json. */
 export const commands: ReadonlyMap<string, Command> = new Map([
+  command('chat', 'Talks with a model', ofInference('chat')),
+  command('generate', 'Lets a model go on from a text', ofInference('generate')),
+  command('serve', 'Serves a model over HTTP, as OpenAI does', ofInference('serve')),
+  command('perplexity', 'Measures how well a model expects a text', ofInference('perplexity')),
+  command('worker', 'Computes a share of a model for a root', ofInference('worker')),
+  command('bench', 'Measures how fast a model is computed', ofInference('bench')),
   command('launch', 'Starts a script as several ranks', () => import('@fourfold/process-group/launch')),
   command('slurm', 'Trains on a Slurm cluster', ofCluster('slurm')),
   command('kubernetes', 'Prints a manifest that trains on Kubernetes', ofCluster('kubernetes')),

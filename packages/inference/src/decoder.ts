@@ -50,11 +50,16 @@ export interface Decoder {
   /** The most rows of one step. */
   readonly maxRows: number;
   readonly ranks: number;
-  /** Computes the rows, whose keys and values then are in their slots' caches. The logits of those that want some. */
+  /**
+   * Computes the rows, whose keys and values then are in their slots' caches. The logits of those that want some. Where
+   * it fails, what all slots held is lost.
+   */
   step(rows: readonly Row[]): Promise<Logits[]>;
   /** Copies what slot `from` holds of its first `length` positions to slot `to`: for prompts that begin alike. */
   copySlot(from: number, to: number, length: number): Promise<void>;
   /** Of the last step. */
   readonly cost: StepCost;
+  /** Calls `listener` when a rank is lost, also between steps: nothing can be computed from then on. */
+  onLost?(listener: (error: Error) => void): void;
   close(): Promise<void>;
 }

@@ -78,8 +78,9 @@ export interface NodeBackend extends KernelBackend {
 export type NodeBackendClass = new (binding: unknown, packageName: string) => NodeBackend;
 
 /**
- * What native/ops/bytes.h and packed-bytes.h give JavaScript. dtype: TensorFlow's number; reduction: 0 sum, 1 mean, 2
- * max; format: a number of native/ops/blocks.h, variant: of packed-variants.h.
+ * What native/ops' bytes.h, lanes-module.h and packed-bytes.h give JavaScript. dtype: TensorFlow's number; reduction: 0
+ * sum, 1 mean, 2 max; format: a number of native/ops/blocks.h, transfer: 0 float32, 1 bfloat16, 2 q80; variant: of
+ * packed-variants.h.
  */
 export interface NativeOps {
   quantize(format: number, floats: Uint8Array, out: Uint8Array): void;
@@ -90,6 +91,16 @@ export interface NativeOps {
   takeLent(from: number, to: number): ArrayBuffer;
   giveBack(buffer: ArrayBuffer): void;
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;
+  openLanes(
+    rank: number,
+    sockets: readonly number[],
+    names: readonly string[],
+    format: number,
+    timeoutMs: number,
+  ): number;
+  gatherLanes(lanes: number, bytes: Uint8Array, lengths: readonly number[]): Uint8Array[];
+  lanesCost(lanes: number): [sent: number, received: number, milliseconds: number];
+  closeLanes(lanes: number): void;
 }
 
 /** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors hold. */

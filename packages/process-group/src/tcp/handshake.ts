@@ -27,9 +27,12 @@ export interface ByteStream {
   write(bytes: Uint8Array): void;
 }
 
+/** What a connection is for: rank 0's store, two ranks of a run; a model's root and a worker, and lanes of theirs. */
+const purposes = ['store', 'peer', 'root', 'lane'] as const;
+
 /** What the end that dials says of itself. */
 export interface Hello {
-  readonly purpose: 'store' | 'peer';
+  readonly purpose: (typeof purposes)[number];
   readonly rank: number;
   readonly worldSize: number;
   /** How often this run has been restarted: ranks of an earlier attempt must not meet those of this one. */
@@ -123,13 +126,14 @@ async function readText(stream: ByteStream): Promise<Buffer> {
 }
 
 const MAX_RANKS = 65536;
+const isPurpose = (value: unknown): value is Hello['purpose'] => purposes.some((purpose) => purpose === value);
 
 function parseHello(text: Buffer): Hello | undefined {
   const among = (value: unknown, low: number, high: number): value is number =>
     Number.isInteger(value) && (value as number) >= low && (value as number) <= high;
   try {
     const { purpose, rank, worldSize, attempt } = JSON.parse(text.toString()) as Record<string, unknown>;
-    if (purpose !== 'store' && purpose !== 'peer') return undefined;
+    if (!isPurpose(purpose)) return undefined;
     if (!among(rank, 0, MAX_RANKS - 1) || !among(worldSize, 1, MAX_RANKS) || !among(attempt, 0, 1e9)) return undefined;
     return { purpose, rank, worldSize, attempt };
   } catch {
@@ -200,6 +204,8 @@ export interface Door {
   readonly refuse: (hello: Hello, socket: Socket) => string | undefined;
   /** It knows that it is in. */
   readonly enter: (socket: Socket, hello: Hello) => void;
+  /** Hears of those who were not let in, and why. */
+  readonly turnedAway?: (socket: Socket, error: Error) => void;
 }
 
 /**
@@ -207,7 +213,7 @@ export interface Door {
  * most 64 of them: one more, and the longest there has to go, so a crowd of silent ones keeps nobody out. Returns what
  * sends all away who are still outside.
  */
-export function guard(server: Server, { secret, refuse, enter }: Door): () => void {
+export function guard(server: Server, { secret, refuse, enter, turnedAway }: Door): () => void {
   const outside = new Set<Socket>(); // in the order of arrival
   server.on('connection', (socket) => {
     const [oldest] = outside;
@@ -220,7 +226,7 @@ export function guard(server: Server, { secret, refuse, enter }: Door): () => vo
         outside.delete(socket);
         enter(socket, hello);
       },
-      () => {}, // it has been told why
+      (error: Error) => turnedAway?.(socket, error), // it has been told why
     );
   });
   return () => {

@@ -86,12 +86,6 @@ struct Rates {
     }
 };
 
-inline uint32_t BitsOf(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 // A bfloat16 lies in memory as a uint16_t.
 
 inline float Widened(float x) { return x; }

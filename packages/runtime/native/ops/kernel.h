@@ -61,6 +61,12 @@ inline float* OutLike(OpKernelContext* ctx, int i, int like) { return Out(ctx, i
 
 // ## Work
 
+inline uint32_t BitsOf(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 /** Calls work(first, last) on TensorFlow's threads for parts of 0..rows. One row costs about `cycles`. */
 template <class Work>
 void ForRows(OpKernelContext* ctx, int64_t rows, int64_t cycles, Work work) {

@@ -1,6 +1,6 @@
 /**
  * The fused CPU ops as one library, which registers them with TensorFlow when it is loaded, and which is a Node module
- * for the functions of bytes.h and packed-bytes.h.
+ * for the functions of bytes.h, lanes-module.h and packed-bytes.h.
  */
 #include "adamw.h"
 #include "attention-grad.h"
@@ -12,12 +12,14 @@
 #include "decoder-layer.h"
 #include "embedding.h"
 #include "experts.h"
+#include "lanes-module.h"
 #include "merge.h"
 #include "packed-bytes.h"
 #include "packed-product.h"
 #include "rms-norm.h"
 #include "rope.h"
 #include "split-softmax.h"
+#include "sum-over-ranks.h"
 #include "swiglu.h"
 #include "together.h"
 
@@ -25,6 +27,7 @@ NAPI_MODULE_INIT() {
     fourfold::Export(env, exports, "takeLent", fourfold::TakeLent);
     fourfold::Export(env, exports, "giveBack", fourfold::GiveBack);
     fourfold::Export(env, exports, "fold", fourfold::FoldArrays);
+    fourfold::ExportLanes(env, exports);
     fourfold::ExportPacked(env, exports);
     return exports;
 }
