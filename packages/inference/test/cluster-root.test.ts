@@ -56,7 +56,12 @@ test('two workers without the model write what one rank writes, in the bytes of 
   const started = await workers(2);
   const decoder = await connectWorkers(rootOf(started));
   expect(await write(decoder)).toEqual(expected);
-  const rows: Row[] = [1, 2, 3].map((token, position) => ({ token, slot: 0, position, wanted: position === 2 ? 4 : 'nothing' }));
+  const rows: Row[] = [1, 2, 3].map((token, position) => ({
+    token,
+    slot: 0,
+    position,
+    wanted: position === 2 ? 4 : 'nothing',
+  }));
   await decoder.step(rows);
   const embeddingBytes = 4 * TINY.dim;
   const traffic = { shape: TINY, rows, ranks: 3, transfers: 'float32', embeddingBytes } as const;
@@ -66,7 +71,10 @@ test('two workers without the model write what one rank writes, in the bytes of 
   expect(transfer).toBeLessThanOrEqual(total);
   await decoder.copySlot(0, 1, 3);
   const next = { token: 9, position: 3, wanted: 4 } as const;
-  const [a, b] = await decoder.step([{ ...next, slot: 0 }, { ...next, slot: 1 }]);
+  const [a, b] = await decoder.step([
+    { ...next, slot: 0 },
+    { ...next, slot: 1 },
+  ]);
   expect(b).toEqual(a);
   await decoder.close();
   await Promise.all(started.map((worker) => worker.line(/waits for the next root/)));

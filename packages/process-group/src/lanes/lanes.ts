@@ -112,12 +112,12 @@ function descriptorOf(socket: Socket): number {
   return handle.fd;
 }
 
-/** TensorFlow's errors begin with words of its own. */
+/** TensorFlow's errors begin and end with lines of its own. */
 function named<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {
-    const [, words] = /((?:rank|worker|the lanes) .*)$/s.exec(messageOf(error)) ?? [];
+    const [, words] = /((?:rank|worker|the root|the lanes) .*)/.exec(messageOf(error)) ?? [];
     throw words ? new RunError(words) : error;
   }
 }
