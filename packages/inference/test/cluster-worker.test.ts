@@ -61,6 +61,7 @@ test('a hundred silent connections keep the root from nothing; what it says is c
   const lane = introduce(socketStream(dial()), SECRET, { ...hello, purpose: 'lane' });
   await expect(lane).rejects.toThrow('no lane of rank 0 is due here');
   root.write(Uint8Array.from([0, 2, 0, 0, 0, 123, 125])); // an offer of {}
+  root.resume();
   await closed(root);
   expect(lines).toContain('the offer makes no sense');
   expect(lines.at(-1)).toBe('waits for the next root');
