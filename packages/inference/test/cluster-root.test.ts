@@ -7,7 +7,7 @@ import { inferenceBytes } from '../src/cluster/traffic.ts';
 import type { Decoder, Row } from '../src/decoder.ts';
 import { chooseOptions } from '../src/load.ts';
 import { openDecoder } from '../src/open-decoder.ts';
-import { newFolder, SECRET, startWorkerProcess, type WorkerProcess } from './cluster-processes.ts';
+import { SECRET, startWorkerProcess, type WorkerProcess } from './cluster-processes.ts';
 import { TINY, tinyModel } from './tiny-model.ts';
 
 beforeAll(async () => {
@@ -49,7 +49,7 @@ async function write(decoder: Decoder): Promise<number[]> {
   return [...tokens, logits?.values.length ?? 0];
 }
 
-test('two workers without the model write what one rank writes, in the bytes of the formula; then from their caches', async () => {
+test('two workers without the model write what one rank writes, in the bytes of the formula; then from caches', async () => {
   const alone = await openDecoder(tinyModel(), { slots: 2 });
   const expected = await write(alone);
   await alone.close();
