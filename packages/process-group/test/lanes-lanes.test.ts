@@ -41,8 +41,8 @@ function compare(job: LaneJob, results: readonly LaneResult[]): number {
   );
 }
 
-// Numbers of up to 0.5: a part is off by 2^-10 in bfloat16, by 0.5/253 in q80. Among three the sum, up to 1.5, is rounded
-// as well: by 2^-8 in bfloat16. 1e-7 for what float32 adds.
+// Numbers of up to 0.5: a part is off by 2^-10 in bfloat16, by 0.5/253 in q80. Among three the sum, up to 1.5, is
+// rounded as well: by 2^-8 in bfloat16. 1e-7 for what float32 adds.
 const LIMITS: readonly (readonly [TransferFormat, ranks: number, limit: number])[] = [
   ['float32', 3, 0],
   ['bfloat16', 3, 3 * 2 ** -10 + 2 ** -8 + 1e-7],
@@ -50,7 +50,7 @@ const LIMITS: readonly (readonly [TransferFormat, ranks: number, limit: number])
 ];
 
 for (const [format, ranks, limit] of LIMITS) {
-  test(`${ranks} ranks' sums in ${format}: the same bits on all, as near as it allows, in the formula's bytes`, async () => {
+  test(`${ranks} ranks' sums in ${format}: the same bits on all, near enough, in the formula's bytes`, async () => {
     const sums = [
       [1, 576],
       [3, 100],

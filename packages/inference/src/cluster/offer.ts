@@ -64,7 +64,7 @@ const sharing = z.object({
   weights: weightFormat.optional(),
 });
 
-/** The root has checked it when it opened the model; a worker takes care that no number of it asks for the impossible. */
+/** The root has checked it when it opened the model; a worker, that no number of it asks for the impossible. */
 const shape = z.looseObject({
   ...{
     layers: count.max(4096),

@@ -4,9 +4,9 @@
  *     const decoder = await connectWorkers({ model, workers: [{ host: '10.0.0.2', port: 9998 }], ... })
  *     const [logits] = await decoder.step([{ token, slot: 0, position: 0, wanted: 1 }])
  *
- * A step goes to all workers as one small packet; then all compute it, and meet in each layer's two sums. What they
- * find comes back over the lanes. Nothing of a step is repeated: when a worker is lost, the step and all caches are, and
- * the error names the worker.
+ * A step goes to all workers as one small packet; all compute it, and meet in each layer's two sums. What they
+ * find comes back over the lanes. Nothing of a step is repeated: when a worker is lost, so are the step and all caches,
+ * and the error names the worker.
  */
 import { randomInt } from 'node:crypto';
 import { connect, type Socket } from 'node:net';

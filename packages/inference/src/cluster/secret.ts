@@ -8,7 +8,7 @@ import { checkSecret } from '@fourfold/process-group/handshake';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 
 /**
- * From a file, or else as given (a command gives FOURFOLD_SECRET); '' where all hosts are this machine and none is given.
+ * From a file, or else as given (a command gives FOURFOLD_SECRET); '' where all hosts are this machine and none is.
  *
  * @throws UserError where the file can't be read, or the secret is short, or absent and a host is another machine
  */

@@ -7,7 +7,17 @@
  * is used: a slice that a disk has changed is fetched again.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 
@@ -55,7 +65,7 @@ export class SliceCache {
       writeFileSync(beside, bytes);
       renameSync(beside, path);
     } catch (error) {
-      rmSync(beside, { force: true });
+      if (existsSync(beside)) rmSync(beside);
       throw new UserError(`--cache ${this.#folder} can't be written: ${messageOf(error)}`);
     }
   }

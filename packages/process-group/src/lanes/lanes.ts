@@ -6,9 +6,9 @@
  *     const all = lanes.gather(bytes, lengths)          at rank 0: what each rank has
  *
  * A token of a shared model waits for two sums a layer. Through JavaScript's event loop each takes some hundred
- * microseconds, most of it the way from the socket to the promise; here it is one TensorFlow op that sends, sleeps until
- * the kernel has the peers' bytes, and adds up (packages/runtime/native/ops: lanes.h, sum-over-ranks.h). While it waits,
- * nothing else of this process runs: lanes are for ranks in processes of their own.
+ * microseconds, most of it the way from the socket to the promise; here it is one TensorFlow op that sends, sleeps
+ * until the kernel has the peers' bytes, and adds up (packages/runtime/native/ops: lanes.h, sum-over-ranks.h). While it
+ * waits, nothing else of this process runs: lanes are for ranks in processes of their own.
  *
  * No frames and no headers: all ranks call the same in the same order, and so know how many bytes come. Who sits at the
  * other ends has been proven before (tcp/handshake.ts).
@@ -34,7 +34,7 @@ export interface LanesOptions {
   readonly timeoutMs: number;
 }
 
-/** Bytes and milliseconds since the lanes were opened; the milliseconds are those of waiting, and of copying to sockets. */
+/** Bytes, and milliseconds of waiting and of copying to sockets, since the lanes were opened. */
 export interface LanesCost {
   readonly sent: number;
   readonly received: number;
@@ -112,12 +112,12 @@ function descriptorOf(socket: Socket): number {
   return handle.fd;
 }
 
-/** TensorFlow's errors begin with words of its own. */
+/** TensorFlow's errors begin and end with lines of its own. */
 function named<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {
-    const [, words] = /((?:rank|worker|the lanes) .*)$/s.exec(messageOf(error)) ?? [];
+    const [, words] = /((?:rank|worker|the root|the lanes) .*)/.exec(messageOf(error)) ?? [];
     throw words ? new RunError(words) : error;
   }
 }
