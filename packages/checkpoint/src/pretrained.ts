@@ -30,7 +30,7 @@ export async function openPretrained(name: string, key = 'initFrom', cache = cac
 }
 
 /** The path of a folder or a .gguf file. A path is taken before a fetched model's name. */
-function placeOf(name: string, key: string, cache: string): string {
+export function placeOf(name: string, key: string, cache = cacheDirectory()): string {
   const fetched = isModelName(name) ? [modelFolder(name, cache)] : [];
   for (const path of [name, ...fetched]) {
     const stats = statSync(path, { throwIfNoEntry: false });

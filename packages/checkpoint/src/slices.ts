@@ -16,6 +16,7 @@ import type { TensorData, TensorInfo } from './safetensors.ts';
 
 export interface SlicedFile {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Metadata;
   /** A tensor's elements from number `from` up to `to`. */
   read(name: string, from: number, to: number): TensorData;
   close(): void;
@@ -30,15 +31,20 @@ export function openSlices(path: string): SlicedFile {
     const header = emptyHeader(prefix, size);
     fillSync(file, header, PREFIX);
     const dataStart = PREFIX + header.length;
-    const { entries } = parseHeader(header, size - dataStart);
-    return sliced(path, file, entries, dataStart);
+    const { entries, metadata } = parseHeader(header, size - dataStart);
+    return { ...sliced(path, file, entries, dataStart), metadata };
   } catch (error) {
     closeSync(file);
     throw new UserError(`${path} is no sound safetensors file: ${messageOf(error)}`);
   }
 }
 
-function sliced(path: string, file: number, entries: ReadonlyMap<string, Entry>, dataStart: number): SlicedFile {
+function sliced(
+  path: string,
+  file: number,
+  entries: ReadonlyMap<string, Entry>,
+  dataStart: number,
+): Omit<SlicedFile, 'metadata'> {
   return {
     tensors: entries,
     close: () => closeSync(file),

@@ -30,6 +30,11 @@ export const commands: ReadonlyMap<string, Command> = new Map([
   command('slurm', 'Trains on a Slurm cluster', ofCluster('slurm')),
   command('kubernetes', 'Prints a manifest that trains on Kubernetes', ofCluster('kubernetes')),
   command('metrics', 'Gathers what came of all runs below a folder', ofCluster('metrics')),
+  command(
+    'convert',
+    'Writes a model with its weights in blocks of 4 or 8 bits',
+    () => import('@fourfold/inference/convert'),
+  ),
   command('create-config', "Writes a run's configuration", () => import('./create-config.ts')),
 ]);
 

@@ -5,9 +5,9 @@
  *     ─────────── Decoder ───────────
  *     one rank, or a root and workers    weights, caches, collectives: they know tensors
  *
- * A decoder holds `slots` sequences at once, each with its cache of keys and values. A step takes rows, each of which is
- * one token of one slot at one position: a prompt's tokens are many rows of one slot, eight answers that go on are eight
- * rows of eight slots, and one step may hold both.
+ * A decoder holds `slots` sequences at once, each with its cache of keys and values. A step takes rows, each of which
+ * is one token of one slot at one position: a prompt's tokens are many rows of one slot, eight answers that go on are
+ * eight rows of eight slots, and one step may hold both.
  */
 
 export interface Row {

@@ -21,6 +21,7 @@ interface Case {
   readonly count?: number;
   readonly rows?: number;
   readonly onto?: boolean;
+  readonly gelu?: boolean;
 }
 
 /** Rows of y; x is normalized first. */
@@ -72,6 +73,7 @@ const CASES: Case[] = [
   { format: 'q40', activations: 'float32', active: 2, normalized: false },
   { format: 'q40', activations: 'q80', active: 2, normalized: true },
   { format: 'q80', activations: 'q80', active: 5, normalized: true },
+  { format: 'f32', activations: 'float32', active: 2, normalized: false, gelu: true },
   { format: 'q41', activations: 'q80', active: 3, normalized: true, first: 1, count: 2, onto: false },
 ];
 

@@ -28,7 +28,9 @@ export interface GgufFile {
   readonly path: string;
   readonly settings: ReadonlyMap<string, unknown>;
   readonly tensors: ReadonlyMap<string, GgufTensor>;
-  /** Weights `from` up to `to` of a tensor; both are multiples of its block's length. */
+  /** The blocks of weights `from` up to `to` of a tensor as they are; both are multiples of its block's length. */
+  readBlocks(name: string, from: number, to: number): Uint8Array;
+  /** The same weights as float32. */
   read(name: string, from: number, to: number): Float32Array;
   close(): void;
 }
@@ -42,18 +44,19 @@ export async function openGguf(path: string): Promise<GgufFile> {
   const { file, size } = openFile(path);
   try {
     const { settings, tensors } = await readLists(file, size);
+    const readBlocks: GgufFile['readBlocks'] = (name, from, to) => {
+      const { format, begin } = tensors.get(name) as GgufTensor;
+      const bytes = new Uint8Array(((to - from) / format.weights) * format.bytes);
+      try {
+        fillSync(file, bytes, begin + (from / format.weights) * format.bytes);
+      } catch (error) {
+        throw new UserError(`${path}: "${name}" cannot be read: ${messageOf(error)}`);
+      }
+      return bytes;
+    };
     return {
-      ...{ path, settings, tensors, close: () => closeSync(file) },
-      read(name, from, to) {
-        const { format, begin } = tensors.get(name) as GgufTensor;
-        const bytes = new Uint8Array(((to - from) / format.weights) * format.bytes);
-        try {
-          fillSync(file, bytes, begin + (from / format.weights) * format.bytes);
-        } catch (error) {
-          throw new UserError(`${path}: "${name}" cannot be read: ${messageOf(error)}`);
-        }
-        return dequantize(format, bytes);
-      },
+      ...{ path, settings, tensors, readBlocks, close: () => closeSync(file) },
+      read: (name, from, to) => dequantize((tensors.get(name) as GgufTensor).format, readBlocks(name, from, to)),
     };
   } catch (error) {
     closeSync(file);

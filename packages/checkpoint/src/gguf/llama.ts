@@ -65,7 +65,7 @@ function shapeIn({ path, settings, tensors }: GgufFile): LlamaShape {
 }
 
 /** What a float32 in the file stands for: 1e-5 and not 9.99999974e-6, where that rounds to the same float32. */
-function shortest(single: number): number {
+export function shortest(single: number): number {
   const short = Number(single.toPrecision(7));
   return Math.fround(short) === single ? short : single;
 }

@@ -16,7 +16,7 @@ import { messageOf, read, UserError } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import { type FloatDType, type Floats, fromFloat32 } from '../floats.ts';
 import { gatherWhole, type Places } from '../gather.ts';
-import { byteSize } from '../header.ts';
+import { byteSize, type Metadata } from '../header.ts';
 import { type MadeTensor, writeInTurn } from '../slices.ts';
 import type { LlamaShape, Pretrained, TextEnds } from '../weights.ts';
 import { configFrom } from './config.ts';
@@ -50,13 +50,32 @@ export const FILE_BYTES = 5e9;
  * @throws UserError where it can't be written, and what the tensors' sources throw
  */
 export async function exportModel(folder: string, model: ExportedModel, fileBytes = FILE_BYTES): Promise<void> {
+  const tensors = new Map<string, MadeTensor>();
+  for (const [name, { dtype, shape, values }] of model.tensors)
+    tensors.set(name, { dtype, shape, make: async () => fromFloat32(dtype, await values()) });
+  await writeModelFolder(folder, { texts: textsOf(model), tensors, notes: { format: 'pt' } }, fileBytes);
+}
+
+/** What a model's folder consists of: texts by file name, tensors, and what its weight files say of themselves. */
+export interface ModelFolder {
+  readonly texts: ReadonlyMap<string, string>;
+  readonly tensors: ReadonlyMap<string, MadeTensor>;
+  readonly notes: Metadata;
+}
+
+/**
+ * The same for whoever has the texts and tensors already: beside, tensor by tensor, and renamed at the end.
+ *
+ * @throws UserError where it can't be written, and what making the tensors throws
+ */
+export async function writeModelFolder(folder: string, model: ModelFolder, fileBytes = FILE_BYTES): Promise<void> {
   checkExport(folder);
   const path = resolve(folder);
   const beside = join(dirname(path), `.${basename(path)}.${process.pid}.partial`);
   try {
     mkdirSync(beside, { recursive: true });
-    await writeWeights(beside, model.tensors, fileBytes);
-    for (const [name, text] of textsOf(model)) writeFileSync(join(beside, name), text);
+    await writeWeights(beside, model, fileBytes);
+    for (const [name, text] of model.texts) writeFileSync(join(beside, name), text);
     renameSync(beside, path); // an empty folder there is replaced
   } catch (error) {
     if (existsSync(beside)) rmSync(beside, { recursive: true });
@@ -88,24 +107,16 @@ function textsOf({ shape, tensors, maxPositions, ends, tokenizerFiles }: Exporte
 }
 
 /** One file, or as many as keep each under `fileBytes` and an index of what is where. */
-async function writeWeights(
-  folder: string,
-  tensors: ReadonlyMap<string, TensorSource>,
-  fileBytes: number,
-): Promise<void> {
+async function writeWeights(folder: string, { tensors, notes }: ModelFolder, fileBytes: number): Promise<void> {
   const files = dealt(tensors, fileBytes);
   const number = (i: number) => String(i).padStart(5, '0');
   const nameOf = (i: number) =>
     files.length === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(files.length)}.safetensors`;
   const home: Record<string, string> = {};
   for (const [i, names] of files.entries()) {
-    const stored = new Map<string, MadeTensor>();
-    for (const name of names) {
-      const { dtype, shape, values } = tensors.get(name) as TensorSource;
-      stored.set(name, { dtype, shape, make: async () => fromFloat32(dtype, await values()) });
-      home[name] = nameOf(i);
-    }
-    await writeInTurn(join(folder, nameOf(i)), stored, { format: 'pt' });
+    for (const name of names) home[name] = nameOf(i);
+    const stored = new Map(names.map((name) => [name, tensors.get(name) as MadeTensor]));
+    await writeInTurn(join(folder, nameOf(i)), stored, notes);
   }
   if (files.length === 1) return;
   const total = [...tensors.values()].reduce((sum, tensor) => sum + byteSize(tensor), 0);
@@ -114,7 +125,7 @@ async function writeWeights(
 }
 
 /** The names for each file, in their order: a file is full when the next tensor would be too much. */
-function dealt(tensors: ReadonlyMap<string, TensorSource>, fileBytes: number): string[][] {
+function dealt(tensors: ReadonlyMap<string, MadeTensor>, fileBytes: number): string[][] {
   const files: string[][] = [[]];
   let bytes = 0;
   for (const [name, tensor] of tensors) {

@@ -35,24 +35,51 @@ const MORE_TOKENIZER_FILES = ['added_tokens.json', 'vocab.json', 'merges.txt'];
  * @throws UserError where it is none, or no Llama of ours, or a file in it isn't sound
  */
 export function openFolder(folder: string): Pretrained {
-  if (!isFile(join(folder, 'config.json')))
-    throw new UserError(`${folder} has no config.json: give the folder of a model as Hugging Face publishes it`);
-  const path = join(folder, 'config.json');
-  const config = readJson(path, MOST_CONFIG);
-  const shape = shapeFrom(config, path);
-  const settings = config as Record<string, unknown>;
-  const positions = settings['max_position_embeddings'];
-  const isCount = typeof positions === 'number' && Number.isSafeInteger(positions) && positions > 0;
-  const maxPositions = isCount ? positions : undefined;
-  const tokenizerFiles = new Map<string, string>();
-  for (const name of [...TOKENIZER_FILES, ...MORE_TOKENIZER_FILES])
-    if (isFile(join(folder, name))) tokenizerFiles.set(name, readText(join(folder, name), MOST_TOKENIZER));
-  const weights = openWeights(folder, shape.tied);
-  return { shape, weights, maxPositions, tokenizerFiles, ends: endsFrom(settings) };
+  const settings = settingsOf(folder);
+  const shape = shapeFrom(settings, join(folder, 'config.json'));
+  const { maxPositions, ends } = notesOf(settings);
+  return {
+    shape,
+    weights: openWeights(folder, shape.tied),
+    maxPositions,
+    tokenizerFiles: tokenizerFilesOf(folder),
+    ends,
+  };
 }
 
-/** The tensors of all the folder's files. */
-function openWeights(folder: string, tied: boolean): Weights {
+/** What a folder's config.json says. Throws UserError where there is none, or it is no JSON object. */
+export function settingsOf(folder: string): Readonly<Record<string, unknown>> {
+  const path = join(folder, 'config.json');
+  if (!isFile(path))
+    throw new UserError(`${folder} has no config.json: give the folder of a model as Hugging Face publishes it`);
+  const settings = readJson(path, MOST_CONFIG);
+  if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) return { ...settings };
+  throw new UserError(`${path} holds no settings of a model: it is no JSON object`);
+}
+
+/** What settings say beside the shape. */
+export function notesOf(settings: Readonly<Record<string, unknown>>): Pick<Pretrained, 'maxPositions' | 'ends'> {
+  const positions = settings['max_position_embeddings'];
+  const isCount = typeof positions === 'number' && Number.isSafeInteger(positions) && positions > 0;
+  return { maxPositions: isCount ? positions : undefined, ends: endsFrom(settings) };
+}
+
+/** The texts of a folder's tokenizer, by file name. */
+export function tokenizerFilesOf(folder: string): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const name of [...TOKENIZER_FILES, ...MORE_TOKENIZER_FILES])
+    if (isFile(join(folder, name))) files.set(name, readText(join(folder, name), MOST_TOKENIZER));
+  return files;
+}
+
+/** The tensors of all of a folder's weight files: in which file each is. */
+export interface FolderTensors {
+  readonly homes: ReadonlyMap<string, SlicedFile>;
+  close(): void;
+}
+
+/** Opens a folder's weight files. Throws UserError where one isn't sound, or they and their index disagree. */
+export function openTensors(folder: string): FolderTensors {
   const files = new Map<string, SlicedFile>();
   const close = () => {
     for (const file of files.values()) file.close();
@@ -62,7 +89,16 @@ function openWeights(folder: string, tied: boolean): Weights {
     for (const name of names) {
       files.set(name, openSlices(join(folder, name)));
     }
-    const homes = homesOf(folder, files, map);
+    return { homes: homesOf(folder, files, map), close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+function openWeights(folder: string, tied: boolean): Weights {
+  const { homes, close } = openTensors(folder);
+  try {
     const tensors = new Map<string, WeightInfo>();
     for (const [name, file] of homes) if (isNeeded(name, tied)) tensors.set(name, weightInfo(folder, name, file));
     return {

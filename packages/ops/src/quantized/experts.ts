@@ -28,7 +28,9 @@ export interface ExpertsOptions {
   readonly active: number;
   /** Whether the chosen ones' weights are made to add up to one. */
   readonly normalized: boolean;
-  /** Which of the router's experts the first of these weights is: a rank has some of them, and adds up its own alone. */
+  /** Experts' gates are GELU's (by tanh), not SiLU's (Grok-1). */
+  readonly gelu?: boolean;
+  /** Which of the router's experts the first of these weights is: a rank may have some, and adds up its own alone. */
   readonly first?: number;
 }
 
@@ -36,9 +38,9 @@ export interface ExpertsOptions {
 export function expertsProduct(x_ND: Tensor, logits_NE: Tensor, weights: ExpertWeights, options: ExpertsOptions) {
   const { up_E2FD: up, down_EDF: down } = weights;
   if (!up.native) return stockExperts(x_ND, logits_NE, weights, options);
-  const { activations, norm, onto_ND, active, normalized, first = 0 } = options;
+  const { activations, norm, onto_ND, active, normalized, gelu = false, first = 0 } = options;
   const extras = [...(norm ? [norm.gain_I] : []), ...(onto_ND ? [onto_ND] : [])];
-  const flags = [normalized, norm, onto_ND, activations === 'q80'].map((flag) => (flag ? 1 : 0));
+  const flags = [normalized, norm, onto_ND, activations === 'q80', gelu].map((flag) => (flag ? 1 : 0));
   return execute(
     'FourfoldExperts',
     [x_ND, logits_NE, up.data, down.data, ...extras],
@@ -53,18 +55,29 @@ export function expertsProduct(x_ND: Tensor, logits_NE: Tensor, weights: ExpertW
 
 /** Every expert computes every row, times its weight there, which is 0 for most. */
 function stockExperts(x_ND: Tensor, logits_NE: Tensor, weights: ExpertWeights, options: ExpertsOptions): Tensor {
-  const { activations, norm, onto_ND, first = 0 } = options;
+  const { activations, norm, onto_ND, gelu = false, first = 0 } = options;
   return tf.tidy(() => {
     const [x, shares_NE] = [norm ? stockNorm(x_ND, norm) : x_ND, sharesOf(logits_NE, options)];
     let y_ND = onto_ND ?? tf.zerosLike(x_ND);
     for (let e = 0; e < weights.up_E2FD.matrices; e++) {
       const hidden = packedProduct(x, matrixOf(weights.up_E2FD, e), { activations });
-      const out_ND = packedProduct(hidden, matrixOf(weights.down_EDF, e), { activations, swiglu: true });
+      const down = matrixOf(weights.down_EDF, e);
+      const out_ND = gelu
+        ? packedProduct(stockGeglu(hidden), down, { activations })
+        : packedProduct(hidden, down, { activations, swiglu: true });
       y_ND = tf.add(y_ND, tf.mul(out_ND, tf.slice(shares_NE, [0, first + e], [-1, 1])));
     }
     return y_ND;
   });
 }
+
+/** gelu(gate) · up, GELU by tanh: z · sigmoid(sqrt(8/π)·(z + 0.044715 z³)). */
+const stockGeglu = (x_N2F: Tensor): Tensor =>
+  tf.tidy(() => {
+    const [gate, up] = tf.split(x_N2F, 2, 1) as [Tensor, Tensor];
+    const u = tf.mul(Math.sqrt(8 / Math.PI), tf.add(gate, tf.mul(0.044715, tf.mul(gate, tf.square(gate)))));
+    return tf.mul(tf.mul(gate, tf.sigmoid(u)), up);
+  });
 
 function matrixOf(w: Packed, e: number): Packed {
   return { ...w, matrices: 1, data: tf.slice(w.data, [e * w.rows, 0], [w.rows, -1]) };

@@ -6,10 +6,11 @@
  *   p = softmax(logits), the `active` largest of each row, of equal ones the first; made to add up to 1 if `normalized`
  *   y_n = Σ over its chosen experts e, in order of e, of p_e · down_e · swiglu(up_e · x_n)     [+ onto]
  *
- * x is normalized first where there is a gain. `up` has the gate's rows, then up's, of experts `first` and on, one
- * matrix behind the other, `down` the same experts': those that a rank has, which adds up its own alone.
+ * With `gelu` the gate is GELU's and not SiLU's (Grok-1). x is normalized first where there is a gain. `up` has the
+ * gate's rows, then up's, of experts `first` and on, one matrix behind the other, `down` the same experts': those that
+ * a rank has, which adds up its own alone.
  *
- * shapes: format, rows and columns of both matrices; how: first, count, active, normalized, norm, onto, rounded.
+ * shapes: format, rows and columns of both matrices; how: first, count, active, normalized, norm, onto, rounded, gelu.
  *
  * The rows of one expert are multiplied together: in a prompt of 256 tokens each of 8 experts reads its weights once
  * for some 64 of them.
@@ -44,7 +45,7 @@ class Experts : public OpKernel {
         std::vector<int32_t> shapes, how;
         Panels up, down;
         OP_REQUIRES_OK(c, ReadInts(c, "shapes", 6, &shapes));
-        OP_REQUIRES_OK(c, ReadInts(c, "how", 7, &how));
+        OP_REQUIRES_OK(c, ReadInts(c, "how", 8, &how));
         OP_REQUIRES_OK(c, ReadPanels(shapes, 0, &up));
         OP_REQUIRES_OK(c, ReadPanels(shapes, 3, &down));
         OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
@@ -53,7 +54,7 @@ class Experts : public OpKernel {
         up_ = Factor(up, how[6] != 0);
         down_ = Factor(down, how[6] != 0);
         first_ = how[0], count_ = how[1], active_ = how[2];
-        normalized_ = how[3] != 0, norm_ = how[4] != 0, onto_ = how[5] != 0;
+        normalized_ = how[3] != 0, norm_ = how[4] != 0, onto_ = how[5] != 0, gelu_ = how[7] != 0;
     }
 
     void Compute(OpKernelContext* ctx) override {
@@ -67,7 +68,8 @@ class Experts : public OpKernel {
         const float* x = In(ctx, 0);
         Through(ctx, up_, 2, Before(ctx), visits,
                 [&](int64_t i) { return x + visits[i].row * D; }, hidden.data());
-        Through(ctx, down_, 3, {Prepare::kSwiglu, nullptr, 0, down_.panels.columns}, visits,
+        const Prepare gate = gelu_ ? Prepare::kGeglu : Prepare::kSwiglu;
+        Through(ctx, down_, 3, {gate, nullptr, 0, down_.panels.columns}, visits,
                 [&](int64_t i) { return hidden.data() + i * up_.panels.rows; }, out.data());
         if (onto_) std::copy_n(In(ctx, ctx->num_inputs() - 1), N * D, y);
         else std::fill_n(y, N * D, 0.0f);
@@ -78,7 +80,7 @@ class Experts : public OpKernel {
   private:
     Factor up_, down_;
     int first_, count_, active_;
-    bool normalized_, norm_, onto_;
+    bool normalized_, norm_, onto_, gelu_;
     float epsilon_;
 
     bool Fits(OpKernelContext* ctx) const {

@@ -4,6 +4,7 @@
  *
  *   RMSNorm   x · gain / sqrt(mean(x²) + ε)                             from x [N, I]
  *   SwiGLU    silu(gate) · up, silu(z) = z / (1 + e^-z)                from x [N, 2I], gate and up side by side
+ *   GeGLU     gelu(gate) · up, gelu(z) = z / (1 + e^-u), u = sqrt(8/π)·(z + 0.044715 z³)     the same (Grok-1)
  *   Q80       d = max|x| / 127 of each 32 numbers, q = round(x / d)    d stays float32: it is never written anywhere
  *
  * A row's numbers come from that row alone, by the same instructions whatever the number of rows.
@@ -13,7 +14,7 @@
 
 namespace fourfold {
 
-enum class Prepare { kNothing, kNorm, kSwiglu };
+enum class Prepare { kNothing, kNorm, kSwiglu, kGeglu };
 
 /** x / sqrt(mean(x²) + ε) times the gain. Eight sums side by side, then one: the order is the same everywhere. */
 inline void NormRow(const float* x, const float* gain, float epsilon, int64_t size, float* y) {
@@ -33,6 +34,14 @@ inline void NormRow(const float* x, const float* gain, float epsilon, int64_t si
 inline void GateRow(const float* x, int64_t size, float* y) {
 #pragma omp simd
     for (int64_t i = 0; i < size; i++) y[i] = x[i] / (1 + Exp(-x[i])) * x[size + i];
+}
+
+inline void GeluGateRow(const float* x, int64_t size, float* y) {
+#pragma omp simd
+    for (int64_t i = 0; i < size; i++) {
+        const float u = 1.5957691216f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
+        y[i] = x[i] / (1 + Exp(-u)) * x[size + i];
+    }
 }
 
 /** Rows as integers: x ≈ d · q, with the sum of each block's q, which formats with an offset need. */
@@ -81,13 +90,15 @@ struct Preparation {
     float epsilon;
     int64_t columns;  // I
 
-    int64_t Inputs() const { return kind == Prepare::kSwiglu ? 2 * columns : columns; }
+    bool Gates() const { return kind == Prepare::kSwiglu || kind == Prepare::kGeglu; }
+    int64_t Inputs() const { return Gates() ? 2 * columns : columns; }
     int64_t Padded() const { return (columns + kBlock - 1) / kBlock * kBlock; }
 
     /** One row, padded with zeros. */
     void Row(const float* x, float* y) const {
         if (kind == Prepare::kNorm) NormRow(x, gain, epsilon, columns, y);
         else if (kind == Prepare::kSwiglu) GateRow(x, columns, y);
+        else if (kind == Prepare::kGeglu) GeluGateRow(x, columns, y);
         else std::copy_n(x, columns, y);
         std::fill(y + columns, y + Padded(), 0.0f);
     }
