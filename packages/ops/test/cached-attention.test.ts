@@ -1,4 +1,4 @@
-/** Attention over caches against the same in float64 (stock-attention.ts), which a plain softmax over all keys tests. */
+/** Attention over caches against the same in float64 (stock-attention.ts), which a softmax over all keys tests. */
 import { read } from '@fourfold/runtime';
 import { hostInts } from '@fourfold/runtime/shapes';
 import { stockKernels } from '@fourfold/runtime/tensorflow';
@@ -23,7 +23,7 @@ const [K, POSITIONS, H, G] = [32, 80, 6, 2];
 type Step = [slot: number, position: number][];
 const prompt = (slot: number, first: number, count: number): Step =>
   Array.from({ length: count }, (_, i) => [slot, first + i]);
-/** Two prompts, one in two parts, then both go on beside a third one's beginning; at last a position is written over. */
+/** Two prompts, one in two parts; both go on beside a third one's beginning; at last a position is written over. */
 const STEPS: Step[] = [
   prompt(0, 0, 40),
   prompt(2, 0, 5),

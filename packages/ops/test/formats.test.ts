@@ -1,4 +1,4 @@
-/** Blocks of 32 numbers against what ggml's own Python package made of the same (tools/fixtures/quants.py), to the bit. */
+/** Blocks of 32 numbers against what ggml's own Python package made of them (tools/fixtures/quants.py), to the bit. */
 import { readFileSync } from 'node:fs';
 import { onBackends } from '@fourfold/runtime/testing';
 import { expect, test } from 'vitest';

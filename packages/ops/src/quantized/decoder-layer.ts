@@ -4,8 +4,8 @@
  *     x_ND = attentionHalf(x_ND, …)      y = [onto +] out · attention(qkv · norm(x))
  *     x_ND = feedForward(x_ND, …)        y = [onto +] down · swiglu(up · norm(x))
  *
- * They compute what packedProduct and cachedAttention compute one after the other, to the bit. Why they are there: an op
- * costs some tens of microseconds before it computes anything, and a small model's step has 30 layers.
+ * They compute what packedProduct and cachedAttention compute one after the other, to the bit. Why they are there: an
+ * op costs some tens of microseconds before it computes anything, and a small model's step has 30 layers.
  */
 import { attr, execute } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -39,7 +39,7 @@ inline void Store(void* at, T value) { std::memcpy(at, &value, sizeof value); }
 
 inline float HalfToFloat(uint16_t bits) { return static_cast<float>(Eigen::numext::bit_cast<Eigen::half>(bits)); }
 inline uint16_t FloatToHalf(float x) { return Eigen::numext::bit_cast<uint16_t>(static_cast<Eigen::half>(x)); }
-inline float Bfloat16ToFloat(uint16_t bits) { return Eigen::numext::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+inline float Bfloat16ToFloat(uint16_t bits) { return Eigen::numext::bit_cast<float>(uint32_t{bits} << 16); }
 inline uint16_t FloatToBfloat16(float x) { return Eigen::numext::bit_cast<uint16_t>(tensorflow::bfloat16(x)); }
 
 /** The reciprocal, or 0 for 0: a block of zeros has the scale 0. */

@@ -125,7 +125,8 @@ struct AttentionOverCache {
         TF_RETURN_IF_ERROR(c->GetAttr("epsilon", &epsilon));
         cache = {static_cast<Format>(n[0]), n[1], n[2], n[4], 0};
         H = n[3], offset = n[5], group = n[6], window = n[7];
-        const bool known = cache.format == Format::kF32 || cache.format == Format::kBf16 || cache.format == Format::kQ80;
+        const Format f = cache.format;
+        const bool known = f == Format::kF32 || f == Format::kBf16 || f == Format::kQ80;
         if (known && H > 0 && n[4] > 0 && group > 0 && offset >= 0 && (offset + H - 1) / group < n[4])
             return absl::OkStatus();
         return absl::InvalidArgumentError("these heads don't read those of that cache");
@@ -141,7 +142,8 @@ struct AttentionOverCache {
         const int64_t K = cos.dim_size(1);
         if (K < 2 || K % 2 != 0 || (InBlocks(cache.format) && K % kBlock != 0)) return false;
         if (rows.dims() != 2 || rows.dim_size(1) != 2) return false;
-        if (gains > 0 && (ctx->input(gains).NumElements() != K || ctx->input(gains + 1).NumElements() != K)) return false;
+        for (int i = gains; gains > 0 && i < gains + 2; i++)
+            if (ctx->input(i).NumElements() != K) return false;
         CacheShape shape = cache;
         shape.K = K;
         return static_cast<int64_t>(ctx->input(first).TotalBytes()) >= shape.Bytes();

@@ -1,6 +1,6 @@
 /**
- * Which kernels this processor can run. It is asked when a matrix's kernel is chosen, at run time: one binary serves every
- * processor of its kind.
+ * Which kernels this processor can run. It is asked when a matrix's kernel is chosen, at run time: one binary serves
+ * every processor of its kind.
  */
 #pragma once
 #include "packed-avx2.h"

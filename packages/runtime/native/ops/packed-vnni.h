@@ -1,5 +1,5 @@
 /**
- * The kernels of packed-kernels.h in AVX-512 VNNI (Intel since 2019, AMD since 2022): 64 bytes at a time, a whole panel.
+ * The kernels of packed-kernels.h in AVX-512 VNNI (Intel since 2019, AMD since 2022): 64 bytes at a time, all 16 rows.
  *
  * vpdpbusd multiplies 4 unsigned bytes by 4 signed ones and adds all to a sum of 32 bits, in each of 16 lanes: a row's
  * 4 bytes and x's, in one instruction what AVX2 does in three for half as many rows.
