@@ -7,7 +7,8 @@
  *       x += swiglu(norm(x) · Wgate-up) · Wdown              this rank's columns; summed over ranks
  *     logits = norm(x) · W                                   this rank's rows of the vocabulary, for rows that want any
  *
- * Two ops and two sums a layer; with experts three ops, one of which is the router's. A row is one token of one
+ * Two ops and two sums a layer; with experts three ops, one of which is the router's; and where ops can sum over ranks
+ * by themselves, one op for all layers. A row is one token of one
  * sequence; rows of a prompt and rows of answers that go on are computed together, and none changes the bits of
  * another's.
  *
@@ -16,8 +17,9 @@
  */
 // biome-ignore format: a list
 import {
-  type Activations, attentionHalf, bestLogits, type Cache, type CacheFormat, copyCache, createCache, expertsProduct,
-  feedForward, kernels, type NormOptions, packedProduct, type RopeTables, ropeFrequencies, ropeTables,
+  type Activations, areAlike, attentionHalf, bestLogits, type Cache, type CacheFormat, copyCache, createCache,
+  type DecoderLayer, decoderLayers, expertsProduct, feedForward, kernels, type NormOptions, packedProduct,
+  type RopeTables, ropeFrequencies, ropeTables,
 } from '@fourfold/ops';
 import { constant, read } from '@fourfold/runtime';
 import { hostInts } from '@fourfold/runtime/shapes';
@@ -40,6 +42,21 @@ export interface ComputeOptions {
   readonly kvCache: CacheFormat;
 }
 
+/** Layers for one op, which sums over the ranks by itself. */
+interface Stack {
+  readonly layers: readonly DecoderLayer[];
+  readonly within: NonNullable<Ranks['within']>;
+}
+
+/** Those of a model, if they are alike, plain, and their ranks can be summed over so. */
+function stackOf({ layers }: RankWeights, ranks: Ranks): Stack | undefined {
+  const plain = layers.flatMap(({ feedForward: own, branchNorms, ...rest }) =>
+    'router' in own || branchNorms ? [] : [{ ...rest, feedForward: own }],
+  );
+  const { within } = ranks;
+  return within && plain.length === layers.length && areAlike(plain) ? { layers: plain, within } : undefined;
+}
+
 export class RankModel {
   readonly share: Share;
   readonly #model: StoredModel;
@@ -48,6 +65,8 @@ export class RankModel {
   readonly #options: ComputeOptions;
   readonly #caches: readonly Cache[];
   readonly #rope: RopeTables;
+  /** All layers, where one op computes them. */
+  readonly #stack: Stack | undefined;
 
   /** Takes the weights over; the model stays open, and its owner's, until this is disposed of. */
   constructor(model: StoredModel, weights: RankWeights, share: Share, ranks: Ranks, options: ComputeOptions) {
@@ -60,6 +79,7 @@ export class RankModel {
     this.#ranks = ranks;
     this.#options = options;
     this.#caches = weights.layers.map(() => createCache({ slots, positions, kvHeads, headDim, format }));
+    this.#stack = stackOf(weights, ranks);
     const frequencies = ropeFrequencies(headDim, theta, ropeScaling);
     this.#rope = ropeTables(
       Array.from({ length: positions }, (_, position) => position),
@@ -80,10 +100,12 @@ export class RankModel {
       x_ND = y_ND;
     };
     try {
-      for (const [i, weights] of this.#weights.layers.entries()) {
-        await passOn(this.#attend(x_ND, weights, this.#caches[i] as Cache, rows_N2));
-        await passOn(this.#feedForward(x_ND, weights));
-      }
+      if (this.#stack) await passOn(this.#allLayers(x_ND, this.#stack, rows_N2));
+      else
+        for (const [i, weights] of this.#weights.layers.entries()) {
+          await passOn(this.#attend(x_ND, weights, this.#caches[i] as Cache, rows_N2));
+          await passOn(this.#feedForward(x_ND, weights));
+        }
       return await this.#logits(x_ND, rows);
     } finally {
       tf.dispose([x_ND, rows_N2]); // also where a rank was lost amid a sum
@@ -111,14 +133,30 @@ export class RankModel {
     return constant(x, [rows.length, shape.dim]);
   }
 
+  /** The same as layer by layer, in one op. */
+  async #allLayers(x_ND: Tensor, stack: Stack, rows_N2: Tensor): Promise<Tensor> {
+    const { activations } = this.#options;
+    const { normEpsilon: epsilon } = this.#model.shape;
+    return stack.within((lanes) =>
+      decoderLayers(x_ND, stack.layers, this.#caches, rows_N2, { ...this.#look(), activations, epsilon, lanes }),
+    );
+  }
+
+  /** How this rank's heads look at the cache. */
+  #look() {
+    const { heads, kvHeads, headDim, window, grok } = this.#model.shape;
+    return {
+      ...{ heads: lengthOf(this.share.heads), groupSize: heads / kvHeads, headOffset: this.share.headOffset },
+      ...{ tables: this.#rope, window, scale: 1 / Math.sqrt(headDim), softcap: grok?.scoreCap },
+    };
+  }
+
   async #attend(x_ND: Tensor, weights: LayerWeights, cache: Cache, rows_N2: Tensor): Promise<Tensor> {
-    const { heads, kvHeads, headDim, normEpsilon: epsilon, window, grok } = this.#model.shape;
+    const { normEpsilon: epsilon } = this.#model.shape;
     const { activations } = this.#options;
     const options = {
-      ...{ activations, norm: { gain_I: weights.inputNorm_D, epsilon }, tables: this.#rope },
-      ...{ heads: lengthOf(this.share.heads), groupSize: heads / kvHeads, headOffset: this.share.headOffset },
+      ...{ ...this.#look(), activations, norm: { gain_I: weights.inputNorm_D, epsilon } },
       ...{ qkNorm: weights.qkNorm && { ...weights.qkNorm, epsilon } },
-      ...{ window, scale: 1 / Math.sqrt(headDim), softcap: grok?.scoreCap },
     };
     const branch = (onto_ND: Tensor | undefined) =>
       attentionHalf(x_ND, weights.attention, cache, rows_N2, { ...options, onto_ND });

@@ -50,6 +50,12 @@ export {
   feedForward,
   type HalfOptions,
 } from './quantized/decoder-layer.ts';
+export {
+  areAlike,
+  type DecoderLayer,
+  type DecoderLayersOptions,
+  decoderLayers,
+} from './quantized/decoder-layers.ts';
 export { type ExpertsOptions, type ExpertWeights, expertsProduct } from './quantized/experts.ts';
 export { BLOCK, BLOCK_BYTES, dequantize, quantize, rowBytes, type WeightFormat } from './quantized/formats.ts';
 export { type Packed, packedRows, packWeight } from './quantized/packed.ts';

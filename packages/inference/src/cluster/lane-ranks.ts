@@ -24,6 +24,7 @@ export const lanesAsRanks = (lanes: Lanes): Ranks => ({
     zeros_ND.dispose();
     return sum_ND;
   },
+  within: (run) => lanes.within(run),
 });
 
 /** The bytes that rank `rank` of `ranks` sends of a step's logits. */

@@ -65,6 +65,15 @@ export class Lanes {
   }
 
   /**
+   * Calls `run` with the number by which ops know these lanes: one that sums several times (ops' decoder-layers.ts).
+   *
+   * @throws RunError where a peer is gone or late, which ends the lanes
+   */
+  within<R>(run: (lanes: number) => R): R {
+    return named(() => run(this.#number));
+  }
+
+  /**
    * The bytes of all ranks, at rank 0; none elsewhere. `lengths` are known to all.
    *
    * @throws RunError where a peer is gone or late

@@ -9,7 +9,7 @@
 #pragma once
 #include <limits>
 
-#include "kernel.h"
+#include "team.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 
 namespace fourfold {
@@ -67,7 +67,7 @@ class BestLogits : public OpKernel {
         int32_t* ids = ids_tensor->flat<int32_t>().data();
         float *values = Out(ctx, 1, TensorShape({N, k})), *sums = Out(ctx, 2, TensorShape({N}));
         if (!ctx->status().ok()) return;
-        ForRows(ctx, N, 4 * V, [=](int64_t first, int64_t last) {
+        ForParts(ctx, N, 4 * V, [=](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
                 BestOf(x + n * V, V, k, ids + n * k, values + n * k);
                 sums[n] = LogSumExp(x + n * V, V);

@@ -3,7 +3,6 @@
  * k and v are written to the cache, and each q looks at what its sequence's cache then holds up to its position.
  *
  *   FourfoldCachedAttention(qkv [N, (H+2G)·K], cache, rows int32 [N, 2], cos and sin± [P, K], gains...) -> o [N, H·K]
- *   FourfoldCopyCache(cache, range int32 [3])        the first `length` positions of slot `from` to slot `to`
  *
  * rows has each row's slot and position. The rows of one slot come in order, so that a prompt's tokens find those
  * before them. The gains, where there are any, are those of RMSNorm over each head of q and of k (Qwen3).
@@ -77,13 +76,20 @@ inline float Dot(const float* x, const float* y, int64_t K) {
 /** cap · tanh(s / cap): scores that never leave ±cap (Grok-1). */
 inline float Capped(float s, float cap) { return cap * (1 - 2 / (Exp(2 * s / cap) + 1)); }
 
+// The compiler makes the function twice, and the loader takes the one that the processor has the instructions for.
+#if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__clang__)
+#define FOURFOLD_WIDE __attribute__((target_clones("arch=haswell", "default")))
+#else
+#define FOURFOLD_WIDE
+#endif
+
 /** One query over positions first .. last of one head. */
 struct Look {
     CacheShape cache;
     const uint8_t *keys, *values;  // of position 0
     float softcap;                 // 0: none
 
-    void Over(const float* q, int64_t first, int64_t last, float* scratch, float* o) const {
+    FOURFOLD_WIDE void Over(const float* q, int64_t first, int64_t last, float* scratch, float* o) const {
         constexpr int64_t kKeys = 32;
         float most = std::numeric_limits<float>::lowest(), sum = 0, p[kKeys];
         std::fill_n(o, cache.K, 0.0f);
@@ -110,6 +116,16 @@ struct Look {
     }
 };
 
+/** What attention reads and writes besides q, k and v. */
+struct Places {
+    uint8_t* cache;
+    const int32_t* rows;  // N of a slot and a position
+    int64_t N;
+    const float *cos, *sin;  // [positions, K]
+    int64_t positions, K;
+    const float *q_gain, *k_gain;  // or null
+};
+
 /** Attention's numbers, and how it is computed. */
 struct AttentionOverCache {
     CacheShape cache;  // K is known with the tables
@@ -134,11 +150,15 @@ struct AttentionOverCache {
 
     int64_t G() const { return cache.heads; }
     int64_t J(int64_t K) const { return (H + 2 * G()) * K; }
+    /** Whether q, k and v are what `before` gives, and `after` takes what comes of them. */
+    bool Between(const Factor& before, const Factor& after, int64_t K) const {
+        return before.panels.rows == J(K) && after.panels.columns == H * K;
+    }
 
-    /** Whether inputs `first` and on are a cache, rows, cos and sin, and `gains` (or -1) and on those of q and k. */
-    bool Fits(OpKernelContext* ctx, int first, int gains) const {
-        const Tensor &rows = ctx->input(first + 1), &cos = ctx->input(first + 2);
-        if (cos.dims() != 2 || !SameShape(ctx, first + 2, first + 3)) return false;
+    /** Whether input `at` is a cache, `first` and on rows, cos and sin, and `gains` (or -1) and on those of q and k. */
+    bool Fits(OpKernelContext* ctx, int at, int first, int gains) const {
+        const Tensor &rows = ctx->input(first), &cos = ctx->input(first + 1);
+        if (cos.dims() != 2 || !SameShape(ctx, first + 1, first + 2)) return false;
         const int64_t K = cos.dim_size(1);
         if (K < 2 || K % 2 != 0 || (InBlocks(cache.format) && K % kBlock != 0)) return false;
         if (rows.dims() != 2 || rows.dim_size(1) != 2) return false;
@@ -146,30 +166,42 @@ struct AttentionOverCache {
             if (ctx->input(i).NumElements() != K) return false;
         CacheShape shape = cache;
         shape.K = K;
-        return static_cast<int64_t>(ctx->input(first).TotalBytes()) >= shape.Bytes();
+        return static_cast<int64_t>(ctx->input(at).TotalBytes()) >= shape.Bytes();
     }
 
-    /** o [N, H·K] of qkv [N, J]; writes to the cache. The inputs are those that Fits knows. */
-    void Run(OpKernelContext* ctx, const float* qkv, int first, int gains, float* o) const {
-        const Tensor& rows_tensor = ctx->input(first + 1);
-        const int64_t N = rows_tensor.dim_size(0), K = ctx->input(first + 2).dim_size(1);
-        const int32_t* rows = rows_tensor.flat<int32_t>().data();
-        const int64_t positions = std::min(cache.positions, ctx->input(first + 2).dim_size(0));
+    /** Inputs that Fits has found good: the cache, and with `first` rows, cos and sin; `gains`, or -1. */
+    static Places PlacesIn(OpKernelContext* ctx, int cache, int first, int gains) {
+        const Tensor &rows = ctx->input(first), &cos = ctx->input(first + 1);
+        return {static_cast<uint8_t*>(ctx->input(cache).data()),
+                rows.flat<int32_t>().data(),
+                rows.dim_size(0),
+                In(ctx, first + 1),
+                In(ctx, first + 2),
+                cos.dim_size(0),
+                cos.dim_size(1),
+                gains > 0 ? In(ctx, gains) : nullptr,
+                gains > 0 ? In(ctx, gains + 1) : nullptr};
+    }
+
+    /** o [N, H·K] of qkv [N, J]; writes to the cache. */
+    void Run(OpKernelContext* ctx, const float* qkv, const Places& places, float* o) const {
+        const int64_t N = places.N, K = places.K;
+        const int32_t* rows = places.rows;
+        const int64_t positions = std::min(cache.positions, places.positions);
         for (int64_t n = 0; n < N; n++) {
             const int64_t slot = rows[2 * n], position = rows[2 * n + 1];
             OP_REQUIRES(ctx, slot >= 0 && slot < cache.slots && position >= 0 && position < positions,
                         absl::InvalidArgumentError("a row's slot or position is not one of the cache's"));
         }
-        Entrance to{cache, static_cast<uint8_t*>(ctx->input(first).data()), In(ctx, first + 2), In(ctx, first + 3)};
+        Entrance to{cache, places.cache, places.cos, places.sin, places.q_gain, places.k_gain};
         to.cache.K = K;
-        if (gains > 0) to.q_gain = In(ctx, gains), to.k_gain = In(ctx, gains + 1);
         std::vector<float> q(N * H * K);
         const auto enter = [&](int64_t a, int64_t b) {
             for (int64_t n = a; n < b; n++) Enter(to, qkv + n * J(K), rows[2 * n], rows[2 * n + 1], &q[n * H * K]);
         };
         if (N == 1) enter(0, 1);
-        else ForRows(ctx, N, 8 * J(K), enter);
-        ForRows(ctx, N * H, CyclesOf(rows, N, K), [&](int64_t a, int64_t b) {
+        else ForParts(ctx, N, 8 * J(K), enter);
+        ForParts(ctx, N * H, CyclesOf(rows, N, K), [&](int64_t a, int64_t b) {
             std::vector<float> scratch(K);
             for (int64_t i = a; i < b; i++) {
                 const int64_t slot = rows[i / H * 2], position = rows[i / H * 2 + 1], g = (i % H + offset) / group;
@@ -186,7 +218,7 @@ struct AttentionOverCache {
     struct Entrance {
         CacheShape cache;
         uint8_t* bytes;
-        const float *cos, *sin, *q_gain = nullptr, *k_gain = nullptr;
+        const float *cos, *sin, *q_gain, *k_gain;
     };
 
     /** What the mean row costs, about. */
@@ -228,39 +260,16 @@ class CachedAttention : public OpKernel {
     void Compute(OpKernelContext* ctx) override {
         const Tensor& qkv = ctx->input(0);
         const int gains = ctx->num_inputs() == 7 ? 5 : -1;
-        const bool fits = (gains > 0 || ctx->num_inputs() == 5) && attention_.Fits(ctx, 1, gains);
+        const bool fits = (gains > 0 || ctx->num_inputs() == 5) && attention_.Fits(ctx, 1, 2, gains);
         const int64_t N = fits ? ctx->input(2).dim_size(0) : 0, K = fits ? ctx->input(3).dim_size(1) : 0;
         OP_REQUIRES(ctx, fits && qkv.dims() >= 2 && qkv.dim_size(0) == N && qkv.NumElements() == N * attention_.J(K),
                     WrongShapes(ctx, "qkv [N, (H+2G)K], cache, rows [N, 2], cos, sin [P, K], gains"));
         float* o = Out(ctx, 0, TensorShape({N, attention_.H * K}));
-        if (ctx->status().ok()) attention_.Run(ctx, In(ctx, 0), 1, gains, o);
+        if (ctx->status().ok()) attention_.Run(ctx, In(ctx, 0), AttentionOverCache::PlacesIn(ctx, 1, 2, gains), o);
     }
 
   private:
     AttentionOverCache attention_;
-};
-
-class CopyCache : public OpKernel {
-  public:
-    explicit CopyCache(OpKernelConstruction* c) : OpKernel(c) {
-        OP_REQUIRES_OK(c, ReadInts(c, "cache_shape", 4, &shape_));
-    }
-
-    void Compute(OpKernelContext* ctx) override {
-        const int32_t* range = ctx->input(1).flat<int32_t>().data();
-        const int64_t slots = shape_[0], positions = shape_[1], heads = shape_[2], row = shape_[3];
-        const int64_t head = positions * row, slot = head * heads, from = range[0], to = range[1], length = range[2];
-        const bool fits = ctx->input(1).NumElements() == 3 && from >= 0 && to >= 0 && from < slots && to < slots &&
-                          length >= 0 && length <= positions &&
-                          static_cast<int64_t>(ctx->input(0).TotalBytes()) >= slots * slot;
-        OP_REQUIRES(ctx, fits, absl::InvalidArgumentError("no such slots or positions in this cache"));
-        uint8_t* bytes = static_cast<uint8_t*>(ctx->input(0).data());
-        for (int64_t h = 0; h < heads && from != to; h++)
-            std::memcpy(bytes + to * slot + h * head, bytes + from * slot + h * head, length * row);
-    }
-
-  private:
-    std::vector<int32_t> shape_;  // slots, positions, 2G, bytes of a row
 };
 
 REGISTER_OP("FourfoldCachedAttention")
@@ -269,11 +278,6 @@ REGISTER_OP("FourfoldCachedAttention")
     .Attr("M: int >= 0").Attr("attention: list(int)").Attr("scale: float").Attr("softcap: float")
     .Attr("epsilon: float").SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::UnknownShape);
-REGISTER_OP("FourfoldCopyCache")
-    .Input("cache: float").Input("range: int32")
-    .Attr("cache_shape: list(int)").SetIsStateful()
-    .SetShapeFn(tensorflow::shape_inference::NoOutputs);
 REGISTER_KERNEL_BUILDER(Name("FourfoldCachedAttention").Device(DEVICE_CPU), CachedAttention);
-REGISTER_KERNEL_BUILDER(Name("FourfoldCopyCache").Device(DEVICE_CPU), CopyCache);
 
 }  // namespace fourfold

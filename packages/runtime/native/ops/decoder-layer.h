@@ -18,55 +18,72 @@
 
 namespace fourfold {
 
-/** What both have: two matrices, a norm before them, and what they are added to. */
+/** Two matrices, a norm before the first, and what is between them. */
+struct Half {
+    Factor first, second;
+    float epsilon;
+
+    /** Attributes: format, rows and columns of both in "shapes" from `at` on. */
+    absl::Status Read(OpKernelConstruction* c, const std::vector<int32_t>& shapes, int at, bool rounded) {
+        Panels one, two;
+        TF_RETURN_IF_ERROR(ReadPanels(shapes, at, &one));
+        TF_RETURN_IF_ERROR(ReadPanels(shapes, at + 3, &two));
+        first = Factor(one, rounded);
+        second = Factor(two, rounded);
+        return c->GetAttr("norm_epsilon", &epsilon);
+    }
+
+    bool HeldAt(OpKernelContext* ctx, int i, int j) const {
+        return HoldsPanels(ctx, i, first.panels) && HoldsPanels(ctx, j, second.panels);
+    }
+
+    /** first · norm(x), of the matrix that is input `i`. */
+    std::vector<float> Begin(OpKernelContext* ctx, int i, const float* gain, const float* x, int64_t N) const {
+        std::vector<float> hidden(N * first.panels.rows);
+        first.Times(ctx, PackedBytes(ctx, i), {Prepare::kNorm, gain, epsilon, first.panels.columns}, x, N, nullptr,
+                    hidden.data());
+        return hidden;
+    }
+
+    /** y = [onto +] second · prepared(x), of the matrix that is input `j`. */
+    void End(OpKernelContext* ctx, int j, Prepare prepare, const float* x, int64_t N, const float* onto,
+             float* y) const {
+        second.Times(ctx, PackedBytes(ctx, j), {prepare, nullptr, 0, second.panels.columns}, x, N, onto, y);
+    }
+};
+
+/** What the two ops have in common. */
 class DecoderHalf : public OpKernel {
   public:
     explicit DecoderHalf(OpKernelConstruction* c) : OpKernel(c) {
         std::vector<int32_t> shapes, how;
-        Panels first, second;
         OP_REQUIRES_OK(c, ReadInts(c, "shapes", 6, &shapes));
         OP_REQUIRES_OK(c, ReadInts(c, "how", 3, &how));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 0, &first));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 3, &second));
-        OP_REQUIRES_OK(c, c->GetAttr("norm_epsilon", &epsilon_));
-        first_ = Factor(first, how[2] != 0);
-        second_ = Factor(second, how[2] != 0);
+        OP_REQUIRES_OK(c, half_.Read(c, shapes, 0, how[2] != 0));
         qk_norm_ = how[0] != 0;
         onto_ = how[1] != 0;
     }
 
   protected:
-    Factor first_, second_;
-    float epsilon_;
+    Half half_;
     bool qk_norm_, onto_;
 
     /** Whether x, the matrices (inputs 1 and 2) and the extras from `extras` on fit. */
     bool HalfFits(OpKernelContext* ctx, int extras) const {
         const Tensor& x = ctx->input(0);
-        const int64_t D = first_.panels.columns;
+        const int64_t D = half_.first.panels.columns;
         if (ctx->num_inputs() != extras + 1 + 2 * qk_norm_ + onto_ || x.dims() != 2 || x.dim_size(1) != D) return false;
-        if (!HoldsPanels(ctx, 1, first_.panels) || !HoldsPanels(ctx, 2, second_.panels)) return false;
+        if (!half_.HeldAt(ctx, 1, 2) || ctx->input(extras).shape() != TensorShape({D})) return false;
         const Tensor& last = ctx->input(ctx->num_inputs() - 1);
-        return ctx->input(extras).shape() == TensorShape({D}) &&
-               (!onto_ || last.shape() == TensorShape({x.dim_size(0), second_.panels.rows}));
+        return !onto_ || last.shape() == TensorShape({x.dim_size(0), half_.second.panels.rows});
     }
 
-    /** first · norm(x). */
-    std::vector<float> Begin(OpKernelContext* ctx, int extras) const {
+    /** The op's result, of what is between the matrices. */
+    void End(OpKernelContext* ctx, Prepare prepare, const float* hidden) const {
         const int64_t N = ctx->input(0).dim_size(0);
-        std::vector<float> hidden(N * first_.panels.rows);
-        const Preparation norm{Prepare::kNorm, In(ctx, extras), epsilon_, first_.panels.columns};
-        first_.Times(ctx, PackedBytes(ctx, 1), norm, In(ctx, 0), N, nullptr, hidden.data());
-        return hidden;
-    }
-
-    /** [onto +] second · prepared(x), the op's result. */
-    void End(OpKernelContext* ctx, Prepare prepare, const float* x) const {
-        const int64_t N = ctx->input(0).dim_size(0);
-        float* y = Out(ctx, 0, TensorShape({N, second_.panels.rows}));
-        if (!ctx->status().ok()) return;
-        second_.Times(ctx, PackedBytes(ctx, 2), {prepare, nullptr, 0, second_.panels.columns}, x, N,
-                      onto_ ? In(ctx, ctx->num_inputs() - 1) : nullptr, y);
+        float* y = Out(ctx, 0, TensorShape({N, half_.second.panels.rows}));
+        const float* onto = onto_ ? In(ctx, ctx->num_inputs() - 1) : nullptr;
+        if (ctx->status().ok()) half_.End(ctx, 2, prepare, hidden, N, onto, y);
     }
 };
 
@@ -75,9 +92,10 @@ class FeedForward : public DecoderHalf {
     using DecoderHalf::DecoderHalf;
 
     void Compute(OpKernelContext* ctx) override {
-        OP_REQUIRES(ctx, HalfFits(ctx, 3) && first_.panels.rows == 2 * second_.panels.columns,
+        OP_REQUIRES(ctx, HalfFits(ctx, 3) && half_.first.panels.rows == 2 * half_.second.panels.columns,
                     WrongShapes(ctx, "x [N, D], up [2F, D], down [D, F], a gain [D], onto [N, D]"));
-        End(ctx, Prepare::kSwiglu, Begin(ctx, 3).data());
+        const int64_t N = ctx->input(0).dim_size(0);
+        End(ctx, Prepare::kSwiglu, half_.Begin(ctx, 1, In(ctx, 3), In(ctx, 0), N).data());
     }
 };
 
@@ -86,15 +104,15 @@ class AttentionHalf : public DecoderHalf {
     explicit AttentionHalf(OpKernelConstruction* c) : DecoderHalf(c) { OP_REQUIRES_OK(c, attention_.Read(c)); }
 
     void Compute(OpKernelContext* ctx) override {
-        constexpr int kCache = 3, kExtras = 7;
+        constexpr int kCache = 3, kRows = 4, kExtras = 7;
         const int gains = qk_norm_ ? kExtras + 1 : -1;
-        const bool fits = HalfFits(ctx, kExtras) && attention_.Fits(ctx, kCache, gains);
+        const bool fits = HalfFits(ctx, kExtras) && attention_.Fits(ctx, kCache, kRows, gains);
         const int64_t N = ctx->input(0).dim_size(0), K = fits ? ctx->input(kCache + 2).dim_size(1) : 0;
-        OP_REQUIRES(ctx, fits && ctx->input(kCache + 1).dim_size(0) == N && first_.panels.rows == attention_.J(K) &&
-                             second_.panels.columns == attention_.H * K,
+        OP_REQUIRES(ctx, fits && ctx->input(kRows).dim_size(0) == N && attention_.Between(half_.first, half_.second, K),
                     WrongShapes(ctx, "x [N, D], qkv, out, cache, rows [N, 2], cos, sin [P, K], gains, onto [N, D]"));
         std::vector<float> o(N * attention_.H * K);
-        attention_.Run(ctx, Begin(ctx, kExtras).data(), kCache, gains, o.data());
+        const std::vector<float> qkv = half_.Begin(ctx, 1, In(ctx, kExtras), In(ctx, 0), N);
+        attention_.Run(ctx, qkv.data(), AttentionOverCache::PlacesIn(ctx, kCache, kRows, gains), o.data());
         if (ctx->status().ok()) End(ctx, Prepare::kNothing, o.data());
     }
 

@@ -118,7 +118,7 @@ class Experts : public OpKernel {
         const Panels& w = factor.panels;
         const int64_t count = visits.size(), panels = w.Count();
         PreparedRows rows(count, prepare.Padded(), factor.rounded);
-        ForRows(ctx, count, 4 * prepare.Inputs(), [&](int64_t first, int64_t last) {
+        ForParts(ctx, count, 4 * prepare.Inputs(), [&](int64_t first, int64_t last) {
             for (int64_t i = first; i < last; i++) rows.Take(prepare, row_of(i), i);
         });
         std::vector<int64_t> starts;  // of each expert's visits, and the end of the last one's
@@ -126,7 +126,7 @@ class Experts : public OpKernel {
             if (i == 0 || visits[i].expert != visits[i - 1].expert) starts.push_back(i);
         const int64_t used = starts.size();
         starts.push_back(count);
-        ForRows(ctx, used * panels, 2 * w.columns, [&](int64_t first, int64_t last) {
+        ForParts(ctx, used * panels, 2 * w.columns, [&](int64_t first, int64_t last) {
             for (int64_t i = first; i < last; i++) {
                 const int64_t from = starts[i / panels], to = starts[i / panels + 1];
                 const uint8_t* matrix = PackedBytes(ctx, input) + (visits[from].expert - first_) * w.MatrixBytes();

@@ -17,6 +17,7 @@
  */
 #pragma once
 #include "packed-variants.h"
+#include "team.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 
 namespace fourfold {
@@ -108,8 +109,8 @@ struct Factor {
             for (int64_t n = first; n < last; n++) rows.Take(prepare, x + n * prepare.Inputs(), n);
         };
         if (N == 1) take(0, 1);
-        else ForRows(ctx, N, 4 * prepare.Inputs(), take);
-        ForRows(ctx, panels.Count(), 2 * panels.columns * N, [&](int64_t first, int64_t last) {
+        else ForParts(ctx, N, 4 * prepare.Inputs(), take);
+        ForParts(ctx, panels.Count(), 2 * panels.columns * N, [&](int64_t first, int64_t last) {
             for (int64_t p = first; p < last; p++) MultiplyInto(panels, packed, p, kernels, rows, 0, N, onto, y);
         });
     }

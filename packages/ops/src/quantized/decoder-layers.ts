@@ -1,0 +1,75 @@
+/**
+ * Layers of a decoder that are alike, in one op: what decoder-layer.ts's two do in turns, to the bit, with the sums over
+ * the ranks that share them in between (process-group's lanes).
+ *
+ *     for every layer:  x += attentionHalf(x);  x += feedForward(x)          each branch summed over the ranks
+ *
+ * Where there is no such op (wasm, GPUs), or layers are not alike, the loop in TypeScript remains.
+ */
+import { attr, execute } from '@fourfold/runtime';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { attentionNumbers, type Cache, type CachedAttentionOptions } from './cached-attention.ts';
+import type { AttentionWeights, FeedForwardWeights } from './decoder-layer.ts';
+import { hasPackedOps, type Packed, shapeNumbers } from './packed.ts';
+import type { Activations } from './packed-product.ts';
+
+export interface DecoderLayer {
+  readonly inputNorm_D: Tensor;
+  readonly attention: AttentionWeights;
+  readonly qkNorm: { readonly q_K: Tensor; readonly k_K: Tensor } | undefined;
+  readonly postNorm_D: Tensor;
+  readonly feedForward: FeedForwardWeights;
+}
+
+export interface DecoderLayersOptions extends Omit<CachedAttentionOptions, 'qkNorm'> {
+  readonly activations: Activations;
+  /** Of all norms. */
+  readonly epsilon: number;
+  /** The number of the lanes to the ranks that share the layers; undefined where this rank has all of them. */
+  readonly lanes?: number | undefined;
+}
+
+const matricesOf = ({ attention, feedForward }: DecoderLayer): Packed[] => [
+  ...[attention.qkv_JD, attention.out_DH, feedForward.up_2FD, feedForward.down_DF],
+];
+const shapesOf = (layer: DecoderLayer): number[] => matricesOf(layer).flatMap(shapeNumbers);
+
+/** Whether one op can compute these layers: native, of one shape and one format each. */
+export function areAlike(layers: readonly DecoderLayer[]): boolean {
+  const [first] = layers;
+  return (
+    first !== undefined &&
+    hasPackedOps() &&
+    layers.every((layer) => matricesOf(layer).every(({ native }) => native)) &&
+    new Set(layers.map((layer) => `${shapesOf(layer)} ${layer.qkNorm !== undefined}`)).size === 1
+  );
+}
+
+/** y_ND of x_ND, float32, for layers that are alike. Writes k and v of rows_N2 (slots and positions) to each's cache. */
+export function decoderLayers(
+  x_ND: Tensor,
+  layers: readonly DecoderLayer[],
+  caches: readonly Cache[],
+  rows_N2: Tensor,
+  options: DecoderLayersOptions,
+): Tensor {
+  const [first, cache] = [layers[0] as DecoderLayer, caches[0] as Cache];
+  const { tables, activations, epsilon, lanes = -1 } = options;
+  const matrices = layers.flatMap(matricesOf).map(({ data }) => data);
+  const gains = layers.flatMap(({ inputNorm_D, postNorm_D, qkNorm }) => [
+    ...[inputNorm_D, postNorm_D, ...(qkNorm ? [qkNorm.q_K, qkNorm.k_K] : [])],
+  ]);
+  const inputs = [x_ND, rows_N2, tables.cos_TK, tables.sin_TK, ...caches.map(({ data }) => data as Tensor)];
+  const { qkNorm } = first;
+  const normed = qkNorm ? { ...options, qkNorm: { ...qkNorm, epsilon } } : options;
+  return execute(
+    'FourfoldDecoderLayers',
+    [...inputs, ...matrices, ...gains],
+    [
+      ...[attr.int('L', layers.length), attr.int('R', matrices.length), attr.int('M', gains.length)],
+      attr.ints('shapes', shapesOf(first)),
+      attr.ints('how', [Number(qkNorm !== undefined), Number(activations === 'q80'), lanes]),
+      ...[attr.float('norm_epsilon', epsilon), ...attentionNumbers(cache, normed)],
+    ],
+  );
+}
