@@ -197,11 +197,14 @@ const decoder =
     return [[0, 1, 2, 3, 4, 5, 6], [7], [8], [9], [10]].map(step);
   };
 
-/** Rounded activations of two layers: what a flipped one changes is rounded again, and flips others. */
+/**
+ * Rounded activations of two layers: what a flipped one changes is rounded again, and flips others. 8e-3 was seen on a
+ * processor; what is computed wrongly differs by tenths.
+ */
 const decoderCases = (): PackedCase[] => [
   { name: 'decoder of q40, float32, cache f32', bound: 1e-5, run: decoder('q40', 'float32', 'f32') },
-  { name: 'decoder of q40, q80, cache q80', bound: 1e-2, run: decoder('q40', 'q80', 'q80') },
-  { name: 'decoder of q41, q80, cache bf16', bound: 1e-2, run: decoder('q41', 'q80', 'bf16') },
+  { name: 'decoder of q40, q80, cache q80', bound: 3e-2, run: decoder('q40', 'q80', 'q80') },
+  { name: 'decoder of q41, q80, cache bf16', bound: 3e-2, run: decoder('q41', 'q80', 'bf16') },
 ];
 
 // ## Comparing
@@ -220,8 +223,8 @@ async function numbersOf(run: PackedCase['run']): Promise<Float32Array[]> {
   return numbers;
 }
 
-/** Prints a line, and returns whether the case holds. */
-async function check({ name, bound, run }: PackedCase, print: (line: string) => void): Promise<boolean> {
+/** Prints a line, and returns whether the case holds: near the stock kernels, and the same bits each time. */
+export async function checkCase({ name, bound, run }: PackedCase, print: (line: string) => void): Promise<boolean> {
   const stock = await stockKernels(() => numbersOf(run));
   const ours = await numbersOf(run);
   const same = sameBits(ours, await numbersOf(run));
@@ -251,7 +254,7 @@ export async function checkPacked(print: (line: string) => void): Promise<boolea
   print('\ninference: largest difference from stock kernels (bound)');
   const results: boolean[] = [];
   const cases = [productCases, rowCases, attentionCases, expertCases, logitCases, decoderCases];
-  for (const one of cases.flatMap((make) => make())) results.push(await check(one, print));
+  for (const one of cases.flatMap((make) => make())) results.push(await checkCase(one, print));
   for (const format of FORMATS) results.push(await rowsAlone(format, print));
   return results;
 }
