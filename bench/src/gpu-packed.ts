@@ -1,6 +1,6 @@
 /**
- * Whether the ops of inference compute on a device what plain TypeScript and tfjs-core compute of the same weights: part
- * `packed` of gpu-check.ts. The processor's own ops are held to the same in packages/ops/test.
+ * Whether the ops of inference compute on a device what plain TypeScript and tfjs-core compute of the same weights:
+ * part `packed` of gpu-check.ts. The processor's own ops are held to the same in packages/ops/test.
  *
  * A case runs twice on the device, whose bits must not differ, and once in stock kernels. The bounds, in parts of the
  * largest element:
@@ -230,9 +230,8 @@ export async function checkCase({ name, bound, run }: PackedCase, print: (line: 
   const same = sameBits(ours, await numbersOf(run));
   const error = worstOf(ours, stock, relative);
   const good = same && error <= bound;
-  print(
-    `${good ? 'ok  ' : 'FAIL'} ${name.padEnd(48)} ${error.toExponential(1)} (${bound.toExponential(0)})${same ? '' : ', other bits!'}`,
-  );
+  const figures = `${error.toExponential(1)} (${bound.toExponential(0)})${same ? '' : ', other bits!'}`;
+  print(`${good ? 'ok  ' : 'FAIL'} ${name.padEnd(48)} ${figures}`);
   return good;
 }
 

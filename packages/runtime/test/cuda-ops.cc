@@ -4,8 +4,8 @@
  *     cuda-ops LIBRARY...         loads the libraries, then reads one question a line from its input:
  *     FourfoldRmsNorm in 14 2 8 16 in 14 1 16 type T 14 float epsilon 1e-5
  *
- * `in` is an input (dtype, rank, sides), `list` several in one (count, then each as with `in`); then come attributes, of
- * which `ints` is a list (name, count, numbers). An output whose shape TensorFlow is not told is null.
+ * `in` is an input (dtype, rank, sides), `list` several in one (count, then each as with `in`); then come attributes,
+ * of which `ints` is a list (name, count, numbers). An output whose shape TensorFlow is not told is null.
  * The answer is a line of JSON: {"kernels": ["GPU", ...], "outputs": [[8, 16], [8]]} or {"error": "..."}.
  */
 #include <dlfcn.h>

@@ -4,9 +4,9 @@
  *     const w_OI = packWeight('q40', O, I, bytes)      bytes row by row, in formats.ts's blocks
  *     packedRows(w_VD, ids_N)                          rows as float32: an embedding
  *
- * On TensorFlow the bytes are kept as they are, but in panels of 16 rows (native/ops/panels.h has the picture), which a
- * GPU reads as well as a processor. Elsewhere a packed matrix is its float32 values, which take 7 times the memory of q40 and give the same results, to
- * rounding.
+ * On TensorFlow the bytes are kept as they are, but in panels of 16 rows (native/ops/panels.h has the picture), which
+ * suit a GPU as well as a processor. Elsewhere a packed matrix is its float32 values, which take 7 times the memory of
+ * q40 and give the same results, to rounding.
  */
 import { attr, execute, onTensorflow } from '@fourfold/runtime';
 import { blank } from '@fourfold/runtime/bytes';

@@ -7,8 +7,8 @@
  *   ROWS      of x in one pass over the panel: 1, 2, 4 or 8
  *   ROUTED    each row has a matrix of its own, by `order` and `starts` (experts.cu)
  *
- * One row is a matter of memory's speed: every byte of w is read once, by 16-byte loads that lie side by side. THREADS
- * threads share a panel: each has 4 of its rows (`quad`) and one word of a block (`word`), and goes from block to block:
+ * One row is a matter of memory's speed: every byte of w is read once, by 16-byte loads that lie side by side. A panel
+ * has THREADS threads: each has 4 of its rows (`quad`) and one word of a block (`word`), and goes from block to block:
  *
  *     block 0 | word 0: quad 0 1 2 3 | word 1: quad 0 1 2 3 | ...   threads 0, 1, 2, ...
  *     block 1 | ...                                                 the next 4 · WORDS threads
@@ -23,10 +23,10 @@
 #include "packed.cuh"
 
 constexpr bool NIBBLES = FORMAT == Q40 || FORMAT == Q41;
-constexpr int WORDS = number_bytes(FORMAT) / 4;               // of a row's block
-constexpr int NUMBERS = BLOCK / WORDS;                        // of a word
-constexpr int SCALES = PANEL * scale_bytes(FORMAT);           // bytes before a block's words
-constexpr int AT_ONCE = THREADS / (4 * WORDS);                // blocks
+constexpr int WORDS = number_bytes(FORMAT) / 4;      // of a row's block
+constexpr int NUMBERS = BLOCK / WORDS;               // of a word
+constexpr int SCALES = PANEL * scale_bytes(FORMAT);  // bytes before a block's words
+constexpr int AT_ONCE = THREADS / (4 * WORDS);       // blocks
 constexpr unsigned LOW = 0x0f0f0f0f, ONES = 0x01010101;
 static_assert(THREADS % (4 * WORDS) == 0, "a thread keeps its word");
 
