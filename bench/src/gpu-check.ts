@@ -1,6 +1,7 @@
 /**
  * Whether the GPU's fused ops compute what the stock kernels do: every layer, forward and backward, in both dtypes; and
- * whether the whole model gives PyTorch's numbers (gpu-model-check.ts); and whether a step of training is enqueued
+ * whether inference's ops do on packed weights (gpu-packed.ts); whether the whole model gives PyTorch's numbers
+ * (gpu-model-check.ts); and whether a step of training is enqueued
  * while the GPU is busy, with nobody waiting for it.
  *
  *     npx nx run bench:gpu-check
@@ -30,6 +31,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { relative, sameBits, units, worstOf } from './difference.ts';
 import { checkModels } from './gpu-model-check.ts';
+import { checkPacked } from './gpu-packed.ts';
 import { PARALLEL_CASES } from './gpu-parallel.ts';
 import { trainingStep } from './gpu-step.ts';
 
@@ -249,7 +251,7 @@ async function goesOn(): Promise<boolean> {
   return good;
 }
 
-const PARTS = ['layers', 'model', 'waiting'] as const;
+const PARTS = ['layers', 'packed', 'model', 'waiting'] as const;
 const settings = z.object({
   device: z.enum(['cuda', 'cpu']).default('cuda').describe('whose ops'),
   only: z
@@ -269,11 +271,14 @@ async function main(): Promise<void> {
   const { device, only } = config;
   console.log((await openBackend({ device })).description);
   const layers = only.includes('layers') ? await checkLayers() : [];
+  const packed = only.includes('packed') ? await checkPacked(console.log) : [];
   const models = only.includes('model') ? await checkModels(console.log) : [];
   const isFree = device === 'cpu' || !only.includes('waiting') || (await goesOn());
-  const failed = [layers, models].map((results) => results.filter((good) => !good).length);
-  if (failed.some((count) => count > 0))
-    throw new RunError(`${failed[0]} of ${layers.length} layers and ${failed[1]} of ${models.length} models differ`);
+  const differ = Object.entries({ layers, 'cases of inference': packed, models })
+    .map(([name, results]) => ({ name, of: results.length, failed: results.filter((good) => !good).length }))
+    .filter(({ failed }) => failed > 0)
+    .map(({ name, of, failed }) => `${failed} of ${of} ${name}`);
+  if (differ.length > 0) throw new RunError(`${differ.join(' and ')} differ`);
   if (!isFree) throw new RunError('a step waits for the GPU');
 }
 

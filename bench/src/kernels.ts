@@ -3,6 +3,7 @@
  *
  *     npx nx run bench:kernels
  *     npx nx run bench:kernels -- --shape llama-1b --format q40 --threads 2 --prompt 256 --position 512
+ *     npx nx run bench:kernels -- --device cuda
  *
  * A product of one row reads all weights once, so that GB/s beside those of a plain copy say how near it is to what
  * memory can do; one of many rows is counted in 10^9 multiplications and additions a second. Each product goes through
@@ -41,6 +42,7 @@ import { z } from 'zod';
 
 const FORMATS = ['f32', 'bf16', 'q40', 'q41', 'q80'] as const;
 const settings = z.object({
+  device: z.enum(['cpu', 'cuda']).default('cpu').describe('whose kernels'),
   shape: z.enum(['both', 'smollm-135m', 'llama-1b', 'tiny', 'none']).default('both').describe('whose steps to time'),
   format: z.enum(FORMATS).default('q40').describe("of the steps' weights"),
   activations: z.enum(['float32', 'q80']).default('q80').describe('in the products'),
@@ -97,13 +99,18 @@ const number = (value: number, digits = 1): string => value.toFixed(digits).padS
 
 // ## Products
 
-async function timeProducts({ seconds }: Settings): Promise<void> {
+/** What a processor's products are compared with; a GPU's memory has its speed in its data sheet. */
+async function timeCopy(seconds: number): Promise<void> {
   const from = new Uint8Array(1 << 28).fill(1);
   const to = new Uint8Array(from.length);
   const copy = await timeOf(seconds, async () => to.set(from));
   console.log(
     `a plain copy reads ${((from.length / copy) * 1e-6).toFixed(1)} GB/s (and writes as much), on one thread`,
   );
+}
+
+async function timeProducts({ device, seconds }: Settings): Promise<void> {
+  if (device === 'cpu') await timeCopy(seconds);
   console.log('\nproduct                        1 row: GB/s       us     GMAC/s   64 rows: GMAC/s');
   for (const [O, I] of [
     [3072, 576],
@@ -118,8 +125,8 @@ async function timeProducts({ seconds }: Settings): Promise<void> {
 async function timeProduct(O: number, I: number, format: WeightFormat, activations: Activations, seconds: number) {
   const bytes = O * rowBytes(format, I);
   const weights = Array.from({ length: Math.ceil(64e6 / bytes) }, () => randomWeight(format, O, I));
-  const one = await timeOf(seconds, async () => timeRows(weights, 1, activations));
-  const many = await timeOf(seconds, async () => timeRows(weights.slice(0, 1), 64, activations));
+  const one = await timeOf(seconds, () => timeRows(weights, 1, activations));
+  const many = await timeOf(seconds, () => timeRows(weights.slice(0, 1), 64, activations));
   for (const w of weights) w.dispose();
   const each = one / weights.length;
   const name = `${format} ${O} x ${I}, ${activations}`.padEnd(30);
@@ -129,13 +136,13 @@ async function timeProduct(O: number, I: number, format: WeightFormat, activatio
   );
 }
 
-function timeRows(weights: Packed[], N: number, activations: Activations): void {
-  const x = constant(new Float32Array(N * (weights[0] as Packed).columns).fill(0.5), [
-    N,
-    (weights[0] as Packed).columns,
-  ]);
-  for (const w of weights) packedProduct(x, w, { activations }).dispose();
-  x.dispose();
+/** N rows times each matrix; ends when the device has the last result. */
+async function timeRows(weights: Packed[], N: number, activations: Activations): Promise<void> {
+  const I = (weights[0] as Packed).columns;
+  const x = constant(new Float32Array(N * I).fill(0.5), [N, I]);
+  const last = tf.tidy(() => weights.map((w) => packedProduct(x, w, { activations })).at(-1) as Tensor);
+  await last.data();
+  tf.dispose([x, last]);
 }
 
 // ## Steps
@@ -226,7 +233,7 @@ async function main(): Promise<void> {
   const usage = "Times the kernels of inference: products with packed weights, and steps of a model's shape.";
   const name = 'nx run bench:kernels --';
   const config = readConfig({ schema: settings, argv: process.argv.slice(2), name, usage });
-  const backend = await openBackend({ device: 'cpu', threads: config.threads });
+  const backend = await openBackend({ device: config.device, threads: config.threads });
   console.log(`${cpus()[0]?.model ?? 'unknown CPU'}, ${backend.description}`);
   if (config.products) await timeProducts(config);
   for (const shape of SHAPES)

@@ -11,14 +11,18 @@ test('a machine without a GPU is refused in a sentence', async () => {
   expect(stderr.trimEnd()).not.toContain('\n');
 });
 
-test("the CPU's fused ops: layers in float32, models in both dtypes", slow, async () => {
+test("the CPU's fused ops: layers in float32, inference, models in both dtypes", slow, async () => {
   const { code, stdout, stderr } = await bench('gpu-check.ts', '--device', 'cpu');
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  const [title, layers, models] = stdout.trimEnd().split('\n\n');
+  const [title, layers, packed, models] = stdout.trimEnd().split('\n\n');
   expect(title).toMatch(/^TensorFlow .* CPU thread/);
   const [, ...ofLayers] = layers?.split('\n') ?? [];
   expect(ofLayers).toHaveLength(21);
   for (const line of ofLayers) expect(line).toMatch(/^ok {3}.* float32 \d\.\de[+-]\d \(\S+\)$/);
+  const [, ...ofPacked] = packed?.split('\n') ?? [];
+  expect(ofPacked).toHaveLength(94 + 5);
+  for (const line of ofPacked)
+    expect(line).toMatch(/^ok {3}.*( \d\.\de[+-]\d \(\d+e-\d\)| whatever the number of rows)$/);
   const [, ...ofModels] = models?.split('\n') ?? [];
   expect(ofModels).toHaveLength(12);
   for (const line of ofModels) expect(line).toMatch(/^ok {3}\w+, (float32|bfloat16)[, ]/);
@@ -31,6 +35,6 @@ test('a part alone; one that is none is refused in a sentence', async () => {
   const { code, stderr } = await bench('gpu-check.ts', '--only', 'modle');
   expect({ code, stderr }).toEqual({
     code: 2,
-    stderr: '--only modle: use one of layers, model, waiting, or several with commas between\n',
+    stderr: '--only modle: use one of layers, packed, model, waiting, or several with commas between\n',
   });
 });

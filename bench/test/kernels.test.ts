@@ -24,3 +24,10 @@ test('it times the products of every format, and the steps of a shape', async ()
   expect(stdout).toMatch(/tiny, q40 weights \(0 MB\), q80 activations, f32 cache\n {2}prompt of 8: +\d+\.\d tokens\/s/);
   expect(stdout).toMatch(/one at position 3: +\d+\.\d tokens\/s/);
 });
+
+test('a machine without a GPU is refused in a sentence', async () => {
+  process.env['CUDA_VISIBLE_DEVICES'] = '-1'; // so that one with a GPU shows the command none either
+  const { code, stdout, stderr } = await bench('kernels.ts', '--device', 'cuda');
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(stderr).toMatch(/^device=cuda.* GPU|^device=cuda needs an NVIDIA driver/);
+});

@@ -4,7 +4,8 @@
  *     cuda-ops LIBRARY...         loads the libraries, then reads one question a line from its input:
  *     FourfoldRmsNorm in 14 2 8 16 in 14 1 16 type T 14 float epsilon 1e-5
  *
- * `in` is an input (dtype, rank, sides), `list` several in one (count, then each as with `in`); then come attributes.
+ * `in` is an input (dtype, rank, sides), `list` several in one (count, then each as with `in`); then come attributes,
+ * of which `ints` is a list (name, count, numbers). An output whose shape TensorFlow is not told is null.
  * The answer is a line of JSON: {"kernels": ["GPU", ...], "outputs": [[8, 16], [8]]} or {"error": "..."}.
  */
 #include <dlfcn.h>
@@ -54,8 +55,17 @@ struct Question {
                 TF_AddInputList(description, inputs.data(), count);
             }
             if (kind == "in" || kind == "list") continue;
+            words >> name;
+            if (kind == "ints") {
+                int count;
+                words >> count;
+                std::vector<int64_t> numbers(count);
+                for (int64_t& number : numbers) words >> number;
+                TF_SetAttrIntList(description, name.c_str(), numbers.data(), count);
+                continue;
+            }
             double value;
-            words >> name >> value;
+            words >> value;
             if (kind == "type") TF_SetAttrType(description, name.c_str(), static_cast<TF_DataType>(value));
             if (kind == "int") TF_SetAttrInt(description, name.c_str(), static_cast<int64_t>(value));
             if (kind == "float") TF_SetAttrFloat(description, name.c_str(), static_cast<float>(value));

@@ -14,6 +14,17 @@ import { findTensorflow, type Installed, setUp } from '../src/setup/index.ts';
 import { homeOf } from '../src/setup/layout.ts';
 import { findCompiler } from '../src/setup/look.ts';
 import { type Pins, pinsFor } from '../src/setup/wheels.ts';
+import {
+  BFLOAT16,
+  FLOAT,
+  type Given,
+  givenOfInference,
+  INT32,
+  inferenceExpectations,
+  input,
+  list,
+  type,
+} from './cuda-inference.ts';
 
 /** TensorFlow for the CPU, the headers, and of NVIDIA's libraries the compiler alone. */
 function proofPins(): Pins {
@@ -41,17 +52,9 @@ beforeAll(async () => {
 
 // ## What TensorFlow knows of each op
 
-const [FLOAT, INT32, BFLOAT16] = [1, 3, 14]; // TensorFlow's numbers
-
-type Side = number | string;
-const input = (dtype: number, ...sides: Side[]): string => `in ${dtype} ${sides.length} ${sides.join(' ')}`;
-const list = (dtype: number, ...inputs: Side[][]): string =>
-  `list ${inputs.length} ${inputs.map((sides) => `${dtype} ${sides.length} ${sides.join(' ')}`).join(' ')}`;
-const type = (name: string, dtype: number): string => `type ${name} ${dtype}`;
-
 interface Answer {
   readonly kernels?: readonly string[];
-  readonly outputs?: readonly number[][];
+  readonly outputs?: readonly (readonly number[] | null)[];
   readonly error?: string;
 }
 
@@ -136,9 +139,17 @@ test.each([
   },
 );
 
-// ## What NVIDIA's compiler says of each kernel
+test('every op of inference is known, and has a kernel for GPUs', async () => {
+  const expected = inferenceExpectations();
+  const answers = await ask(expected.map(([question]) => question));
+  for (const [i, [question, outputs]] of expected.entries()) {
+    const { kernels = [], ...answer } = answers[i] ?? {};
+    expect([question, answer]).toEqual([question, { outputs }]);
+    expect([question, [...new Set(kernels)].sort()]).toEqual([question, ['CPU', 'GPU']]);
+  }
+});
 
-type Given = Record<string, number | string>;
+// ## What NVIDIA's compiler says of each kernel
 
 /** { T: 'float', D: 64 } as lines of C++: a number's name, or a type's. */
 const lines = (given: Given): string[] =>
@@ -221,12 +232,12 @@ function compiled(tasks: readonly Task[]): Promise<(number | string)[]> {
 
 test('all kernels are compiled here', () => {
   const files = readdirSync(cudaSources).filter((file) => file.endsWith('.cu'));
-  expect(Object.keys(given('float')).sort()).toEqual(files.sort());
+  expect(Object.keys({ ...given('float'), ...givenOfInference() }).sort()).toEqual(files.sort());
 });
 
 test.each(['sm_80', 'sm_90'])('every kernel compiles for %s, in both dtypes', async (arch) => {
-  const tasks = ['float', 'bfloat16'].flatMap((T) =>
-    Object.entries(given(T)).flatMap(([file, all]) => all.map((one): Task => [file, lines(one), arch])),
+  const tasks = [given('float'), given('bfloat16'), givenOfInference()].flatMap((files) =>
+    Object.entries(files).flatMap(([file, all]) => all.map((one): Task => [file, lines(one), arch])),
   );
   const results = await compiled(tasks);
   for (const [i, result] of results.entries()) expect([tasks[i], result]).toEqual([tasks[i], expect.any(Number)]);

@@ -6,11 +6,11 @@
  *
  * Where there is no such op (wasm, GPUs), or layers are not alike, the loop in TypeScript remains.
  */
-import { attr, execute } from '@fourfold/runtime';
+import { attr, execute, onTensorflowCpu } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { attentionNumbers, type Cache, type CachedAttentionOptions } from './cached-attention.ts';
 import type { AttentionWeights, FeedForwardWeights } from './decoder-layer.ts';
-import { hasPackedOps, type Packed, shapeNumbers } from './packed.ts';
+import { type Packed, shapeNumbers } from './packed.ts';
 import type { Activations } from './packed-product.ts';
 
 export interface DecoderLayer {
@@ -39,7 +39,7 @@ export function areAlike(layers: readonly DecoderLayer[]): boolean {
   const [first] = layers;
   return (
     first !== undefined &&
-    hasPackedOps() &&
+    onTensorflowCpu() &&
     layers.every((layer) => matricesOf(layer).every(({ native }) => native)) &&
     new Set(layers.map((layer) => `${shapesOf(layer)} ${layer.qkNorm !== undefined}`)).size === 1
   );

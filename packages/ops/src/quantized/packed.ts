@@ -4,11 +4,11 @@
  *     const w_OI = packWeight('q40', O, I, bytes)      bytes row by row, in formats.ts's blocks
  *     packedRows(w_VD, ids_N)                          rows as float32: an embedding
  *
- * On TensorFlow's CPU the bytes are kept as they are, but in panels of 16 rows (native/ops/panels.h has the picture).
- * Elsewhere a packed matrix is its float32 values, which take 7 times the memory of q40 and give the same results, to
- * rounding.
+ * On TensorFlow the bytes are kept as they are, but in panels of 16 rows (native/ops/panels.h has the picture), which
+ * suit a GPU as well as a processor. Elsewhere a packed matrix is its float32 values, which take 7 times the memory of
+ * q40 and give the same results, to rounding.
  */
-import { attr, execute, onTensorflowCpu } from '@fourfold/runtime';
+import { attr, execute, onTensorflow } from '@fourfold/runtime';
 import { blank } from '@fourfold/runtime/bytes';
 import { tensorflow } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -33,8 +33,8 @@ export interface Packed {
   dispose(): void;
 }
 
-/** Whether matrices that are packed now are for the native ops: on TensorFlow's CPU, unless stockKernels runs. */
-export const hasPackedOps = (): boolean => onTensorflowCpu() && tensorflow().fusedDtypes.includes('float32');
+/** Whether matrices that are packed now are for the native ops: on TensorFlow, unless stockKernels runs. */
+export const hasPackedOps = (): boolean => onTensorflow() && tensorflow().fusedDtypes.includes('float32');
 
 /**
  * Packs `bytes`: `rows` times `matrices` rows of `columns` numbers, which for q40, q41 and q80 are a multiple of 32.

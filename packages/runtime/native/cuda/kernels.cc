@@ -91,7 +91,7 @@ static std::string KeyOf(const std::string& file, const Given& given, const std:
     CheckCode("nvrtcVersion", nvrtc().nvrtcVersion(&major, &minor));
     std::string all = arch + " " + std::to_string(major) + "." + std::to_string(minor);
     for (const std::string& line : given) all += line;
-    for (const char* included : {file.c_str(), "types.cuh", "../ops/stochastic-rounding.h"})
+    for (const char* included : {file.c_str(), "types.cuh", "packed.cuh", "../ops/stochastic-rounding.h"})
         all += TextOf(sources_folder + "/" + included);
     char key[17];
     snprintf(key, sizeof key, "%016llx", static_cast<unsigned long long>(std::hash<std::string>{}(all)));

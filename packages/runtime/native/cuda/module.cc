@@ -21,6 +21,8 @@
 #include <vector>
 
 #include "../gpu/js.h"
+#include "decoder-layer.h"
+#include "experts.h"
 #include "layers.h"
 #include "loss.h"
 #include "merge.h"

@@ -9,24 +9,10 @@
  * here is that of ggml's quantize_row_*_ref, bit for bit (https://github.com/ggml-org/ggml, src/ggml-quants.c).
  */
 #pragma once
+#include "../shapes/packed-shape.h"
 #include "kernel.h"
 
 namespace fourfold {
-
-/** How a weight matrix is kept; the numbers are those of packages/ops/src/quantized/formats.ts. */
-enum class Format { kF32, kBf16, kQ40, kQ41, kQ80 };
-
-constexpr int64_t kBlock = 32;  // numbers with one scale
-
-/** Bytes of the scales of a block, and of its numbers. */
-constexpr int64_t ScaleBytes(Format f) {
-    return f == Format::kQ41 ? 4 : f == Format::kQ40 || f == Format::kQ80 ? 2 : 0;
-}
-constexpr int64_t NumberBytes(Format f) {
-    return f == Format::kF32 ? 128 : f == Format::kBf16 ? 64 : f == Format::kQ80 ? 32 : 16;
-}
-constexpr int64_t BlockBytes(Format f) { return ScaleBytes(f) + NumberBytes(f); }
-constexpr bool InBlocks(Format f) { return ScaleBytes(f) > 0; }
 
 template <class T>
 inline T Load(const void* at) {

@@ -26,30 +26,6 @@ inline const uint8_t* PackedBytes(OpKernelContext* ctx, int i) {
     return static_cast<const uint8_t*>(ctx->input(i).data());
 }
 
-/**
- * Attribute `name`, a list of `count` whole numbers: ops take their numbers in lists, since the binding spends some
- * microseconds on every attribute.
- */
-inline absl::Status ReadInts(OpKernelConstruction* c, const char* name, size_t count, std::vector<int32_t>* numbers) {
-    TF_RETURN_IF_ERROR(c->GetAttr(name, numbers));
-    if (numbers->size() == count) return absl::OkStatus();
-    return absl::InvalidArgumentError(c->def().op() + " takes " + std::to_string(count) + " numbers as " + name);
-}
-
-/** A matrix's format, rows and columns, in `numbers` from `at` on. */
-inline absl::Status ReadPanels(const std::vector<int32_t>& numbers, int at, Panels* w) {
-    const int32_t format = numbers[at];
-    if (format < 0 || format > static_cast<int32_t>(Format::kQ80) || numbers[at + 1] < 1 || numbers[at + 2] < 1)
-        return absl::InvalidArgumentError("there is no such packed matrix");
-    *w = {static_cast<Format>(format), numbers[at + 1], numbers[at + 2]};
-    return absl::OkStatus();
-}
-
-/** Whether input `i` holds `count` such matrices. */
-inline bool HoldsPanels(OpKernelContext* ctx, int i, const Panels& w, int64_t count = 1) {
-    return static_cast<int64_t>(ctx->input(i).TotalBytes()) == count * w.MatrixBytes();
-}
-
 /** Prepared rows of x: floats, or integers in place of them. */
 struct PreparedRows {
     int64_t columns;

@@ -21,24 +21,6 @@
 
 namespace fourfold {
 
-constexpr int64_t kPanelRows = 16;
-
-/** Where the parts of packed matrices lie. */
-struct Panels {
-    Format format;
-    int64_t rows, columns;
-
-    int64_t Blocks() const { return (columns + kBlock - 1) / kBlock; }
-    int64_t Count() const { return (rows + kPanelRows - 1) / kPanelRows; }  // panels of one matrix
-    int64_t PanelBlockBytes() const { return kPanelRows * BlockBytes(format); }
-    int64_t PanelBytes() const { return Blocks() * PanelBlockBytes(); }
-    int64_t MatrixBytes() const { return Count() * PanelBytes(); }
-    /** Of a row as it comes, in ggml's order: float32 and bfloat16 have no padding there. */
-    int64_t RowBytes() const {
-        return InBlocks(format) ? Blocks() * BlockBytes(format) : columns * NumberBytes(format) / kBlock;
-    }
-};
-
 /** Writes one block of one row to its lane of a panel's block. `bytes`: of the row's numbers, fewer at its end. */
 inline void PackBlock(Format format, const uint8_t* block, int64_t bytes, int64_t lane, uint8_t* to) {
     const int64_t scales = ScaleBytes(format);

@@ -68,7 +68,13 @@ export async function modulesFor(pins: Pins): Promise<Modules> {
   return {
     binding: await moduleOf('tfjs_binding', "tfjs-node-gpu's binding", [binding], flags, true),
     addon: await moduleOf('fourfold_addon', "Fourfold's addon", [native], flags, false),
-    ops: await moduleOf('fourfold_ops', "Fourfold's fused ops", [join(native, 'ops')], vectors, true),
+    ops: await moduleOf(
+      'fourfold_ops',
+      "Fourfold's fused ops",
+      [join(native, 'ops'), join(native, 'shapes')],
+      vectors,
+      true,
+    ),
     ...(pins.cuda.length > 0 ? await gpuModules(native, flags, headerFolders(pins)) : {}),
   };
 }
@@ -78,9 +84,12 @@ export async function modulesFor(pins: Pins): Promise<Modules> {
 async function gpuModules(native: string, flags: string[], headers: string[]) {
   const both = [...flags, '-w', ALIGNMENT];
   const cuda = [...both, '-std=c++20', '-O1'];
-  const sources = (name: string): string[] => [join(native, name), join(native, 'gpu')];
+  const sources = (...names: string[]): string[] => [...names, 'gpu'].map((name) => join(native, name));
   return {
-    cuda: { ...(await moduleOf('fourfold_cuda', "Fourfold's GPU ops", sources('cuda'), cuda, true)), headers },
+    cuda: {
+      ...(await moduleOf('fourfold_cuda', "Fourfold's GPU ops", sources('cuda', 'shapes'), cuda, true)),
+      headers,
+    },
     nccl: await moduleOf('fourfold_nccl', "Fourfold's NCCL ops", sources('nccl'), both, true),
   };
 }
