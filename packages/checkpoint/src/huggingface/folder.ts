@@ -58,7 +58,7 @@ export function settingsOf(folder: string): Readonly<Record<string, unknown>> {
 }
 
 /** What settings say beside the shape. */
-export function notesOf(settings: Readonly<Record<string, unknown>>): Pick<Pretrained, 'maxPositions' | 'ends'> {
+function notesOf(settings: Readonly<Record<string, unknown>>): Pick<Pretrained, 'maxPositions' | 'ends'> {
   const positions = settings['max_position_embeddings'];
   const isCount = typeof positions === 'number' && Number.isSafeInteger(positions) && positions > 0;
   return { maxPositions: isCount ? positions : undefined, ends: endsFrom(settings) };
