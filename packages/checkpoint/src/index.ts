@@ -12,7 +12,7 @@ export { tokenizerFilesFrom } from './gguf/tokenizer.ts';
 export { sizeOf } from './header.ts';
 export { configFrom, endsFrom, shapeFrom } from './huggingface/config.ts';
 export * from './huggingface/export.ts';
-export { notesOf, openTensors, settingsOf, tokenizerFilesOf } from './huggingface/folder.ts';
+export { endsOf, openTensors, settingsOf, tokenizerFilesOf } from './huggingface/folder.ts';
 export { type Checkpoint, openCheckpoint } from './load.ts';
 export type { Manifest } from './manifest.ts';
 export { openPretrained, placeOf } from './pretrained.ts';

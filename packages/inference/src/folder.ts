@@ -7,8 +7,8 @@
  */
 import { join } from 'node:path';
 import {
+  endsOf,
   type Floats,
-  notesOf,
   openTensors,
   type SlicedFile,
   settingsOf,
@@ -36,7 +36,7 @@ export function openModelFolder(folder: string): StoredModel {
   try {
     const sources = new Map([...homes].map(([name, file]) => [name, sourceOf(folder, name, file)]));
     const { tensors, read } = tensorsThrough(folder, sources, shape, spellHuggingFace);
-    const { ends } = notesOf(settings);
+    const ends = endsOf(folder, settings);
     return { path: folder, shape, tensors, read, tokenizerFiles: tokenizerFilesOf(folder), ends, close };
   } catch (error) {
     close();

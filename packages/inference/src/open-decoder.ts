@@ -8,13 +8,14 @@
  * of a slot; [0, 0, 0, 0] for the end.
  */
 import { type ProcessGroup, spmd } from '@fourfold/process-group';
-import { read, UserError } from '@fourfold/runtime';
+import { read } from '@fourfold/runtime';
 import { hostInts } from '@fourfold/runtime/shapes';
 import type { Decoder, Logits, Row, StepCost } from './decoder.ts';
 import { type ChosenOptions, chooseOptions, inBlocks, loadRank, type ModelOptions } from './load.ts';
 import { mergeLogits } from './merge.ts';
 import type { RankModel } from './rank-model.ts';
 import { ranksOf } from './ranks.ts';
+import { RowCheck } from './row-check.ts';
 import { checkRanks, evenPart } from './slices.ts';
 import { lengthOf, type StoredModel } from './stored.ts';
 import { partsOfWords, partWords, rowsOfWords, type Wanted, wantedOf, wordsOfParts, wordsOfRows } from './wire.ts';
@@ -54,14 +55,19 @@ export function lead(model: StoredModel, chosen: ChosenOptions, group: ProcessGr
 
 /** The other ranks' end: does what the first one says until it says the end. */
 export async function follow(model: StoredModel, chosen: ChosenOptions, group: ProcessGroup): Promise<void> {
+  const check = new RowCheck({ vocabulary: model.shape.vocabulary, ...chosen });
   const rank = loadRank(model, chosen, ranksOf(group));
   try {
     for (;;) {
       const [what = END, a = 0, b = 0, c = 0] = await told(group, new Int32Array(4));
       if (what === END) return;
-      if (what === COPY) rank.copySlot(a, b, c);
+      if (what === COPY) {
+        check.copy(a, b, c);
+        rank.copySlot(a, b, c);
+      }
       if (what === STEP) {
         const rows = rowsOfWords(await told(group, new Int32Array(4 * a)));
+        check.step(rows);
         await gatherParts(group, model.shape.vocabulary, rows, await rank.compute(rows));
       }
     }
@@ -129,6 +135,7 @@ class GroupDecoder implements Decoder {
   cost: StepCost = { total: 0, transfer: 0, sent: 0, received: 0 };
   readonly #group: ProcessGroup;
   readonly #rank: RankModel;
+  readonly #check: RowCheck;
   readonly #closed: () => Promise<void>;
 
   constructor(model: StoredModel, chosen: ChosenOptions, group: ProcessGroup, closed: () => Promise<void>) {
@@ -138,25 +145,22 @@ class GroupDecoder implements Decoder {
     this.maxRows = chosen.maxRows;
     this.ranks = group.size;
     this.#group = group;
+    this.#check = new RowCheck(this);
     this.#rank = loadRank(model, chosen, ranksOf(group));
     this.#closed = closed;
   }
 
   async step(rows: readonly Row[]): Promise<Logits[]> {
-    checkRows(rows, this);
+    this.#check.step(rows);
     const before = this.#totals();
     const start = performance.now();
-    if (this.ranks > 1) {
-      await told(this.#group, Int32Array.of(STEP as number, rows.length, 0, 0));
-      await told(this.#group, wordsOfRows(rows));
-    }
-    const logits = await gatherParts(this.#group, this.vocabulary, rows, await this.#rank.compute(rows));
+    const logits = await this.#compute(rows);
     this.cost = this.#costSince(start, before, wantedOf(rows));
     return logits;
   }
 
   async copySlot(from: number, to: number, length: number): Promise<void> {
-    checkCopy(from, to, length, this);
+    this.#check.copy(from, to, length);
     if (this.ranks > 1) await told(this.#group, Int32Array.of(COPY as number, from, to, length));
     this.#rank.copySlot(from, to, length);
   }
@@ -165,6 +169,19 @@ class GroupDecoder implements Decoder {
     if (this.ranks > 1) await told(this.#group, Int32Array.of(END as number, 0, 0, 0));
     this.#rank.dispose();
     await this.#closed();
+  }
+
+  async #compute(rows: readonly Row[]): Promise<Logits[]> {
+    try {
+      if (this.ranks > 1) {
+        await told(this.#group, Int32Array.of(STEP as number, rows.length, 0, 0));
+        await told(this.#group, wordsOfRows(rows));
+      }
+      return await gatherParts(this.#group, this.vocabulary, rows, await this.#rank.compute(rows));
+    } catch (error) {
+      this.#check.forget();
+      throw error;
+    }
   }
 
   #totals(): Totals {
@@ -185,28 +202,4 @@ class GroupDecoder implements Decoder {
       received: now.reduced - before.reduced + 4 * others.reduce((sum, slice) => sum + partWords(wanted, slice), 0),
     };
   }
-}
-
-/** Rows come from whoever serves requests: what a cache has no place for is refused before any rank computes. */
-function checkRows(rows: readonly Row[], { vocabulary, slots, maxSeqLength, maxRows }: Decoder): void {
-  if (rows.length < 1 || rows.length > maxRows)
-    throw new UserError(`a step has 1 to ${maxRows} rows, and this one has ${rows.length}`);
-  for (const { token, slot, position, wanted } of rows) {
-    if (!isBelow(vocabulary, token) || !isBelow(slots, slot) || !isBelow(maxSeqLength, position))
-      throw new UserError(
-        `token ${token} of slot ${slot} at position ${position}: there are ${vocabulary} tokens, ${slots} slots and ` +
-          `${maxSeqLength} positions`,
-      );
-    if (typeof wanted === 'number' && !isBelow(2 ** 31, wanted))
-      throw new UserError(`wanted=${wanted} logits: it takes a whole number, "all" or "nothing"`);
-  }
-}
-
-const isBelow = (most: number, value: number): boolean => Number.isInteger(value) && value >= 0 && value < most;
-
-function checkCopy(from: number, to: number, length: number, { slots, maxSeqLength }: Decoder): void {
-  if (isBelow(slots, from) && isBelow(slots, to) && isBelow(maxSeqLength + 1, length)) return;
-  throw new UserError(
-    `${length} positions of slot ${from} to slot ${to}: there are ${slots} slots of ${maxSeqLength} positions`,
-  );
 }

@@ -11,6 +11,8 @@ import { openBackend } from '@fourfold/runtime';
 import { cacheDirectory } from '@fourfold/runtime/cache';
 import { openRanks, threadsOf } from './cluster/open-ranks.ts';
 import type { Decoder } from './decoder.ts';
+import { chooseOptions } from './load.ts';
+import { memoryOf, type RankMemory } from './memory.ts';
 import { openModel } from './open.ts';
 import { type ModelFlags, ranksFrom } from './options.ts';
 import { openVocabulary, type Vocabulary } from './text/vocabulary.ts';
@@ -20,6 +22,8 @@ export interface TextModel {
   readonly name: string;
   readonly decoder: Decoder;
   readonly vocabulary: Vocabulary;
+  /** What it takes on each rank. */
+  readonly memory: readonly RankMemory[];
   /** Opens it once more, after a rank was lost. */
   readonly reopen: () => Promise<Decoder>;
 }
@@ -45,7 +49,8 @@ export async function openModelForText(flags: ModelFlags, { slots }: { slots: nu
   const maxSeqLength = maxSeqLen ?? Math.min(shape.maxPositions, MOST_POSITIONS);
   const options = { slots, maxSeqLength, weights, activations, kvCache };
   const reopen = async () => openRanks(await openModel(name), options, ranks);
-  return { name, decoder: await openRanks(model, options, ranks), vocabulary, reopen };
+  const decoder = await openRanks(model, options, ranks);
+  return { name, decoder, vocabulary, memory: memoryOf(model, chooseOptions(model, options), decoder.ranks), reopen };
 }
 
 async function fetchIfAbsent(name: string): Promise<void> {

@@ -105,19 +105,32 @@ export const isMatrix = (name: string): boolean => /(_proj|embed_tokens|lm_head)
 export const heldFormat = (name: string, { format }: StoredTensor, weights?: WeightFormat): WeightFormat =>
   isMatrix(name) ? (weights ?? format) : 'f32';
 
-/** The bytes of memory of a rank's weights. Matrices of different formats that share a product count as float32. */
+/** The matrices that lie in memory as one, because they multiply the same x: q, k, v; gate, up; all experts' of each. */
+const productOf = (name: string): string =>
+  name
+    .replace(/\.experts\.\d+\./, '.experts.')
+    .replace(/\.[qkv]_proj\./, '.qkv.')
+    .replace(/\.(gate|up)_proj\./, '.gate-up.');
+
+/** The bytes of a rank's weights in memory. Matrices of different formats that share a product are float32 there. */
 export function bytesOfShare(
   { shape, tensors }: Pick<StoredModel, 'shape' | 'tensors'>,
   share: Share,
   weights?: WeightFormat,
 ) {
+  const formats = new Map<string, Set<WeightFormat>>();
+  for (const [name, tensor] of tensors) {
+    const own = formats.get(productOf(name)) ?? new Set();
+    formats.set(productOf(name), own.add(heldFormat(name, tensor, weights)));
+  }
   let bytes = 0;
   for (const [name, tensor] of tensors) {
     const part = partOf(name, shape, share);
     if (!part) continue;
     const weightsOfPart =
       lengthOf(part.rows ?? [0, tensor.shape[0] as number]) * lengthOf(part.columns ?? [0, tensor.shape[1] ?? 1]);
-    bytes += bytesOf(heldFormat(name, tensor, weights), weightsOfPart);
+    const isMixed = (formats.get(productOf(name))?.size ?? 0) > 1;
+    bytes += bytesOf(isMixed ? 'f32' : heldFormat(name, tensor, weights), weightsOfPart);
   }
   return bytes;
 }

@@ -28,6 +28,7 @@ test('two local ranks with random weights are measured, to the byte', async () =
 
 test('local ranks and workers exclude each other, and addresses are checked', async () => {
   const open = (more: Partial<Ranks>) => openRanks(randomModel(TINY, 'q40'), {}, { ...ranks, ...more });
+  await expect(open({ local: 5 })).rejects.toThrow("ranks=5 can't share the model's 4 heads: use 1 to 4");
   await expect(open({ local: 2, workers: ['a:1'] })).rejects.toThrow('--local 2 and --workers exclude each other');
   await expect(open({ workers: ['a'] })).rejects.toThrow('--workers a is no address');
   await expect(open({ workers: ['10.0.0.2:1'] })).rejects.toThrow('FOURFOLD_SECRET is missing');

@@ -49,7 +49,7 @@ async function write(decoder: Decoder): Promise<number[]> {
   return [...tokens, logits?.values.length ?? 0];
 }
 
-test('two workers without the model write what one rank writes, in the bytes of the formula; then from caches', async () => {
+test('two workers without the model write what one rank writes, in the formula’s bytes; then from caches', async () => {
   const alone = await openDecoder(tinyModel(), { slots: 2 });
   const expected = await write(alone);
   await alone.close();

@@ -50,7 +50,7 @@ test('a port scanner gets nothing but the opening of a handshake, and is logged 
   expect(lines.filter((line) => line.startsWith('turned 127.0.0.1 away'))).toHaveLength(1);
 });
 
-test('a hundred silent connections keep the root from nothing; its offer is checked, and the next may come', async () => {
+test('a hundred silent connections keep the root from nothing; its offer is checked, the next may come', async () => {
   const { lines, dial } = await start();
   for (let i = 0; i < 100; i++) dial();
   await new Promise((resolve) => setTimeout(resolve, 200));

@@ -112,3 +112,15 @@ test('a folder that is none, or whose config is none', () => {
   copyFileSync(join(at('qwen3'), 'model.safetensors'), join(folder, 'model.safetensors'));
   expect(() => openModelFolder(folder)).toThrow('has no tensor "model.layers.2.input_layernorm.weight"');
 });
+
+test('what generation_config.json ends a text with counts beside config.json’s', () => {
+  const folder = mkdtempSync(join(scratch, 'ends-'));
+  for (const name of ['config.json', 'model.safetensors']) copyFileSync(join(at('qwen3'), name), join(folder, name));
+  const own = openModelFolder(folder).ends;
+  const path = join(folder, 'generation_config.json');
+  writeFileSync(path, JSON.stringify({ eos_token_id: [own.end, 41, 40].flat() }));
+  const { ends } = openModelFolder(folder);
+  expect(ends).toEqual({ begin: own.begin, end: [own.end, 41, 40].flat() });
+  writeFileSync(path, '{');
+  expect(() => openModelFolder(folder)).toThrow(UserError);
+});

@@ -86,7 +86,10 @@ test('a copy past the slots or the cache is refused on no rank but the first', a
   await withDecoder(2, { maxSeqLength: 16 }, async (decoder) => {
     await expect(decoder.copySlot(0, 2, 3)).rejects.toThrow('there are 2 slots of 16 positions');
     await expect(decoder.copySlot(0, 1, 17)).rejects.toThrow('17 positions of slot 0 to slot 1');
-    await decoder.copySlot(0, 1, 16);
+    await expect(decoder.copySlot(0, 1, 16)).rejects.toThrow('slot 0 holds 0');
+    await decoder.step(rowsOf(0, [1, 2], 0, 'nothing'));
+    await decoder.copySlot(0, 1, 2);
+    expect(await decoder.step(rowsOf(1, [3], 2, 1))).toHaveLength(1);
   });
 });
 

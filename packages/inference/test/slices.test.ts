@@ -98,6 +98,15 @@ test.each([TINY, TINY_EXPERTS])('the bytes of a share are those that loading rea
   }
 });
 
+test('matrices of different formats that share a product count as the float32 that they become', () => {
+  const model = tinyModel(TINY, 'q80', { bytes: 0, largest: 0 });
+  const up = 'model.layers.0.mlp.up_proj.weight';
+  const tensors = new Map(model.tensors).set(up, { format: 'q40', shape: [TINY.ffn, TINY.dim] });
+  const share = shareOf(TINY, 0, 1, true);
+  const more = bytesOfShare({ shape: TINY, tensors }, share) - bytesOfShare(model, share);
+  expect(more).toBe(2 * TINY.ffn * TINY.dim * (4 - 34 / 32)); // gate and up both
+});
+
 test('even parts have the larger ones first', () => {
   expect([0, 1, 2, 3].map((i) => evenPart(10, i, 4))).toEqual([
     [0, 3],

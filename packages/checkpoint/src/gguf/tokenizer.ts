@@ -3,6 +3,9 @@
  *
  * A file has the tokens, their kinds and, for byte pair encoding, the merges; how a text is cut into words before that
  * it has by name only ("smollm", "gpt-2"). The names that are known here are those whose cuts are.
+ *
+ * Whether a text begins with a token of its own, "add_bos_token" says; where it says nothing, Llama 3's do ("llama-bpe"),
+ * as in llama.cpp.
  */
 import type { GgufFile } from './file.ts';
 
@@ -56,7 +59,7 @@ export function tokenizerFilesFrom({ settings }: GgufFile): Map<string, string> 
   const whole = { version: '1.0', truncation: null, padding: null, added_tokens: added, normalizer: null };
   files.set(
     'tokenizer.json',
-    JSON.stringify({ ...whole, pre_tokenizer: cut, post_processor: null, decoder: byteLevel, model }),
+    JSON.stringify({ ...whole, pre_tokenizer: cut, post_processor: beginOf(of, tokens), decoder: byteLevel, model }),
   );
   const token = (key: string) => tokens[Number(of(key))] ?? null;
   const config = {
@@ -65,6 +68,16 @@ export function tokenizerFilesFrom({ settings }: GgufFile): Map<string, string> 
     ...{ chat_template: settings.get('tokenizer.chat_template') ?? undefined },
   };
   return files.set('tokenizer_config.json', JSON.stringify(config, null, 2));
+}
+
+/** What puts the token that begins a text before it; null where nothing is to. */
+function beginOf(of: (key: string) => unknown, tokens: readonly string[]): object | null {
+  const id = Number(of('bos_token_id') ?? -1);
+  const bos = tokens[id];
+  if (bos === undefined || !(of('add_bos_token') ?? of('pre') === 'llama-bpe')) return null;
+  const single = [{ SpecialToken: { id: bos, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }];
+  const pair = [...single, { Sequence: { id: 'B', type_id: 0 } }];
+  return { type: 'TemplateProcessing', single, pair, special_tokens: { [bos]: { id: bos, ids: [id], tokens: [bos] } } };
 }
 
 const AS_IT_STANDS = { single_word: false, lstrip: false, rstrip: false };

@@ -16,7 +16,7 @@ import { FLOATS, isFloat, toFloat32 } from '../floats.ts';
 import { sizeOf } from '../header.ts';
 import type { TensorInfo } from '../safetensors.ts';
 import { openSlices, type SlicedFile } from '../slices.ts';
-import { type Pretrained, runsOf, type WeightInfo, type Weights } from '../weights.ts';
+import { type Pretrained, runsOf, type TextEnds, type WeightInfo, type Weights } from '../weights.ts';
 import { endsFrom, shapeFrom } from './config.ts';
 
 const MEGABYTE = 2 ** 20;
@@ -58,11 +58,27 @@ export function settingsOf(folder: string): Readonly<Record<string, unknown>> {
 }
 
 /** What settings say beside the shape. */
-export function notesOf(settings: Readonly<Record<string, unknown>>): Pick<Pretrained, 'maxPositions' | 'ends'> {
+function notesOf(settings: Readonly<Record<string, unknown>>): Pick<Pretrained, 'maxPositions' | 'ends'> {
   const positions = settings['max_position_embeddings'];
   const isCount = typeof positions === 'number' && Number.isSafeInteger(positions) && positions > 0;
   return { maxPositions: isCount ? positions : undefined, ends: endsFrom(settings) };
 }
+
+/**
+ * The ids that begin and end a text: config.json's, and what generation_config.json has beside it. Models that chat
+ * often name the end of a turn only there.
+ *
+ * @throws UserError where generation_config.json is not valid JSON
+ */
+export function endsOf(folder: string, settings: Readonly<Record<string, unknown>>): TextEnds {
+  const path = join(folder, 'generation_config.json');
+  const more = isFile(path) ? readJson(path, MOST_CONFIG) : {};
+  const [own, added] = [endsFrom(settings), endsFrom(isObject(more) ? more : {})];
+  const ids = [...new Set([own.end ?? [], added.end ?? []].flat())];
+  return { begin: own.begin ?? added.begin, end: ids.length > 1 ? ids : ids[0] };
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
 
 /** The texts of a folder's tokenizer, by file name. */
 export function tokenizerFilesOf(folder: string): Map<string, string> {

@@ -31,7 +31,9 @@ export const kubernetesSettings = z.object({
   cpus: count.optional().describe("cores of a pod; default: the cluster's limit"),
   memory: text.optional().describe('memory of a pod, such as 64Gi; likewise'),
   sharedMemory: text.default('8Gi').describe('at most so much in /dev/shm; it counts as memory of the pod'),
-  claim: text.optional().describe('a PersistentVolumeClaim, to keep metrics.jsonl and checkpoints in a folder of the same name'),
+  claim: text
+    .optional()
+    .describe('a PersistentVolumeClaim, to keep metrics.jsonl and checkpoints in a folder of the same name'),
   maxRestarts: z.int().nonnegative().default(0).describe('how often all pods are started again after a failure'),
   grace: count.default(120).describe('seconds in which pods may end when they are asked to'),
 });

@@ -22,6 +22,7 @@ import type { ChosenOptions } from '../load.ts';
 import type { ModelShape } from '../shape.ts';
 import type { StoredModel } from '../stored.ts';
 import { parseBody } from './control.ts';
+import { checkSizes, offeredShape } from './offered-shape.ts';
 
 // ## Addresses
 
@@ -64,19 +65,6 @@ const sharing = z.object({
   weights: weightFormat.optional(),
 });
 
-/** The root has checked it when it opened the model; a worker, that no number of it asks for the impossible. */
-const shape = z.looseObject({
-  ...{
-    layers: count.max(4096),
-    dim: count,
-    heads: count.max(65536),
-    kvHeads: count.max(65536),
-    headDim: count.max(65536),
-  },
-  ...{ ffn: count, vocabulary: count, theta: z.number(), normEpsilon: z.number(), tied: z.boolean() },
-  ...{ architecture: z.string(), qkNorm: z.boolean(), maxPositions: count },
-});
-
 const offer = z.object({
   version: z.string().max(40),
   /** Lanes of another session are not let in. */
@@ -87,7 +75,7 @@ const offer = z.object({
     .array(z.object({ host: z.string().max(253), port: z.int().min(1).max(65535) }))
     .min(1)
     .max(1023),
-  shape,
+  shape: offeredShape,
   fingerprint: z.string().max(64),
   /** Weights are drawn, in this format, for measuring; absent: they are the model's. */
   random: weightFormat.optional(),
@@ -105,7 +93,8 @@ const answer = z.object({ hasModel: z.boolean() });
 /**
  * The offer of a frame.
  *
- * @throws RunError where the root runs another version, which is looked at first: it may offer otherwise
+ * @throws RunError where the root runs another version, which is looked at first: it may offer otherwise; and where
+ * the sizes of its model don't fit together, or ask for more memory than any machine has
  */
 export function parseOffer(body: Uint8Array, version: string): Offer {
   const value = parseBody(body);
@@ -115,7 +104,10 @@ export function parseOffer(body: Uint8Array, version: string): Offer {
   const parsed = offer.safeParse(value);
   if (!parsed.success) throw new RunError('the offer makes no sense');
   const { sharing: options } = parsed.data;
-  return { ...parsed.data, sharing: { ...options, weights: options.weights } } as unknown as Offer;
+  const taken = { ...parsed.data, sharing: { ...options, weights: options.weights } } as unknown as Offer;
+  if (taken.rank > taken.workers.length) throw new RunError(`the offer makes no sense: rank ${taken.rank} of too few`);
+  checkSizes(taken.shape, taken.sharing);
+  return taken;
 }
 
 /** Whether the worker has the model on its own disk. */

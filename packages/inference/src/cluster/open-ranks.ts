@@ -8,8 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { TransferFormat } from '@fourfold/process-group/lanes';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import type { Decoder } from '../decoder.ts';
-import { chooseOptions, type ModelOptions } from '../load.ts';
+import { chooseOptions, inBlocks, type ModelOptions } from '../load.ts';
 import { openDecoder } from '../open-decoder.ts';
+import { checkRanks } from '../slices.ts';
 import type { StoredModel } from '../stored.ts';
 import { type LocalWorkers, startLocalWorkers } from './local-worker.ts';
 import { addressOf, type Offer } from './offer.ts';
@@ -57,6 +58,7 @@ export async function openRanks(model: StoredModel, options: ModelOptions, ranks
     );
     return connectWorkers({ ...common, workers: addresses, secret });
   }
+  checkRanks(model.shape, local, inBlocks(model, sharing.weights)); // before so many processes are started
   const started = await startLocalWorkers({
     count: local - 1,
     threads: threadsOf(ranks),

@@ -17,6 +17,7 @@ import { messageOf, RunError, UserError } from '@fourfold/runtime/errors';
 import type { Decoder, Logits, Row, StepCost } from '../decoder.ts';
 import { type ChosenOptions, inBlocks, loadRank } from '../load.ts';
 import type { RankModel } from '../rank-model.ts';
+import { RowCheck } from '../row-check.ts';
 import { checkRanks, EMBEDDING, shareOf } from '../slices.ts';
 import type { StoredModel } from '../stored.ts';
 import { Control } from './control.ts';
@@ -171,6 +172,7 @@ class RootDecoder implements Decoder {
   readonly ranks: number;
   cost: StepCost = { total: 0, transfer: 0, sent: 0, received: 0 };
   readonly #all: Connected;
+  readonly #check: RowCheck;
   readonly #onLost: ((error: Error) => void)[] = [];
   #failure: Error | undefined;
 
@@ -181,6 +183,7 @@ class RootDecoder implements Decoder {
     this.maxRows = all.sharing.maxRows;
     this.ranks = all.seats.length + 1;
     this.#all = all;
+    this.#check = new RowCheck(this);
     for (const { control } of all.seats)
       control.onGone((error) => {
         if (this.#failure) return;
@@ -195,6 +198,7 @@ class RootDecoder implements Decoder {
 
   async step(rows: readonly Row[]): Promise<Logits[]> {
     if (this.#failure) throw this.#failure;
+    this.#check.step(rows);
     const { lanes, rank } = this.#all;
     const before = this.#spent();
     const start = performance.now();
@@ -210,12 +214,14 @@ class RootDecoder implements Decoder {
       };
       return logits;
     } catch (error) {
+      this.#check.forget();
       throw await this.#blamed(error as Error);
     }
   }
 
   async copySlot(from: number, to: number, length: number): Promise<void> {
     if (this.#failure) throw this.#failure;
+    this.#check.copy(from, to, length);
     const body = new Uint8Array(Int32Array.of(from, to, length).buffer);
     for (const { control } of this.#all.seats) control.send('copy', body);
     this.#all.rank.copySlot(from, to, length);

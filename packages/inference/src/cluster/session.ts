@@ -11,6 +11,7 @@ import { inTime, introduce, socketStream, within } from '@fourfold/process-group
 import { type Lanes, openLanes } from '@fourfold/process-group/lanes';
 import { messageOf, RunError } from '@fourfold/runtime/errors';
 import { loadRank } from '../load.ts';
+import { RowCheck } from '../row-check.ts';
 import { EMBEDDING } from '../slices.ts';
 import { bytesOf, type StoredModel } from '../stored.ts';
 import type { Control } from './control.ts';
@@ -88,12 +89,17 @@ export class Session {
     this.#control.send('ready');
     this.#options.log(`is rank ${offer.rank} of ${offer.workers.length + 1}`);
     const embeddingBytes = own ? 0 : bytesOf(model.tensors.get(EMBEDDING)?.format ?? 'f32', offer.shape.dim);
+    const check = new RowCheck({ vocabulary: offer.shape.vocabulary, ...offer.sharing });
     for (;;) {
       const { kind, body } = await this.#control.next();
-      if (kind === 'copy') rank.copySlot(...copyOf(body));
-      else if (kind !== 'step') throw new RunError(`a '${kind}' came where a step was due`);
+      if (kind === 'copy') {
+        const copy = copyOf(body);
+        check.copy(...copy);
+        rank.copySlot(...copy);
+      } else if (kind !== 'step') throw new RunError(`a '${kind}' came where a step was due`);
       else {
         const { rows, embeddings } = decodeStep(body, embeddingBytes);
+        check.step(rows);
         if (!own)
           (model as ReceivedModel).putEmbeddings(
             rows.map(({ token }) => token),

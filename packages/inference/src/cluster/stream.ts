@@ -15,7 +15,7 @@
  */
 import { RunError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
-import type { ModelShape } from '../shape.ts';
+import { type ModelShape, tensorShapes } from '../shape.ts';
 import { EMBEDDING, partOf, type Share } from '../slices.ts';
 import { bytesOf, lengthOf, type Part, type Span, type StoredModel, type StoredTensor } from '../stored.ts';
 import { type Control, MAX_BODY, parseBody } from './control.ts';
@@ -82,25 +82,33 @@ async function sendBytes(control: Control, bytes: Uint8Array): Promise<number> {
 /**
  * Receives this rank's share into its cache.
  *
- * @throws RunError where what comes is not what was announced
+ * @throws RunError where what comes is not what was announced, or not what a model of this shape has
  */
 export async function receiveShare(control: Control, cache: SliceCache, shape: ModelShape): Promise<ReceivedModel> {
   const slices = new Map<string, SliceNote>();
+  const expected = tensorShapes(shape);
   for (;;) {
     const body = await control.expect('slice');
-    if (body.length === 0) return new SlicedModel(control.name, shape, slices, cache);
-    const note = checkedNote(body);
+    if (body.length === 0) break;
+    const note = checkedNote(body, expected);
     slices.set(note.name, note);
     if (note.bytes === 0) continue;
     const has = cache.has(note.sha256, note.bytes);
     control.send('have', Uint8Array.of(has ? 1 : 0));
     if (!has) cache.write(note.sha256, await receiveBytes(control, note));
   }
+  const missing = [...expected.keys()].find((name) => !slices.has(name));
+  if (missing) throw new RunError(`the root left out ${missing}`);
+  return new SlicedModel(control.name, shape, slices, cache);
 }
 
-function checkedNote(body: Uint8Array): SliceNote {
+function checkedNote(body: Uint8Array, expected: ReadonlyMap<string, readonly number[]>): SliceNote {
   const { success, data } = sliceNote.safeParse(parseBody(body));
   if (!success) throw new RunError('the root announced a slice that makes no sense');
+  const sides = expected.get(data.name);
+  if (!sides) throw new RunError(`the root announced ${data.name}, of which this model has none`);
+  if (String(sides) !== String(data.shape))
+    throw new RunError(`the root announced ${data.name} of ${data.shape}, where it has ${sides}`);
   const { rows, columns } = wholePart(data, data);
   const fits = rows[0] <= rows[1] && rows[1] <= (data.shape[0] as number) && columns[1] <= (data.shape[1] ?? 1);
   if (!fits || columns[0] > columns[1] || bytesOf(data.format, lengthOf(rows) * lengthOf(columns)) !== data.bytes)

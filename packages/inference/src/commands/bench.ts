@@ -20,8 +20,11 @@ import { openRanks, threadsOf } from '../cluster/open-ranks.ts';
 import { randomModel } from '../cluster/random-model.ts';
 import { modelShapeFrom } from '../config.ts';
 import type { Decoder, Row, StepCost } from '../decoder.ts';
+import { chooseOptions } from '../load.ts';
+import { memoryOf } from '../memory.ts';
 import { modelFlags, ranksFrom } from '../options.ts';
 import { GROK_1, type ModelShape } from '../shape.ts';
+import { lineOf, type Measured, tableOf } from './stats.ts';
 
 const { activations, kvCache, threads, workers, local, secretFile, peerTimeout, bufferFloatType } = modelFlags;
 const count = z.int().min(1);
@@ -29,8 +32,8 @@ const count = z.int().min(1);
 const schema = z.object({
   shape: z
     .string()
-    .default('SmolLM-135M')
-    .describe("a model's shape: SmolLM-135M, Llama-3.2-1B, Llama-3-8B, ..., grok-1, or a config.json")
+    .default('smollm2-135m')
+    .describe("a model's shape: smollm2-135m, Llama-3.2-1B, Llama-3-8B, ..., grok-1, or a config.json")
     .meta({ group: 'Model' }),
   layers: count.optional().describe("how many layers; default: the shape's"),
   weights: z.enum(['f32', 'bf16', 'q40', 'q41', 'q80']).default('q40').describe('format of the random weights'),
@@ -39,20 +42,10 @@ const schema = z.object({
   promptTokens: count.default(256).describe('tokens of the prompt').meta({ group: 'Measurement' }),
   steps: count.default(64).describe('tokens to generate'),
   maxRows: count.max(65536).default(64).describe('tokens of the prompt in a step'),
+  stats: z.boolean().default(false).describe('prints a line for each token'),
   json: z.boolean().default(false).describe('prints one line of JSON'),
 });
 type Flags = z.output<typeof schema>;
-
-/** What was measured; times in milliseconds, of one token where it is generation. */
-export interface Measured {
-  readonly promptTokensPerSecond: number;
-  readonly tokensPerSecond: number;
-  /** Medians over the generated tokens: computing, waiting for other ranks, bytes at the root. */
-  readonly inference: number;
-  readonly transfer: number;
-  readonly sent: number;
-  readonly received: number;
-}
 
 export const main = (argv: readonly string[]): Promise<void> =>
   runMain(async () => {
@@ -66,22 +59,26 @@ async function bench(flags: Flags): Promise<void> {
   const ranks = { ...ranksFrom(flags), random: weights, log: () => {} };
   const { description } = await openBackend({ device: 'cpu', threads: threadsOf(ranks) });
   const options = { ...flags, weights: undefined, slots: 1, maxSeqLength: promptTokens + steps, maxRows };
-  const decoder = await openRanks(randomModel(shape, weights), options, ranks);
+  const model = randomModel(shape, weights);
+  const decoder = await openRanks(model, options, ranks);
   try {
-    const measured = await measure(decoder, promptTokens, steps);
-    if (flags.json) return console.log(JSON.stringify(measured));
+    const memory = memoryOf(model, chooseOptions(model, options), decoder.ranks);
+    const onToken = (cost: StepCost, token: number): void => console.log(lineOf(cost, `token ${token}`));
+    const measured = await measure(decoder, promptTokens, steps, flags.stats ? onToken : undefined);
+    if (flags.json) return console.log(JSON.stringify({ ...measured, memory }));
     console.log(`${flags.shape}, ${shape.layers} layers, ${weights}, ${decoder.ranks} ranks; ${description}`);
-    console.log(tableOf(measured, decoder.ranks));
+    console.log(tableOf(measured, memory));
   } finally {
     await decoder.close();
   }
 }
 
-/** The shape by name, upper or lower case, or of a config.json. */
-function shapeOf({ shape: name, layers }: Flags): ModelShape {
-  const known = Object.entries(MODELS).find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];
+/** The shape by name, upper or lower case, or of a config.json. SmolLM2's models have the sizes of SmolLM's. */
+export function shapeOf({ shape: name, layers }: Pick<Flags, 'shape' | 'layers'>): ModelShape {
+  const wanted = name.toLowerCase().replace(/^smollm2-/, 'smollm-');
+  const known = Object.entries(MODELS).find(([key]) => key.toLowerCase() === wanted)?.[1];
   const llama = { architecture: 'llama', qkNorm: false, maxPositions: 131072 } as const;
-  const shape = name === 'grok-1' ? GROK_1 : known?.vocabulary ? { ...known, ...llama } : shapeIn(name);
+  const shape = wanted === 'grok-1' ? GROK_1 : known?.vocabulary ? { ...known, ...llama } : shapeIn(name);
   return layers ? { ...shape, layers } : shape;
 }
 
@@ -95,8 +92,13 @@ function shapeIn(path: string): ModelShape {
   }
 }
 
-/** One prompt and one answer, after a short one that warms everything up. */
-export async function measure(decoder: Decoder, promptTokens: number, steps: number): Promise<Measured> {
+/** One prompt and one answer, after a short one that warms everything up; medians over the answer's tokens. */
+export async function measure(
+  decoder: Decoder,
+  promptTokens: number,
+  steps: number,
+  onToken: (cost: StepCost, token: number) => void = () => {},
+): Promise<Measured> {
   await prefill(decoder, Math.min(promptTokens, decoder.maxRows));
   const begin = performance.now();
   let token = await prefill(decoder, promptTokens);
@@ -106,6 +108,7 @@ export async function measure(decoder: Decoder, promptTokens: number, steps: num
     const [logits] = await decoder.step([{ token, slot: 0, position: promptTokens + i, wanted: 1 }]);
     token = logits?.ids?.[0] ?? 0;
     costs.push(decoder.cost);
+    onToken(decoder.cost, token);
   }
   const total = median(costs.map((cost) => cost.total));
   return {
@@ -133,18 +136,3 @@ async function prefill(decoder: Decoder, tokens: number): Promise<number> {
 
 const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-
-function tableOf(measured: Measured, ranks: number): string {
-  const { promptTokensPerSecond, tokensPerSecond, inference, transfer, sent, received } = measured;
-  const lines = [
-    `prompt       ${promptTokensPerSecond.toFixed(1)} tokens/s`,
-    `generation   ${tokensPerSecond.toFixed(1)} tokens/s, ${(1000 / tokensPerSecond).toFixed(2)} ms a token`,
-  ];
-  if (ranks > 1) {
-    lines.push(`inference    ${inference.toFixed(2)} ms a token`, `transfer     ${transfer.toFixed(2)} ms a token`);
-    lines.push(`bytes        ${kb(sent)} kB sent, ${kb(received)} kB received a token`);
-  }
-  return lines.join('\n');
-}
-
-const kb = (bytes: number): string => (bytes / 1024).toFixed(1);

@@ -25,7 +25,8 @@ async function conversation(fake: FakeOptions = {}, isTTY = false) {
     text += chunk;
   });
   const decoder = fakeDecoder({ bias: short, maxSeqLength: 512, ...fake });
-  const model = { name: 'tiny', decoder, vocabulary: await tinyVocabulary(), reopen: async () => decoder };
+  const vocabulary = await tinyVocabulary();
+  const model = { name: 'tiny', decoder, vocabulary, memory: [], reopen: async () => decoder };
   const settings = { system: '', steps: 400, temperature: 0, topP: 1, topK: 0, seed: 0 };
   const ended = converse(model, settings as never, { stdin, stdout });
   return { stdin, decoder, ended, text: () => text };

@@ -1,4 +1,4 @@
-"""OpenAI's client for Python against a server: python openai_client.py BASE_URL KEY. Prints one line when all is well."""
+"""OpenAI's client for Python against a server: python openai_client.py BASE_URL KEY. Prints one line at the end."""
 
 import sys
 

@@ -20,23 +20,25 @@ const CONFIG = {
   ...{ max_position_embeddings: 512, bos_token_id: 256, eos_token_id: END },
 };
 
-/** @returns the folder, which the test removes */
-export async function tinyFolder(template: string | null = CHAT_TEMPLATE): Promise<string> {
+/** @returns the folder, which the test removes; another seed makes another model of the same shape */
+export async function tinyFolder(template: string | null = CHAT_TEMPLATE, seed = 1): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'fourfold-model-'));
   writeFileSync(join(folder, 'config.json'), JSON.stringify(CONFIG));
-  writeFileSync(join(folder, 'model.safetensors'), weights());
+  writeFileSync(join(folder, 'model.safetensors'), weights(seed));
   for (const [name, text] of await tinyFiles(template)) writeFileSync(join(folder, name), text);
   return folder;
 }
 
 /** safetensors: how long the header is, the header, and the numbers, end to end. */
-function weights(): Buffer {
+function weights(seed: number): Buffer {
   const header: Record<string, object> = {};
   const parts: Buffer[] = [];
   let at = 0;
   for (const [name, shape] of tensorShapes(SHAPE)) {
     const count = shape.reduce((a, b) => a * b);
-    const numbers = Float32Array.from(uniforms(keyOf(1, name), 0, count), (u) => (name.includes('norm') ? 1 : u - 0.5));
+    const numbers = Float32Array.from(uniforms(keyOf(seed, name), 0, count), (u) =>
+      name.includes('norm') ? 1 : u - 0.5,
+    );
     parts.push(Buffer.from(numbers.buffer));
     header[name] = { dtype: 'F32', shape, data_offsets: [at, at + 4 * count] };
     at += 4 * count;
