@@ -14,7 +14,7 @@ import type { Decoder } from './decoder.ts';
 import { chooseOptions } from './load.ts';
 import { memoryOf, type RankMemory } from './memory.ts';
 import { openModel } from './open.ts';
-import { type ModelFlags, ranksFrom } from './options.ts';
+import { deviceOf, type ModelFlags, ranksFrom } from './options.ts';
 import { openVocabulary, type Vocabulary } from './text/vocabulary.ts';
 
 /** A model that can write. */
@@ -42,7 +42,7 @@ export async function openModelForText(flags: ModelFlags, { slots }: { slots: nu
   const { model: name, maxSeqLen, weights, activations, kvCache } = flags;
   const ranks = ranksFrom(flags);
   await fetchIfAbsent(name);
-  await openBackend({ device: 'cpu', threads: threadsOf(ranks) });
+  await openBackend({ device: deviceOf(flags), threads: threadsOf(ranks) });
   const model = await openModel(name);
   const { tokenizerFiles, ends, shape } = model;
   const vocabulary = await openVocabulary({ model: name, tokenizerFiles, ends });

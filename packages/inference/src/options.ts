@@ -2,6 +2,7 @@
  * The settings with which every command opens a model.
  */
 import type { TransferFormat } from '@fourfold/process-group/lanes';
+import { UserError } from '@fourfold/runtime/errors';
 import { z } from 'zod';
 import type { Ranks } from './cluster/open-ranks.ts';
 
@@ -27,6 +28,7 @@ export const modelFlags = {
     .optional()
     .describe('what weights are multiplied with; default: q80 where they are in blocks of 32'),
   kvCache: z.enum(['f32', 'bf16', 'q80']).default('f32').describe('format of the keys and values of past tokens'),
+  device: z.enum(['cpu', 'cuda']).default('cpu').describe("where this machine's rank computes"),
   threads: count.max(1024).optional().describe('CPU threads of each rank; default: all cores'),
   workers: z.array(z.string()).default([]).describe('host:port of the other ranks').meta({ group: 'Ranks' }),
   local: count.max(1024).default(1).describe('ranks on this machine, each a process'),
@@ -39,6 +41,17 @@ export const modelFlags = {
 };
 
 export type ModelFlags = z.output<z.ZodObject<typeof modelFlags>>;
+
+/**
+ * Where a command's rank computes.
+ *
+ * @throws UserError where several ranks of this machine would share a GPU
+ */
+export function deviceOf({ device, local }: Pick<ModelFlags, 'device' | 'local'>): ModelFlags['device'] {
+  if (device === 'cuda' && local > 1)
+    throw new UserError(`--local ${local} starts ranks on the CPU, and --device cuda is one rank's: leave one out`);
+  return device;
+}
 
 /** The names of --buffer-float-type, as ranks have them. */
 const TRANSFERS: Readonly<Record<ModelFlags['bufferFloatType'], TransferFormat>> = {

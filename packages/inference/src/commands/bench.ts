@@ -22,11 +22,11 @@ import { modelShapeFrom } from '../config.ts';
 import type { Decoder, Row, StepCost } from '../decoder.ts';
 import { chooseOptions } from '../load.ts';
 import { memoryOf } from '../memory.ts';
-import { modelFlags, ranksFrom } from '../options.ts';
+import { deviceOf, modelFlags, ranksFrom } from '../options.ts';
 import { GROK_1, type ModelShape } from '../shape.ts';
 import { lineOf, type Measured, tableOf } from './stats.ts';
 
-const { activations, kvCache, threads, workers, local, secretFile, peerTimeout, bufferFloatType } = modelFlags;
+const { activations, kvCache, device, threads, workers, local, secretFile, peerTimeout, bufferFloatType } = modelFlags;
 const count = z.int().min(1);
 
 const schema = z.object({
@@ -37,7 +37,7 @@ const schema = z.object({
     .meta({ group: 'Model' }),
   layers: count.optional().describe("how many layers; default: the shape's"),
   weights: z.enum(['f32', 'bf16', 'q40', 'q41', 'q80']).default('q40').describe('format of the random weights'),
-  ...{ activations, kvCache, threads },
+  ...{ activations, kvCache, device, threads },
   ...{ workers, local, secretFile, peerTimeout, bufferFloatType },
   promptTokens: count.default(256).describe('tokens of the prompt').meta({ group: 'Measurement' }),
   steps: count.default(64).describe('tokens to generate'),
@@ -57,7 +57,7 @@ async function bench(flags: Flags): Promise<void> {
   const { weights, promptTokens, steps, maxRows } = flags;
   const shape = shapeOf(flags);
   const ranks = { ...ranksFrom(flags), random: weights, log: () => {} };
-  const { description } = await openBackend({ device: 'cpu', threads: threadsOf(ranks) });
+  const { description } = await openBackend({ device: deviceOf(flags), threads: threadsOf(ranks) });
   const options = { ...flags, weights: undefined, slots: 1, maxSeqLength: promptTokens + steps, maxRows };
   const model = randomModel(shape, weights);
   const decoder = await openRanks(model, options, ranks);

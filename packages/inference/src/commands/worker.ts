@@ -25,6 +25,7 @@ const schema = z.object({
   secretFile: z.string().optional().describe('a file with the secret, as on the root; default: FOURFOLD_SECRET'),
   model: z.string().optional().describe("the root's model on this machine's disk; default: the root sends its share"),
   cache: z.string().optional().describe('folder for what the root sends; default: slices in the cache of Fourfold'),
+  device: z.enum(['cpu', 'cuda']).default('cpu').describe('where it computes'),
   threads: z.int().min(1).max(1024).optional().describe('CPU threads; default: one a core'),
   timeout: z.int().min(1).max(3600).default(30).describe('seconds of silence after which a root counts as gone'),
 });
@@ -32,12 +33,12 @@ const schema = z.object({
 export const main = (argv: readonly string[]): Promise<void> =>
   runMain(async () => {
     const usage = "Holds a share of a model and computes with it, for a root's generate, chat, serve or perplexity.";
-    const { port, host, secretFile, model, cache, threads, timeout } = readConfig({
+    const { port, host, secretFile, model, cache, device, threads, timeout } = readConfig({
       ...{ schema, argv, usage, name: 'npx fourfold worker' },
     });
     const secret = secretFor([host], secretFile, process.env['FOURFOLD_SECRET']);
     const own = model === undefined ? undefined : await openModel(model);
-    const { description } = await openBackend({ device: 'cpu', ...(threads ? { threads } : {}) });
+    const { description } = await openBackend({ device, ...(threads ? { threads } : {}) });
     const log = (line: string): void => console.log(`worker: ${line}`);
     log(description);
     const slices = new SliceCache(cache ?? join(cacheDirectory(), 'slices'));

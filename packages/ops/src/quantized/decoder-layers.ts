@@ -1,6 +1,6 @@
 /**
- * Layers of a decoder that are alike, in one op: what decoder-layer.ts's two do in turns, to the bit, with the sums over
- * the ranks that share them in between (process-group's lanes).
+ * Layers of a decoder that are alike, in one op: what decoder-layer.ts's two do in turns, to the bit, with the sums
+ * over the ranks that share them in between (process-group's lanes).
  *
  *     for every layer:  x += attentionHalf(x);  x += feedForward(x)          each branch summed over the ranks
  *
@@ -45,7 +45,7 @@ export function areAlike(layers: readonly DecoderLayer[]): boolean {
   );
 }
 
-/** y_ND of x_ND, float32, for layers that are alike. Writes k and v of rows_N2 (slots and positions) to each's cache. */
+/** y_ND of x_ND, float32, for layers that are alike; k and v of rows_N2 (slots and positions) go to their caches. */
 export function decoderLayers(
   x_ND: Tensor,
   layers: readonly DecoderLayer[],
