@@ -4,8 +4,8 @@
  * A file has the tokens, their kinds and, for byte pair encoding, the merges; how a text is cut into words before that
  * it has by name only ("smollm", "gpt-2"). The names that are known here are those whose cuts are.
  *
- * Whether a text begins with a token of its own, "add_bos_token" says; where it says nothing, Llama 3's do ("llama-bpe"),
- * as in llama.cpp.
+ * Whether a text begins with a token of its own, "add_bos_token" says; where it says nothing, Llama 3's do
+ * ("llama-bpe"), as in llama.cpp.
  */
 import type { GgufFile } from './file.ts';
 
