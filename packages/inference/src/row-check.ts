@@ -1,7 +1,7 @@
 /**
  * Rows before any kernel sees them: a kernel writes to the cache where a row says, and reads all that stands before.
  *
- *     slot 0 holds 5 positions     a row at 5 goes on; one at 2 begins over it, and then 3 are held; one at 6 is refused
+ *     slot 0 holds 5 positions     a row at 5 goes on; one at 2 writes over it, and 3 are held then; at 6 it is refused
  *
  * Rows come from whoever serves requests, and at a worker from a socket. So the root checks what it is asked for, and
  * each worker what it is told.

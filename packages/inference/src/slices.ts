@@ -105,7 +105,7 @@ export const isMatrix = (name: string): boolean => /(_proj|embed_tokens|lm_head)
 export const heldFormat = (name: string, { format }: StoredTensor, weights?: WeightFormat): WeightFormat =>
   isMatrix(name) ? (weights ?? format) : 'f32';
 
-/** The matrices that lie in memory as one since they multiply the same x: q, k, v; gate, up; all experts' of each. */
+/** The matrices that lie in memory as one, for they multiply the same x: q, k, v; gate, up; all experts' of each. */
 const productOf = (name: string): string =>
   name
     .replace(/\.experts\.\d+\./, '.experts.')

@@ -17,6 +17,7 @@ import { exitWith, messageOf, UserError } from '@fourfold/runtime/errors';
 
 const FOURFOLD = fileURLToPath(new URL('../../fourfold/bin/fourfold.mjs', import.meta.url));
 const TEXT = ['generate', '--prompt', 'Call me Ishmael.', '--steps', '32', '--threads', '1', '--max-seq-len', '128'];
+const EXACT = ['--activations', 'float32']; // rounded activations may tip a near tie, and ranks add up in another order
 const ENVIRONMENT = { ...process.env, FOURFOLD_SECRET: 'a secret for the network proof' };
 const MOST_HOSTS = 4;
 
@@ -64,7 +65,7 @@ async function startWorkerIn(host: number) {
 }
 
 async function outputOf(...flags: string[]): Promise<string> {
-  const child = startIn(0, [...TEXT, ...flags]);
+  const child = startIn(0, [...TEXT, ...EXACT, ...flags]);
   let output = '';
   child.stdout.on('data', (chunk) => {
     output += chunk;
