@@ -18,8 +18,8 @@ test("a token of Llama 3 8B's shape takes fewer bytes than distributed-llama's p
   ] as const) {
     const options = { shape: LLAMA_3_8B, rows: [row], ranks, transfers: 'q80', embeddingBytes } as const;
     const { sent, received } = inferenceBytes(options);
-    expect(sent).toBe((ranks - 1) * (64 * 66 * 64 + 5 + 16 + 2304));
-    expect(received).toBe((ranks - 1) * (64 * 66 * 64 + 12));
+    expect(sent).toBe((ranks - 1) * (64 * 33 * 128 + 5 + 16 + 2304));
+    expect(received).toBe((ranks - 1) * (64 * 33 * 128 + 12));
     expect((sent + received) / 1024).toBeLessThan(published);
   }
 });

@@ -41,12 +41,12 @@ function compare(job: LaneJob, results: readonly LaneResult[]): number {
   );
 }
 
-// Numbers of up to 0.5: a part is off by 2^-10 in bfloat16, by 0.5/253 in q80. Among three the sum, up to 1.5, is
+// Numbers of up to 0.5: a part is off by 2^-10 in bfloat16, by 0.5/225 in q80. Among three the sum, up to 1.5, is
 // rounded as well: by 2^-8 in bfloat16. 1e-7 for what float32 adds.
 const LIMITS: readonly (readonly [TransferFormat, ranks: number, limit: number])[] = [
   ['float32', 3, 0],
   ['bfloat16', 3, 3 * 2 ** -10 + 2 ** -8 + 1e-7],
-  ['q80', 2, 2 * (0.5 / 253) + 1e-7],
+  ['q80', 2, 2 * (0.5 / 225) + 1e-7],
 ];
 
 for (const [format, ranks, limit] of LIMITS) {

@@ -7,7 +7,7 @@
  *
  * N rows; e bytes of the embedding a row, for workers that have no model on their disk. A token of Llama 3 8B's shape
  * with q80 transfers, e = 2304: 530.3 kB on two ranks, all included, where distributed-llama's published table, which
- * counts the sums alone, has 544 (its blocks of 32 take 34 bytes, ours of 64 take 66).
+ * counts the sums alone, has 544 (its blocks of 32 take 34 bytes, ours 33).
  */
 
 import type { TransferFormat } from '@fourfold/process-group/lanes';

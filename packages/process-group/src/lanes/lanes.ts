@@ -19,7 +19,7 @@ import { messageOf, RunError, UserError } from '@fourfold/runtime/errors';
 import { onTensorflow, tensorflow } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
-/** How numbers travel: 4 bytes each; 2; or 66 for 64 (packages/runtime/native/ops/transfer-format.h). */
+/** How numbers travel: 4 bytes each; 2; or 33 for 32 (packages/runtime/native/ops/transfer-format.h). */
 export const transferFormats = ['float32', 'bfloat16', 'q80'] as const;
 export type TransferFormat = (typeof transferFormats)[number];
 

@@ -1,13 +1,13 @@
 /**
  * The bytes of a sum over lanes, from which everything else of a token's traffic follows.
  *
- *     b  a message: N rows of D numbers          float32 4·N·D, bfloat16 2·N·D, q80 N·(D + 2·⌈D/64⌉)
+ *     b  a message: N rows of D numbers          float32 4·N·D, bfloat16 2·N·D, q80 N·(D + ⌈D/32⌉)
  *     directly        each rank sends (n-1)·b, and receives as much
  *     in two steps    2(n-1)/n·b, to within a block; taken where it saves 64 KiB
  */
 import type { TransferFormat } from './lanes.ts';
 
-const BLOCK = 64;
+const BLOCK = 32;
 /** What two steps must save. */
 const WORTH_A_HOP = 1 << 16;
 
@@ -15,7 +15,7 @@ const WORTH_A_HOP = 1 << 16;
 function bytesOfBlocks(blocks: number, dim: number, format: TransferFormat): number {
   const perRow = Math.ceil(dim / BLOCK);
   const numbers = Math.floor(blocks / perRow) * dim + (blocks % perRow) * BLOCK;
-  return format === 'float32' ? 4 * numbers : format === 'bfloat16' ? 2 * numbers : numbers + 2 * blocks;
+  return format === 'float32' ? 4 * numbers : format === 'bfloat16' ? 2 * numbers : numbers + blocks;
 }
 
 /** What rank 0 of n sends in a sum of [N, D], and receives. */

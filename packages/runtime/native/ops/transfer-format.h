@@ -1,14 +1,18 @@
 /**
- * How numbers travel between the ranks that share a model. A row of D numbers is cut into blocks of 64:
+ * How numbers travel between the ranks that share a model. A row of D numbers is cut into blocks of 32:
  *
  *     float32     4 bytes each, exact
  *     bfloat16    2 bytes each: the upper half of a float32, rounded to nearest; off by at most 2^-8 of each
- *     q80         66 bytes for 64: a scale in bfloat16 and 64 int8; off by at most 1/253 of the block's largest
+ *     q80         33 bytes for 32: a scale of one byte and 32 int8; off by at most 1/225 of the block's largest
  *
- * q80 is distributed-llama's idea, whose blocks have 32 numbers and a scale in half precision: 68 bytes for 64. Of
- * twice as many numbers the largest is about 1.15 times as large, and so is the error; and a bfloat16 reaches as far
- * as a float32, so that no scale is too small or too large to be written. The scale is rounded up: int8 always
- * suffices. A block that holds NaN or infinity arrives as NaN.
+ * q80 is distributed-llama's idea, whose scale has half precision: 34 bytes. Ours has 5 bits of exponent and 3 of
+ * mantissa, from 2^-20 to 3328, rounded up so that int8 always suffices:
+ *
+ *     code      0 | 1       2       3      ...   254    | 255
+ *     scale     0 | 2^-20   9/8 ·   10/8 · ...   3328   | NaN
+ *
+ * What is below 6e-5 is rounded to multiples of 2^-20, beside a residual stream of about 1. A block that holds NaN,
+ * infinity or 422,656 and more arrives as NaN, which nobody overlooks: such a model's numbers travel as float32.
  */
 #pragma once
 #include "kernel.h"
@@ -16,7 +20,7 @@
 
 namespace fourfold {
 
-constexpr int64_t kTransferBlock = 64;
+constexpr int64_t kTransferBlock = 32;
 
 enum class TransferFormat { kFloat32, kBfloat16, kQ80 };
 
@@ -30,37 +34,47 @@ inline float FromUpperHalf(uint16_t half) {
 /** Bytes of a block of `count` numbers. */
 inline int64_t BlockBytes(TransferFormat format, int64_t count) {
     if (format == TransferFormat::kFloat32) return 4 * count;
-    return format == TransferFormat::kBfloat16 ? 2 * count : 2 + count;
+    return format == TransferFormat::kBfloat16 ? 2 * count : 1 + count;
 }
 
 // ## q80
 
-/** The least bfloat16 that is not below largest / 127; NaN and infinity stay what they are. */
-inline uint16_t ScaleOf(uint32_t largest_bits) {
-    if (largest_bits >= 0x7f800000u) return 0x7fc0;
+constexpr uint32_t kFirstScale = (127 - 20) << 3;  // of 2^-20: exponent and 3 bits of mantissa, as a float has them
+
+/** The least scale that is not below largest / 127. */
+inline uint8_t ScaleCode(uint32_t largest_bits) {
+    if (largest_bits == 0) return 0;
+    if (largest_bits >= 0x7f800000u) return 255;
     float largest;
     std::memcpy(&largest, &largest_bits, sizeof largest);
-    return largest < 1e-30f ? 0 : static_cast<uint16_t>((BitsOf(largest / 127.0f) + 0xffffu) >> 16);
+    const uint32_t code = (BitsOf(largest / 127.0f) + 0xfffffu) >> 20;  // rounded up
+    if (code <= kFirstScale) return 1;
+    return static_cast<uint8_t>(std::min<uint32_t>(code - kFirstScale + 1, 255));
+}
+
+inline float ScaleOf(uint8_t code) {
+    if (code == 0) return 0;
+    const uint32_t bits = code == 255 ? 0x7fc00000u : (code - 1 + kFirstScale) << 20;
+    float scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return scale;
 }
 
 /** x ≈ scale · q. */
 inline void EncodeQ80(const float* x, int64_t count, uint8_t* to) {
     uint32_t largest = 0;  // of floats without their sign the larger one has the larger bits, NaN the largest
     for (int64_t i = 0; i < count; i++) largest = std::max(largest, BitsOf(x[i]) & 0x7fffffffu);
-    const uint16_t scale = ScaleOf(largest);
-    std::memcpy(to, &scale, sizeof scale);
-    const float inverse = scale == 0 || scale == 0x7fc0 ? 0.0f : 1.0f / FromUpperHalf(scale);
+    to[0] = ScaleCode(largest);
+    const float inverse = to[0] == 0 || to[0] == 255 ? 0.0f : 1.0f / ScaleOf(to[0]);
     for (int64_t i = 0; i < count; i++) {
         // Adding 1.5 · 2^23 rounds to a whole number, whose lowest bits are the float's.
-        to[2 + i] = static_cast<uint8_t>(BitsOf(x[i] * inverse + 12582912.0f));
+        to[1 + i] = static_cast<uint8_t>(BitsOf(x[i] * inverse + 12582912.0f));
     }
 }
 
 inline void DecodeQ80(const uint8_t* from, int64_t count, float* x) {
-    uint16_t scale;
-    std::memcpy(&scale, from, sizeof scale);
-    const float step = FromUpperHalf(scale);
-    const int8_t* q = reinterpret_cast<const int8_t*>(from + 2);
+    const float step = ScaleOf(from[0]);
+    const int8_t* q = reinterpret_cast<const int8_t*>(from + 1);
     for (int64_t i = 0; i < count; i++) x[i] = step * q[i];
 }
 
