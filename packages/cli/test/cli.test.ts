@@ -35,9 +35,9 @@ const read = (...argv: string[]) => readConfig({ ...command, argv });
 
 test('a list is one word with commas, or several words', () => {
   expect(read('--data', 'a,b').data).toEqual(['a', 'b']);
-  const { data, tp } = read('--data', 'a', 'b', 'c', '--tp', '2');
-  expect([data, tp]).toEqual([['a', 'b', 'c'], 2]);
-  expect(refusal('--tp', '2', '3')).toBe('3 is not a setting: write --key value');
+  const { data, seqLength } = read('--data', 'a', 'b', 'c', '--seqLength', '64');
+  expect([data, seqLength]).toEqual([['a', 'b', 'c'], 64]);
+  expect(refusal('--seqLength', '64', '3')).toBe('3 is not a setting: write --key value');
 });
 
 /** The sentence with which a command line is refused. */
