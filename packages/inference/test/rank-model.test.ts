@@ -14,9 +14,17 @@ beforeAll(() => useBackend('cpu'));
 const prompt = (slot: number, tokens: readonly number[], first = 0, wanted: Row['wanted'] = 'all'): Row[] =>
   tokens.map((token, i) => ({ token, slot, position: first + i, wanted }));
 
-async function withRank<R>(shape: ModelShape, options: ModelOptions, use: (rank: RankModel) => Promise<R>): Promise<R> {
+/** Alone as well, but nothing that an op could sum with by itself: layer by layer. */
+const LAYERWISE: Ranks = { rank: 0, size: 1, sum: ALONE.sum };
+
+async function withRank<R>(
+  shape: ModelShape,
+  options: ModelOptions,
+  use: (rank: RankModel) => Promise<R>,
+  ranks: Ranks = ALONE,
+): Promise<R> {
   const model = tinyModel(shape, options.weights ?? 'f32');
-  const rank = loadRank(model, chooseOptions(model, { slots: 2, ...options }));
+  const rank = loadRank(model, chooseOptions(model, { slots: 2, ...options }), ranks);
   try {
     return await use(rank);
   } finally {
@@ -25,18 +33,27 @@ async function withRank<R>(shape: ModelShape, options: ModelOptions, use: (rank:
 }
 
 test.each([
-  ['a Llama', TINY, 2],
-  ['experts', TINY_EXPERTS, 3],
-])('%s: a decode step takes so many ops a layer', async (_, shape, most) => {
-  const opsOf = (layers: number) =>
-    withRank({ ...shape, layers }, {}, async (rank) => {
-      const ops = await profileOps(async () => {
-        await rank.compute(prompt(0, [1], 0, 1));
-      });
-      return ops.reduce((sum, { calls }) => sum + calls, 0);
+  ['a Llama, all layers in one op', TINY, ALONE, 0],
+  ['a Llama, layer by layer', TINY, LAYERWISE, 2],
+  ['experts', TINY_EXPERTS, ALONE, 3],
+])('%s: a decode step takes so many more ops for a layer more', async (_, shape, ranks, more) => {
+  const count = async (rank: RankModel) => {
+    const ops = await profileOps(async () => {
+      await rank.compute(prompt(0, [1], 0, 1));
     });
-  expect((await opsOf(3)) - (await opsOf(2))).toBe(most);
+    return ops.reduce((sum, { calls }) => sum + calls, 0);
+  };
+  const opsOf = (layers: number) => withRank({ ...shape, layers }, {}, count, ranks);
+  expect((await opsOf(3)) - (await opsOf(2))).toBe(more);
 });
+
+test.each<ModelOptions>([{}, { weights: 'q40', kvCache: 'q80' }])(
+  'with %o all layers in one op have the bits of layer by layer',
+  async (options) => {
+    const use = (rank: RankModel) => rank.compute([...prompt(0, [1, 2, 3]), ...prompt(1, [4])]);
+    expect(await withRank(TINY, options, use)).toEqual(await withRank(TINY, options, use, LAYERWISE));
+  },
+);
 
 test.each<ModelOptions>([
   {},
