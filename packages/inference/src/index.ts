@@ -4,7 +4,7 @@ export { Engine, type EngineOptions, QueueFull, type StepReport, type TokenReque
 export { type ChosenOptions, chooseOptions, inBlocks, loadRank, type ModelOptions } from './load.ts';
 export { mergeLogits } from './merge.ts';
 export { openModel } from './open.ts';
-export { follow, lead, openDecoder } from './open-decoder.ts';
+export { openDecoder } from './open-decoder.ts';
 export { openModelForText, type TextModel } from './open-text.ts';
 export { type ModelFlags, modelFlags } from './options.ts';
 export { type ComputeOptions, RankModel } from './rank-model.ts';

@@ -7,9 +7,10 @@
  *     log Σ exp(l) = m + log Σᵣ exp(logSumExpᵣ - m)      m the largest of them
  */
 import type { Logits } from './decoder.ts';
+import type { Wanted } from './wire.ts';
 
 /** One row's logits from every rank's part, in rank order; `wanted` as the row has it. */
-export function mergeLogits(parts: readonly Logits[], wanted: 'all' | number): Logits {
+export function mergeLogits(parts: readonly Logits[], wanted: Wanted): Logits {
   const most = Math.max(...parts.map(({ logSumExp }) => logSumExp));
   const sum = parts.reduce((total, { logSumExp }) => total + Math.exp(logSumExp - most), 0);
   const logSumExp = parts.length === 1 ? most : most + Math.log(sum);
@@ -24,6 +25,13 @@ export function mergeLogits(parts: readonly Logits[], wanted: 'all' | number): L
     logSumExp,
   };
 }
+
+/** The same for each row that wants some, in order, of what every rank has of all of them. */
+export const mergeRows = (parts: readonly (readonly Logits[])[], wanted: readonly Wanted[]): Logits[] =>
+  wanted.map((each, row) => {
+    const own = parts.map((part) => part[row] as Logits);
+    return mergeLogits(own, each);
+  });
 
 function joined(parts: readonly Logits[]): Float32Array {
   const all = new Float32Array(parts.reduce((sum, { values }) => sum + values.length, 0));

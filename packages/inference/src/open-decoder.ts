@@ -1,7 +1,7 @@
 /**
  * A decoder over one rank, or over those of a process group.
  *
- *     rank 0: lead      step(rows) ──> what to do, to all ──> compute ──> parts of logits, from all ──> merged
+ *     rank 0            step(rows) ──> what to do, to all ──> compute ──> parts of logits, from all ──> merged
  *     others: follow    until it says the end: what to do ──> compute ──> parts of logits
  *
  * What to do is four words: [1, rows, 0, 0] for a step, whose rows follow (wire.ts); [2, from, to, length] for a copy
@@ -12,7 +12,7 @@ import { read } from '@fourfold/runtime';
 import { hostInts } from '@fourfold/runtime/shapes';
 import type { Decoder, Logits, Row, StepCost } from './decoder.ts';
 import { type ChosenOptions, chooseOptions, inBlocks, loadRank, type ModelOptions } from './load.ts';
-import { mergeLogits } from './merge.ts';
+import { mergeRows } from './merge.ts';
 import type { RankModel } from './rank-model.ts';
 import { ranksOf } from './ranks.ts';
 import { RowCheck } from './row-check.ts';
@@ -48,13 +48,8 @@ export async function openDecoder(model: StoredModel, options: ModelOptions = {}
   });
 }
 
-/** The first rank's end: what asks for steps talks to it. `closed` is called when it has told the others the end. */
-export function lead(model: StoredModel, chosen: ChosenOptions, group: ProcessGroup, closed = async () => {}): Decoder {
-  return new GroupDecoder(model, chosen, group, closed);
-}
-
 /** The other ranks' end: does what the first one says until it says the end. */
-export async function follow(model: StoredModel, chosen: ChosenOptions, group: ProcessGroup): Promise<void> {
+async function follow(model: StoredModel, chosen: ChosenOptions, group: ProcessGroup): Promise<void> {
   const check = new RowCheck({ vocabulary: model.shape.vocabulary, ...chosen });
   const rank = loadRank(model, chosen, ranksOf(group));
   try {
@@ -95,7 +90,7 @@ const slicesOf = (vocabulary: number, ranks: number): number[] =>
 async function gatherParts(group: ProcessGroup, vocabulary: number, rows: readonly Row[], own: readonly Logits[]) {
   const wanted = wantedOf(rows);
   if (wanted.length === 0) return [];
-  if (group.size === 1) return wanted.map((each, i) => mergeLogits([own[i] as Logits], each));
+  if (group.size === 1) return mergeRows([own], wanted);
   const slices = slicesOf(vocabulary, group.size);
   const lengths = slices.map((slice) => partWords(wanted, slice));
   const words = wordsOfParts(own);
@@ -111,12 +106,7 @@ async function gatherParts(group: ProcessGroup, vocabulary: number, rows: readon
     at += lengths[rank] as number;
     return partsOfWords(all.subarray(from, at), wanted, slice);
   });
-  return wanted.map((each, i) =>
-    mergeLogits(
-      parts.map((part) => part[i] as Logits),
-      each,
-    ),
-  );
+  return mergeRows(parts, wanted);
 }
 
 /** What this rank's collectives come to so far: milliseconds waited, bytes sent, and of them those of sums. */

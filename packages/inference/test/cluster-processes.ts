@@ -1,6 +1,7 @@
 /** Workers in processes of their own, as users start them. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,4 +55,15 @@ export async function startWorkerProcess(...flags: string[]): Promise<WorkerProc
       child.kill('SIGTERM');
     });
   return { address: addressOf(waiting.replace(/^.* at /, '')), child, lines, line, stop };
+}
+
+/** A connection of this process with itself: both ends, which the test destroys. */
+export async function socketPair(): Promise<[net.Socket, net.Socket]> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const arrival = new Promise<net.Socket>((resolve) => server.once('connection', resolve));
+  const one = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+  const other = await arrival;
+  server.close();
+  return [one, other];
 }

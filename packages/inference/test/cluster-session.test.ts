@@ -1,4 +1,4 @@
-import net from 'node:net';
+import type net from 'node:net';
 import { openBackend } from '@fourfold/runtime';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { Control } from '../src/cluster/control.ts';
@@ -8,7 +8,7 @@ import { Session } from '../src/cluster/session.ts';
 import { SliceCache } from '../src/cluster/slice-cache.ts';
 import type { Row } from '../src/decoder.ts';
 import { chooseOptions } from '../src/load.ts';
-import { newFolder, SECRET } from './cluster-processes.ts';
+import { newFolder, SECRET, socketPair } from './cluster-processes.ts';
 import { TINY, tinyModel } from './tiny-model.ts';
 
 beforeAll(async () => {
@@ -19,16 +19,10 @@ afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy();
 });
 
-/** A connection of this process with itself. */
 async function pair(): Promise<[net.Socket, net.Socket]> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const arrival = new Promise<net.Socket>((resolve) => server.once('connection', resolve));
-  const one = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
-  const other = await arrival;
-  server.close();
-  sockets.push(one, other);
-  return [one, other];
+  const both = await socketPair();
+  sockets.push(...both);
+  return both;
 }
 
 /** A worker's session that has this model, and the root's end of it. */

@@ -1,10 +1,10 @@
-import net from 'node:net';
+import type net from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { Control } from '../src/cluster/control.ts';
 import { hashOf, SliceCache } from '../src/cluster/slice-cache.ts';
 import { receiveShare, sendShare } from '../src/cluster/stream.ts';
 import { EMBEDDING, partOf, shareOf } from '../src/slices.ts';
-import { newFolder } from './cluster-processes.ts';
+import { newFolder, socketPair } from './cluster-processes.ts';
 import { TINY, tinyModel } from './tiny-model.ts';
 
 const SHAPE = { ...TINY, tied: false };
@@ -14,12 +14,7 @@ afterEach(() => {
 });
 
 async function pair() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const arrival = new Promise<net.Socket>((resolve) => server.once('connection', resolve));
-  const one = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
-  const other = await arrival;
-  server.close();
+  const [one, other] = await socketPair();
   sockets.push(one, other);
   return { root: new Control(one, 'the worker', 5000), worker: new Control(other, 'the root', 5000) };
 }

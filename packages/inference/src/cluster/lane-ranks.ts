@@ -7,7 +7,7 @@
 import type { Lanes } from '@fourfold/process-group/lanes';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Logits, Row } from '../decoder.ts';
-import { mergeLogits } from '../merge.ts';
+import { mergeRows } from '../merge.ts';
 import type { Ranks } from '../ranks.ts';
 import { evenPart } from '../slices.ts';
 import { lengthOf } from '../stored.ts';
@@ -42,10 +42,5 @@ export function gatherLogits(lanes: Lanes, vocabulary: number, rows: readonly Ro
     partsOfWords(new Int32Array(bytes.buffer), wanted, lengthOf(evenPart(vocabulary, rank, lanes.size))),
   );
   if (parts.length === 0) return [];
-  return wanted.map((each, i) =>
-    mergeLogits(
-      parts.map((part) => part[i] as Logits),
-      each,
-    ),
-  );
+  return mergeRows(parts, wanted);
 }
