@@ -1,0 +1,4 @@
+/** What the sidebar lists beside the pages of this part. */
+import type { DefaultTheme } from 'vitepress';
+
+export const walkSidebar = (): DefaultTheme.SidebarItem[] => [];
