@@ -106,7 +106,7 @@ function connectByCable(names: readonly [string, string]): Link {
 
 /** Not every kernel has netem, so a program forwards the packets: slow-link.py. */
 async function connectSlowly([first, second]: readonly [string, string], { delay, loss }: Badness): Promise<Link> {
-  const words = [slowLink, first, ADDRESSES[0], second, ADDRESSES[1], String(delay), String(loss)];
+  const words = [slowLink, String(delay), String(loss), '0', first, ADDRESSES[0], second, ADDRESSES[1]];
   const forwarder = watch(spawn('python3', words));
   await Promise.race([forwarder.said(/ready/), forwarder.fate.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
   const remove = () => {

@@ -1,9 +1,10 @@
-"""A link between two network namespaces that delays every packet and loses some: netem, where the kernel has none.
+"""Links between network namespaces that are slow and lose packets: netem, where the kernel has none.
 
-    slow-link.py NAMESPACE ADDRESS NAMESPACE ADDRESS DELAY LOSS    ms, and a share of 1; both hold in each direction
+    slow-link.py DELAY LOSS MBIT NAMESPACE ADDRESS NAMESPACE ADDRESS ...    ms, a share of 1, and 0 for any speed
 
 Each namespace gets a TUN device: packets that are sent into it come out here, as reads of a file, and what is written
-here arrives there. Prints 'ready', and forwards until its stdin is closed; the devices go with it.
+into another one's arrives there. A packet waits until those before it from its host are sent, then for the delay.
+Prints 'ready', and forwards until its stdin is closed; the devices go with it.
 """
 
 import collections
@@ -11,6 +12,7 @@ import fcntl
 import os
 import random
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -30,26 +32,30 @@ def open_tun(name: str, namespace: str, address: str) -> int:
     return device
 
 
-def forward(ends: list[int], delay: float, loss: float) -> None:
+def forward(ends: dict[bytes, int], delay: float, loss: float, seconds_per_byte: float) -> None:
+    """`ends`: the device of each address. Bytes 16 to 20 of an IP packet are where it goes."""
     chance = random.Random(1)
-    under_way = {end: collections.deque() for end in ends}  # packets to this end, and when they arrive
-    other = dict(zip(ends, reversed(ends)))
+    sent_by = dict.fromkeys(ends.values(), 0.0)  # when each host's last packet has left
+    under_way = {end: collections.deque() for end in ends.values()}  # packets from it, and when they arrive
     while True:
         due = [queue[0][0] for queue in under_way.values() if queue]
         wait = max(0.0, min(due) - time.monotonic()) if due else None
-        readable = select.select([sys.stdin, *ends], [], [], wait)[0]
+        readable = select.select([sys.stdin, *ends.values()], [], [], wait)[0]
         if sys.stdin in readable:
             return
         for end in readable:
             packet = os.read(end, 65536)
-            if chance.random() >= loss:
-                under_way[other[end]].append((time.monotonic() + delay, packet))
-        for end, queue in under_way.items():
+            sent_by[end] = max(sent_by[end], time.monotonic()) + len(packet) * seconds_per_byte
+            if packet[16:20] in ends and chance.random() >= loss:
+                under_way[end].append((sent_by[end] + delay, packet))
+        for queue in under_way.values():
             while queue and queue[0][0] <= time.monotonic():
-                os.write(end, queue.popleft()[1])
+                packet = queue.popleft()[1]
+                os.write(ends[packet[16:20]], packet)
 
 
-first, first_address, second, second_address, delay_ms, loss_share = sys.argv[1:]
-tuns = [open_tun("slow0", first, first_address), open_tun("slow1", second, second_address)]
+delay_ms, loss_share, mbit = map(float, sys.argv[1:4])
+hosts = list(zip(sys.argv[4::2], sys.argv[5::2]))
+tuns = {socket.inet_aton(address): open_tun(f"slow{i}", name, address) for i, (name, address) in enumerate(hosts)}
 print("ready", flush=True)
-forward(tuns, float(delay_ms) / 1000, float(loss_share))
+forward(tuns, delay_ms / 1000, loss_share, 8e-6 / mbit if mbit else 0.0)

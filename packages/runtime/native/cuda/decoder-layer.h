@@ -3,7 +3,7 @@
  * ../ops/decoder-layer.h have the ops and their numbers): 5 and 4 kernels behind one another.
  */
 #pragma once
-#include "../shapes/cache-shape.h"
+#include "../shapes/half-shape.h"
 #include "packed.h"
 
 namespace fourfold::cuda {
@@ -87,40 +87,20 @@ class CopyCache : public GpuOp {
 class DecoderHalf : public GpuOp {
   public:
     explicit DecoderHalf(OpKernelConstruction* c) : GpuOp(c) {
-        std::vector<int32_t> shapes, how;
-        Panels first, second;
-        OP_REQUIRES_OK(c, ReadInts(c, "shapes", 6, &shapes));
-        OP_REQUIRES_OK(c, ReadInts(c, "how", 3, &how));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 0, &first));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 3, &second));
-        OP_REQUIRES_OK(c, c->GetAttr("norm_epsilon", &epsilon_));
-        first_ = Factor(first, how[2] != 0);
-        second_ = Factor(second, how[2] != 0);
-        qk_norm_ = how[0] != 0;
-        onto_ = how[1] != 0;
+        OP_REQUIRES_OK(c, numbers_.Read(c));
+        first_ = Factor(numbers_.shape.first, numbers_.rounded);
+        second_ = Factor(numbers_.shape.second, numbers_.rounded);
     }
 
   protected:
+    HalfNumbers numbers_;
     Factor first_, second_;
-    float epsilon_;
-    bool qk_norm_, onto_;
 
-    /** Whether x, the matrices (inputs 1 and 2) and the extras from `extras` on fit. */
-    bool HalfFits(OpKernelContext* ctx, int extras) const {
-        const Tensor& x = ctx->input(0);
-        const int64_t D = first_.panels.columns;
-        if (ctx->num_inputs() != extras + 1 + 2 * qk_norm_ + onto_ || x.dims() != 2 || x.dim_size(1) != D) return false;
-        if (!HoldsPanels(ctx, 1, first_.panels) || !HoldsPanels(ctx, 2, second_.panels)) return false;
-        const Tensor& last = ctx->input(ctx->num_inputs() - 1);
-        return ctx->input(extras).shape() == TensorShape({D}) &&
-               (!onto_ || last.shape() == TensorShape({x.dim_size(0), second_.panels.rows}));
-    }
-
-    /** first · norm(x). */
-    Tensor Begin(OpKernelContext* ctx, int extras) const {
+    /** first · norm(x); the norm's gain is input `gain`. */
+    Tensor Begin(OpKernelContext* ctx, int gain) const {
         const int64_t N = ctx->input(0).dim_size(0);
         const Tensor hidden = Factor::Memory(ctx, N * first_.panels.rows);
-        const Preparation norm{Prepare::kNorm, Data(ctx->input(extras)), epsilon_};
+        const Preparation norm{Prepare::kNorm, Data(ctx->input(gain)), numbers_.epsilon};
         first_.Times(ctx, Data(ctx->input(1)), norm, Data(ctx->input(0)), N, nullptr, Data(hidden));
         return hidden;
     }
@@ -129,7 +109,7 @@ class DecoderHalf : public GpuOp {
     void End(OpKernelContext* ctx, Prepare prepare, const Tensor& x) const {
         const int64_t N = ctx->input(0).dim_size(0);
         const Tensor y = Output(ctx, 0, TensorShape({N, second_.panels.rows}));
-        void* const onto = onto_ ? Data(ctx->input(ctx->num_inputs() - 1)) : nullptr;
+        void* const onto = numbers_.onto ? Data(ctx->input(ctx->num_inputs() - 1)) : nullptr;
         second_.Times(ctx, Data(ctx->input(2)), {prepare, nullptr, 0}, Data(x), N, onto, Data(y));
     }
 };
@@ -140,7 +120,7 @@ class FeedForward : public DecoderHalf {
 
   protected:
     void Run(OpKernelContext* ctx) override {
-        Require(ctx, HalfFits(ctx, 3) && first_.panels.rows == 2 * second_.panels.columns,
+        Require(ctx, numbers_.Fits(ctx, 3) && numbers_.shape.IsGated(),
                 "x [N, D], up [2F, D], down [D, F], a gain [D], onto [N, D]");
         End(ctx, Prepare::kSwiglu, Begin(ctx, 3));
     }
@@ -153,12 +133,10 @@ class AttentionHalf : public DecoderHalf {
   protected:
     void Run(OpKernelContext* ctx) override {
         constexpr int kCache = 3, kExtras = 7;
-        const int gains = qk_norm_ ? kExtras + 1 : -1;
-        const bool fits = HalfFits(ctx, kExtras) && attention_.Fits(ctx, kCache, kCache + 1, gains);
+        const int gains = numbers_.qk_norm ? kExtras + 1 : -1;
+        const bool fits = numbers_.Fits(ctx, kExtras) && attention_.Fits(ctx, kCache, kCache + 1, gains);
         const int64_t N = ctx->input(0).dim_size(0), K = fits ? ctx->input(kCache + 2).dim_size(1) : 0;
-        Require(ctx,
-                fits && ctx->input(kCache + 1).dim_size(0) == N && first_.panels.rows == attention_.J(K) &&
-                    second_.panels.columns == attention_.H * K,
+        Require(ctx, fits && ctx->input(kCache + 1).dim_size(0) == N && numbers_.shape.Holds(attention_, K),
                 "x [N, D], qkv, out, cache, rows [N, 2], cos, sin [P, K], gains, onto [N, D]");
         const Tensor qkv = Begin(ctx, kExtras), o = Factor::Memory(ctx, N * attention_.H * K);
         attention_.Run(ctx, Data(qkv), kCache, gains, Data(o));

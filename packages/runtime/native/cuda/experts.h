@@ -3,6 +3,7 @@
  * logits (../ops/best-logits.h).
  */
 #pragma once
+#include "../shapes/experts-shape.h"
 #include "packed.h"
 
 namespace fourfold::cuda {
@@ -10,38 +11,26 @@ namespace fourfold::cuda {
 class Experts : public GpuOp {
   public:
     explicit Experts(OpKernelConstruction* c) : GpuOp(c) {
-        std::vector<int32_t> shapes, how;
-        Panels up, down;
-        OP_REQUIRES_OK(c, ReadInts(c, "shapes", 6, &shapes));
-        OP_REQUIRES_OK(c, ReadInts(c, "how", 8, &how));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 0, &up));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 3, &down));
-        OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
-        OP_REQUIRES(c, up.rows == 2 * down.columns && down.rows == up.columns && how[0] >= 0 && how[1] >= 1,
-                    absl::InvalidArgumentError("experts are up [2F, D] and down [D, F]"));
-        up_ = Factor(up, how[6] != 0);
-        down_ = Factor(down, how[6] != 0);
-        first_ = how[0], count_ = how[1], active_ = how[2];
-        normalized_ = how[3] != 0, norm_ = how[4] != 0, onto_ = how[5] != 0, gelu_ = how[7] != 0;
+        OP_REQUIRES_OK(c, numbers_.Read(c));
+        up_ = Factor(numbers_.up, numbers_.rounded);
+        down_ = Factor(numbers_.down, numbers_.rounded);
     }
 
   protected:
     void Run(OpKernelContext* ctx) override {
-        Require(ctx, Fits(ctx), "x [N, D], logits [N, E], up, down, a gain [D], onto [N, D]");
+        Require(ctx, numbers_.Fits(ctx), "x [N, D], logits [N, E], up, down, a gain [D], onto [N, D]");
         const Tensor& x = ctx->input(0);
-        const int64_t N = x.dim_size(0), D = up_.panels.columns, visits = N * active_;
+        const int64_t N = x.dim_size(0), D = numbers_.up.columns, visits = N * numbers_.active;
         const Tensor y = Output(ctx, 0, x.shape());
         const Lists lists = Choose(ctx, visits);
-        Route route{Data(lists.order), Data(lists.starts), count_, active_};
-        const Tensor hidden = Factor::Memory(ctx, visits * up_.panels.rows), out = Factor::Memory(ctx, visits * D);
-        const Preparation norm{Prepare::kNorm, norm_ ? Data(ctx->input(4)) : nullptr, epsilon_};
-        const PreparedRows before = up_.Ready(ctx, norm_ ? norm : Preparation(), Data(x), N);
-        up_.Times(ctx, Data(ctx->input(2)), before, visits, nullptr, Data(hidden), route);
-        const Preparation gate{gelu_ ? Prepare::kGeglu : Prepare::kSwiglu};
-        const PreparedRows between = down_.Ready(ctx, gate, Data(hidden), visits);
+        Route route{Data(lists.order), Data(lists.starts), numbers_.count, numbers_.active};
+        const Tensor hidden = Factor::Memory(ctx, visits * numbers_.up.rows), out = Factor::Memory(ctx, visits * D);
+        const Preparation before{numbers_.Before(), numbers_.norm ? Data(ctx->input(4)) : nullptr, numbers_.epsilon};
+        up_.Times(ctx, Data(ctx->input(2)), up_.Ready(ctx, before, Data(x), N), visits, nullptr, Data(hidden), route);
+        const PreparedRows between = down_.Ready(ctx, {numbers_.Between()}, Data(hidden), visits);
         route.each = 1;
         down_.Times(ctx, Data(ctx->input(3)), between, visits, nullptr, Data(out), route);
-        void* const onto = onto_ ? Data(ctx->input(ctx->num_inputs() - 1)) : nullptr;
+        void* const onto = numbers_.onto ? Data(ctx->input(ctx->num_inputs() - 1)) : nullptr;
         Launch(ctx, Kernel(ctx, "combine"), {N, Blocks(D, 256)}, 256, Data(lists.experts), Data(lists.weights),
                Data(out), onto, static_cast<int>(D), Data(y));
     }
@@ -52,30 +41,18 @@ class Experts : public GpuOp {
         Tensor experts, weights, order, starts;
     };
 
+    ExpertsNumbers numbers_;
     Factor up_, down_;
-    int first_, count_, active_;
-    bool normalized_, norm_, onto_, gelu_;
-    float epsilon_;
-
-    bool Fits(OpKernelContext* ctx) const {
-        const Tensor &x = ctx->input(0), &logits = ctx->input(1);
-        if (ctx->num_inputs() != 4 + norm_ + onto_ || x.dims() != 2 || logits.dims() != 2) return false;
-        if (x.dim_size(1) != up_.panels.columns || logits.dim_size(0) != x.dim_size(0)) return false;
-        if (active_ < 1 || active_ > logits.dim_size(1) || first_ + count_ > logits.dim_size(1)) return false;
-        if (!HoldsPanels(ctx, 2, up_.panels, count_) || !HoldsPanels(ctx, 3, down_.panels, count_)) return false;
-        if (norm_ && ctx->input(4).shape() != TensorShape({up_.panels.columns})) return false;
-        return !onto_ || Same(ctx, 0, 4 + norm_);
-    }
 
     CUfunction Kernel(OpKernelContext* ctx, const char* name) const {
-        return Find("experts.cu", name, {Constant("E", ctx->input(1).dim_size(1)), Constant("ACTIVE", active_),
-                                         Constant("FIRST", first_), Constant("COUNT", count_)});
+        return Find("experts.cu", name, {Constant("E", ctx->input(1).dim_size(1)), Constant("ACTIVE", numbers_.active),
+                                         Constant("FIRST", numbers_.first), Constant("COUNT", numbers_.count)});
     }
 
     Lists Choose(OpKernelContext* ctx, int64_t visits) const {
         const Lists lists{Factor::Memory(ctx, visits), Factor::Memory(ctx, visits), Factor::Memory(ctx, visits),
-                          Factor::Memory(ctx, count_ + 1)};
-        Launch(ctx, Kernel(ctx, "choose"), {ctx->input(1).dim_size(0)}, 32, Data(ctx->input(1)), int(normalized_),
+                          Factor::Memory(ctx, numbers_.count + 1)};
+        Launch(ctx, Kernel(ctx, "choose"), {ctx->input(1).dim_size(0)}, 32, Data(ctx->input(1)), int(numbers_.normalized),
                Data(lists.experts), Data(lists.weights));
         Launch(ctx, Kernel(ctx, "sort_visits"), {1}, 256, Data(lists.experts), static_cast<int>(visits),
                Data(lists.order), Data(lists.starts));

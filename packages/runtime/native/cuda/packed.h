@@ -11,9 +11,6 @@
 
 namespace fourfold::cuda {
 
-/** What is done with rows of x before they are multiplied; the numbers are those of ../ops/packed-rows.h. */
-enum class Prepare { kNothing, kNorm, kSwiglu, kGeglu };
-
 /** How rows of x become rows of I numbers. */
 struct Preparation {
     Prepare kind = Prepare::kNothing;
@@ -94,44 +91,25 @@ struct Factor {
 class PackedProduct : public GpuOp {
   public:
     explicit PackedProduct(OpKernelConstruction* c) : GpuOp(c) {
-        std::vector<int32_t> shape, how;
-        Panels w;
-        OP_REQUIRES_OK(c, ReadInts(c, "shape", 3, &shape));
-        OP_REQUIRES_OK(c, ReadInts(c, "how", 4, &how));
-        OP_REQUIRES_OK(c, ReadPanels(shape, 0, &w));
-        OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
-        OP_REQUIRES(c, how[0] >= 0 && how[0] <= 2 && how[3] == 0,
-                    absl::InvalidArgumentError("there is no such preparation, or variant of a GPU's instructions"));
-        prepare_ = static_cast<Prepare>(how[0]);
-        onto_ = how[1] != 0;
-        w_ = Factor(w, how[2] != 0);
+        OP_REQUIRES_OK(c, numbers_.Read(c));
+        OP_REQUIRES(c, numbers_.variant == 0, absl::InvalidArgumentError("a GPU has no variants of instructions"));
+        w_ = Factor(numbers_.w, numbers_.rounded);
     }
 
   protected:
     void Run(OpKernelContext* ctx) override {
-        Require(ctx, Fits(ctx), "x [N, I] or [N, 2I], w, a gain [I] for a norm, onto [N, O]");
+        Require(ctx, numbers_.Fits(ctx), "x [N, I] or [N, 2I], w, a gain [I] for a norm, onto [N, O]");
         const int64_t N = ctx->input(0).dim_size(0);
-        const Tensor y = Output(ctx, 0, TensorShape({N, w_.panels.rows}));
-        void* const gain = prepare_ == Prepare::kNorm ? Data(ctx->input(2)) : nullptr;
-        void* const onto = onto_ ? Data(ctx->input(ctx->num_inputs() - 1)) : nullptr;
-        w_.Times(ctx, Data(ctx->input(1)), {prepare_, gain, epsilon_}, Data(ctx->input(0)), N, onto, Data(y));
+        const Tensor y = Output(ctx, 0, TensorShape({N, numbers_.w.rows}));
+        void* const gain = numbers_.Norms() ? Data(ctx->input(2)) : nullptr;
+        void* const onto = numbers_.onto ? Data(ctx->input(ctx->num_inputs() - 1)) : nullptr;
+        w_.Times(ctx, Data(ctx->input(1)), {numbers_.prepare, gain, numbers_.epsilon}, Data(ctx->input(0)), N, onto,
+                 Data(y));
     }
 
   private:
+    ProductNumbers numbers_;
     Factor w_;
-    Prepare prepare_;
-    float epsilon_;
-    bool onto_;
-
-    bool Fits(OpKernelContext* ctx) const {
-        const bool norm = prepare_ == Prepare::kNorm;
-        const Tensor& x = ctx->input(0);
-        const int64_t columns = w_.panels.columns;
-        if (x.dims() != 2 || x.dim_size(1) != (prepare_ == Prepare::kSwiglu ? 2 : 1) * columns) return false;
-        if (!HoldsPanels(ctx, 1, w_.panels) || ctx->num_inputs() != 2 + norm + onto_) return false;
-        if (norm && ctx->input(2).shape() != TensorShape({columns})) return false;
-        return !onto_ || ctx->input(2 + norm).shape() == TensorShape({x.dim_size(0), w_.panels.rows});
-    }
 };
 
 class PackedRows : public GpuOp {

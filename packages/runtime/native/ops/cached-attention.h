@@ -114,11 +114,6 @@ struct Places {
 
 /** Attention, and how it is computed. */
 struct AttentionOverCache : AttentionNumbers {
-    /** Whether q, k and v are what `before` gives, and `after` takes what comes of them. */
-    bool Between(const Factor& before, const Factor& after, int64_t K) const {
-        return before.panels.rows == J(K) && after.panels.columns == H * K;
-    }
-
     /** Inputs that Fits has found good: the cache, and with `first` rows, cos and sin; `gains`, or -1. */
     static Places PlacesIn(OpKernelContext* ctx, int cache, int first, int gains) {
         const Tensor &rows = ctx->input(first), &cos = ctx->input(first + 1);

@@ -14,28 +14,19 @@
  * shapes: format, rows and columns of both matrices; how: qk_norm (0 in the feed-forward), onto, rounded.
  */
 #pragma once
+#include "../shapes/half-shape.h"
 #include "cached-attention.h"
 
 namespace fourfold {
 
-/** Two matrices, a norm before the first, and what is between them. */
+/** Two matrices, a norm before the first, and how both are multiplied. */
 struct Half {
     Factor first, second;
     float epsilon;
 
-    /** Attributes: format, rows and columns of both in "shapes" from `at` on. */
-    absl::Status Read(OpKernelConstruction* c, const std::vector<int32_t>& shapes, int at, bool rounded) {
-        Panels one, two;
-        TF_RETURN_IF_ERROR(ReadPanels(shapes, at, &one));
-        TF_RETURN_IF_ERROR(ReadPanels(shapes, at + 3, &two));
-        first = Factor(one, rounded);
-        second = Factor(two, rounded);
-        return c->GetAttr("norm_epsilon", &epsilon);
-    }
-
-    bool HeldAt(OpKernelContext* ctx, int i, int j) const {
-        return HoldsPanels(ctx, i, first.panels) && HoldsPanels(ctx, j, second.panels);
-    }
+    Half() = default;
+    Half(const HalfShape& shape, bool rounded, float eps)
+        : first(shape.first, rounded), second(shape.second, rounded), epsilon(eps) {}
 
     /** first · norm(x), of the matrix that is input `i`. */
     std::vector<float> Begin(OpKernelContext* ctx, int i, const float* gain, const float* x, int64_t N) const {
@@ -56,33 +47,19 @@ struct Half {
 class DecoderHalf : public OpKernel {
   public:
     explicit DecoderHalf(OpKernelConstruction* c) : OpKernel(c) {
-        std::vector<int32_t> shapes, how;
-        OP_REQUIRES_OK(c, ReadInts(c, "shapes", 6, &shapes));
-        OP_REQUIRES_OK(c, ReadInts(c, "how", 3, &how));
-        OP_REQUIRES_OK(c, half_.Read(c, shapes, 0, how[2] != 0));
-        qk_norm_ = how[0] != 0;
-        onto_ = how[1] != 0;
+        OP_REQUIRES_OK(c, numbers_.Read(c));
+        half_ = Half(numbers_.shape, numbers_.rounded, numbers_.epsilon);
     }
 
   protected:
+    HalfNumbers numbers_;
     Half half_;
-    bool qk_norm_, onto_;
-
-    /** Whether x, the matrices (inputs 1 and 2) and the extras from `extras` on fit. */
-    bool HalfFits(OpKernelContext* ctx, int extras) const {
-        const Tensor& x = ctx->input(0);
-        const int64_t D = half_.first.panels.columns;
-        if (ctx->num_inputs() != extras + 1 + 2 * qk_norm_ + onto_ || x.dims() != 2 || x.dim_size(1) != D) return false;
-        if (!half_.HeldAt(ctx, 1, 2) || ctx->input(extras).shape() != TensorShape({D})) return false;
-        const Tensor& last = ctx->input(ctx->num_inputs() - 1);
-        return !onto_ || last.shape() == TensorShape({x.dim_size(0), half_.second.panels.rows});
-    }
 
     /** The op's result, of what is between the matrices. */
     void End(OpKernelContext* ctx, Prepare prepare, const float* hidden) const {
         const int64_t N = ctx->input(0).dim_size(0);
-        float* y = Out(ctx, 0, TensorShape({N, half_.second.panels.rows}));
-        const float* onto = onto_ ? In(ctx, ctx->num_inputs() - 1) : nullptr;
+        float* y = Out(ctx, 0, TensorShape({N, numbers_.shape.second.rows}));
+        const float* onto = numbers_.onto ? In(ctx, ctx->num_inputs() - 1) : nullptr;
         if (ctx->status().ok()) half_.End(ctx, 2, prepare, hidden, N, onto, y);
     }
 };
@@ -92,7 +69,7 @@ class FeedForward : public DecoderHalf {
     using DecoderHalf::DecoderHalf;
 
     void Compute(OpKernelContext* ctx) override {
-        OP_REQUIRES(ctx, HalfFits(ctx, 3) && half_.first.panels.rows == 2 * half_.second.panels.columns,
+        OP_REQUIRES(ctx, numbers_.Fits(ctx, 3) && numbers_.shape.IsGated(),
                     WrongShapes(ctx, "x [N, D], up [2F, D], down [D, F], a gain [D], onto [N, D]"));
         const int64_t N = ctx->input(0).dim_size(0);
         End(ctx, Prepare::kSwiglu, half_.Begin(ctx, 1, In(ctx, 3), In(ctx, 0), N).data());
@@ -105,10 +82,10 @@ class AttentionHalf : public DecoderHalf {
 
     void Compute(OpKernelContext* ctx) override {
         constexpr int kCache = 3, kRows = 4, kExtras = 7;
-        const int gains = qk_norm_ ? kExtras + 1 : -1;
-        const bool fits = HalfFits(ctx, kExtras) && attention_.Fits(ctx, kCache, kRows, gains);
+        const int gains = numbers_.qk_norm ? kExtras + 1 : -1;
+        const bool fits = numbers_.Fits(ctx, kExtras) && attention_.Fits(ctx, kCache, kRows, gains);
         const int64_t N = ctx->input(0).dim_size(0), K = fits ? ctx->input(kCache + 2).dim_size(1) : 0;
-        OP_REQUIRES(ctx, fits && ctx->input(kRows).dim_size(0) == N && attention_.Between(half_.first, half_.second, K),
+        OP_REQUIRES(ctx, fits && ctx->input(kRows).dim_size(0) == N && numbers_.shape.Holds(attention_, K),
                     WrongShapes(ctx, "x [N, D], qkv, out, cache, rows [N, 2], cos, sin [P, K], gains, onto [N, D]"));
         std::vector<float> o(N * attention_.H * K);
         const std::vector<float> qkv = half_.Begin(ctx, 1, In(ctx, kExtras), In(ctx, 0), N);

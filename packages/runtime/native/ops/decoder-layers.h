@@ -25,12 +25,15 @@ class DecoderLayers : public OpKernel {
         std::vector<int32_t> shapes, how;
         OP_REQUIRES_OK(c, ReadInts(c, "shapes", 12, &shapes));
         OP_REQUIRES_OK(c, ReadInts(c, "how", 3, &how));
-        OP_REQUIRES_OK(c, look_.Read(c, shapes, 0, how[1] != 0));
-        OP_REQUIRES_OK(c, forward_.Read(c, shapes, 6, how[1] != 0));
+        OP_REQUIRES_OK(c, look_shape_.Read(shapes, 0));
+        OP_REQUIRES_OK(c, forward_shape_.Read(shapes, 6));
         OP_REQUIRES_OK(c, attention_.Read(c));
+        float epsilon;
+        OP_REQUIRES_OK(c, c->GetAttr("norm_epsilon", &epsilon));
         OP_REQUIRES_OK(c, c->GetAttr("L", &layers_));
-        qk_norm_ = how[0] != 0;
-        lanes_ = how[2];
+        qk_norm_ = how[0] != 0, lanes_ = how[2];
+        look_ = Half(look_shape_, how[1] != 0, epsilon);
+        forward_ = Half(forward_shape_, how[1] != 0, epsilon);
     }
 
     void Compute(OpKernelContext* ctx) override {
@@ -47,6 +50,7 @@ class DecoderLayers : public OpKernel {
     }
 
   private:
+    HalfShape look_shape_, forward_shape_;
     Half look_, forward_;
     AttentionOverCache attention_;
     bool qk_norm_;
@@ -89,11 +93,10 @@ class DecoderLayers : public OpKernel {
 
     bool Fits(OpKernelContext* ctx) const {
         const Tensor& x = ctx->input(0);
-        const int64_t D = look_.first.panels.columns;
+        const int64_t D = look_shape_.first.columns;
         if (ctx->num_inputs() != Gain(layers_, 0) || x.dims() != 2 || x.dim_size(1) != D) return false;
-        if (look_.second.panels.rows != D || forward_.first.panels.columns != D) return false;
-        if (forward_.second.panels.rows != D || forward_.first.panels.rows != 2 * forward_.second.panels.columns)
-            return false;
+        if (look_shape_.second.rows != D || forward_shape_.first.columns != D) return false;
+        if (forward_shape_.second.rows != D || !forward_shape_.IsGated()) return false;
         for (int layer = 0; layer < layers_; layer++)
             if (!LayerFits(ctx, layer, D)) return false;
         return ctx->input(kRows).dim_size(0) == x.dim_size(0);
@@ -103,10 +106,10 @@ class DecoderLayers : public OpKernel {
         for (int i = 0; i < 2; i++)
             if (ctx->input(Gain(layer, i)).shape() != TensorShape({D})) return false;
         const int gains = qk_norm_ ? Gain(layer, 2) : -1;
-        return look_.HeldAt(ctx, Matrix(layer, 0), Matrix(layer, 1)) &&
-               forward_.HeldAt(ctx, Matrix(layer, 2), Matrix(layer, 3)) &&
+        return look_shape_.HeldAt(ctx, Matrix(layer, 0), Matrix(layer, 1)) &&
+               forward_shape_.HeldAt(ctx, Matrix(layer, 2), Matrix(layer, 3)) &&
                attention_.Fits(ctx, kCaches + layer, kRows, gains) &&
-               attention_.Between(look_.first, look_.second, ctx->input(kRows + 1).dim_size(1));
+               look_shape_.Holds(attention_, ctx->input(kRows + 1).dim_size(1));
     }
 };
 

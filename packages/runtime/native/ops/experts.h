@@ -16,6 +16,7 @@
  * for some 64 of them.
  */
 #pragma once
+#include "../shapes/experts-shape.h"
 #include "packed-product.h"
 
 namespace fourfold {
@@ -42,70 +43,44 @@ inline void Choose(const float* logits, int64_t experts, int64_t active, bool no
 class Experts : public OpKernel {
   public:
     explicit Experts(OpKernelConstruction* c) : OpKernel(c) {
-        std::vector<int32_t> shapes, how;
-        Panels up, down;
-        OP_REQUIRES_OK(c, ReadInts(c, "shapes", 6, &shapes));
-        OP_REQUIRES_OK(c, ReadInts(c, "how", 8, &how));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 0, &up));
-        OP_REQUIRES_OK(c, ReadPanels(shapes, 3, &down));
-        OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
-        OP_REQUIRES(c, up.rows == 2 * down.columns && down.rows == up.columns && how[0] >= 0 && how[1] >= 1,
-                    absl::InvalidArgumentError("experts are up [2F, D] and down [D, F]"));
-        up_ = Factor(up, how[6] != 0);
-        down_ = Factor(down, how[6] != 0);
-        first_ = how[0], count_ = how[1], active_ = how[2];
-        normalized_ = how[3] != 0, norm_ = how[4] != 0, onto_ = how[5] != 0, gelu_ = how[7] != 0;
+        OP_REQUIRES_OK(c, numbers_.Read(c));
+        up_ = Factor(numbers_.up, numbers_.rounded);
+        down_ = Factor(numbers_.down, numbers_.rounded);
     }
 
     void Compute(OpKernelContext* ctx) override {
-        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "x [N, D], logits [N, E], up, down, a gain [D], onto [N, D]"));
-        const int64_t N = ctx->input(0).dim_size(0), D = up_.panels.columns;
+        OP_REQUIRES(ctx, numbers_.Fits(ctx),
+                    WrongShapes(ctx, "x [N, D], logits [N, E], up, down, a gain [D], onto [N, D]"));
+        const Panels &up = numbers_.up, &down = numbers_.down;
+        const int64_t N = ctx->input(0).dim_size(0), D = up.columns;
         const std::vector<Visit> visits = Visits(ctx);
         const int64_t count = visits.size();
         float* y = OutLike(ctx, 0, 0);
         if (!ctx->status().ok()) return;
-        std::vector<float> hidden(count * up_.panels.rows), out(count * D);
-        const float* x = In(ctx, 0);
-        Through(ctx, up_, 2, Before(ctx), visits,
+        std::vector<float> hidden(count * up.rows), out(count * D);
+        const float *x = In(ctx, 0), *gain = numbers_.norm ? In(ctx, 4) : nullptr;
+        Through(ctx, up_, 2, {numbers_.Before(), gain, numbers_.epsilon, D}, visits,
                 [&](int64_t i) { return x + visits[i].row * D; }, hidden.data());
-        const Prepare gate = gelu_ ? Prepare::kGeglu : Prepare::kSwiglu;
-        Through(ctx, down_, 3, {gate, nullptr, 0, down_.panels.columns}, visits,
-                [&](int64_t i) { return hidden.data() + i * up_.panels.rows; }, out.data());
-        if (onto_) std::copy_n(In(ctx, ctx->num_inputs() - 1), N * D, y);
+        Through(ctx, down_, 3, {numbers_.Between(), nullptr, 0, down.columns}, visits,
+                [&](int64_t i) { return hidden.data() + i * up.rows; }, out.data());
+        if (numbers_.onto) std::copy_n(In(ctx, ctx->num_inputs() - 1), N * D, y);
         else std::fill_n(y, N * D, 0.0f);
         for (int64_t i = 0; i < count; i++)
             for (int64_t d = 0; d < D; d++) y[visits[i].row * D + d] += visits[i].weight * out[i * D + d];
     }
 
   private:
+    ExpertsNumbers numbers_;
     Factor up_, down_;
-    int first_, count_, active_;
-    bool normalized_, norm_, onto_, gelu_;
-    float epsilon_;
-
-    bool Fits(OpKernelContext* ctx) const {
-        const Tensor &x = ctx->input(0), &logits = ctx->input(1);
-        if (ctx->num_inputs() != 4 + norm_ + onto_ || x.dims() != 2 || logits.dims() != 2) return false;
-        if (x.dim_size(1) != up_.panels.columns || logits.dim_size(0) != x.dim_size(0)) return false;
-        if (active_ < 1 || active_ > logits.dim_size(1) || first_ + count_ > logits.dim_size(1)) return false;
-        if (!HoldsPanels(ctx, 2, up_.panels, count_) || !HoldsPanels(ctx, 3, down_.panels, count_)) return false;
-        if (norm_ && ctx->input(4).shape() != TensorShape({up_.panels.columns})) return false;
-        return !onto_ || SameShape(ctx, 0, 4 + norm_);
-    }
-
-    Preparation Before(OpKernelContext* ctx) const {
-        if (norm_) return {Prepare::kNorm, In(ctx, 4), epsilon_, up_.panels.columns};
-        return {Prepare::kNothing, nullptr, 0, up_.panels.columns};
-    }
 
     /** Every row's visits to experts that are here: expert by expert, and of each row in order. */
     std::vector<Visit> Visits(OpKernelContext* ctx) const {
-        const int64_t E = ctx->input(1).dim_size(1);
+        const int64_t E = ctx->input(1).dim_size(1), first = numbers_.first, last = first + numbers_.count;
         std::vector<Visit> all, here;
         for (int64_t n = 0; n < ctx->input(0).dim_size(0); n++)
-            Choose(In(ctx, 1) + n * E, E, active_, normalized_, n, &all);
+            Choose(In(ctx, 1) + n * E, E, numbers_.active, numbers_.normalized, n, &all);
         for (const Visit& visit : all)
-            if (visit.expert >= first_ && visit.expert < first_ + count_) here.push_back(visit);
+            if (visit.expert >= first && visit.expert < last) here.push_back(visit);
         std::stable_sort(here.begin(), here.end(),
                          [](const Visit& a, const Visit& b) { return a.expert < b.expert; });
         return here;
@@ -129,7 +104,7 @@ class Experts : public OpKernel {
         ForParts(ctx, used * panels, 2 * w.columns, [&](int64_t first, int64_t last) {
             for (int64_t i = first; i < last; i++) {
                 const int64_t from = starts[i / panels], to = starts[i / panels + 1];
-                const uint8_t* matrix = PackedBytes(ctx, input) + (visits[from].expert - first_) * w.MatrixBytes();
+                const uint8_t* matrix = PackedBytes(ctx, input) + (visits[from].expert - numbers_.first) * w.MatrixBytes();
                 MultiplyInto(w, matrix, i % panels, factor.kernels, rows, from, to, nullptr, y);
             }
         });

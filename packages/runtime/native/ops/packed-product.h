@@ -95,46 +95,27 @@ struct Factor {
 class PackedProduct : public OpKernel {
   public:
     explicit PackedProduct(OpKernelConstruction* c) : OpKernel(c) {
-        std::vector<int32_t> shape, how;
-        Panels w;
-        OP_REQUIRES_OK(c, ReadInts(c, "shape", 3, &shape));
-        OP_REQUIRES_OK(c, ReadInts(c, "how", 4, &how));
-        OP_REQUIRES_OK(c, ReadPanels(shape, 0, &w));
-        OP_REQUIRES_OK(c, c->GetAttr("epsilon", &epsilon_));
-        OP_REQUIRES(c, how[0] >= 0 && how[0] <= 2 && how[3] >= 0 && how[3] <= 3,
-                    absl::InvalidArgumentError("there is no such preparation or variant"));
-        OP_REQUIRES(c, Has(static_cast<Variant>(how[3])),
+        OP_REQUIRES_OK(c, numbers_.Read(c));
+        const auto variant = static_cast<Variant>(numbers_.variant);
+        OP_REQUIRES(c, Variant::kBest <= variant && variant <= Variant::kVnni && Has(variant),
                     absl::InvalidArgumentError("this processor has not the instructions of that variant"));
-        prepare_ = static_cast<Prepare>(how[0]);
-        onto_ = how[1] != 0;
-        w_ = Factor(w, how[2] != 0, static_cast<Variant>(how[3]));
+        w_ = Factor(numbers_.w, numbers_.rounded, variant);
     }
 
     void Compute(OpKernelContext* ctx) override {
-        OP_REQUIRES(ctx, Fits(ctx), WrongShapes(ctx, "x [N, I] or [N, 2I], w, a gain [I] for a norm, onto [N, O]"));
-        const float* gain = prepare_ == Prepare::kNorm ? In(ctx, 2) : nullptr;
+        OP_REQUIRES(ctx, numbers_.Fits(ctx), WrongShapes(ctx, "x [N, I] or [N, 2I], w, a gain [I], onto [N, O]"));
+        const auto& [w, prepare, onto, rounded, variant, epsilon] = numbers_;
         const int64_t N = ctx->input(0).dim_size(0);
-        float* y = Out(ctx, 0, TensorShape({N, w_.panels.rows}));
+        float* y = Out(ctx, 0, TensorShape({N, w.rows}));
         if (!ctx->status().ok()) return;
-        w_.Times(ctx, PackedBytes(ctx, 1), {prepare_, gain, epsilon_, w_.panels.columns}, In(ctx, 0), N,
-                 onto_ ? In(ctx, ctx->num_inputs() - 1) : nullptr, y);
+        const float* gain = numbers_.Norms() ? In(ctx, 2) : nullptr;
+        w_.Times(ctx, PackedBytes(ctx, 1), {prepare, gain, epsilon, w.columns}, In(ctx, 0), N,
+                 onto ? In(ctx, ctx->num_inputs() - 1) : nullptr, y);
     }
 
   private:
+    ProductNumbers numbers_;
     Factor w_;
-    Prepare prepare_;
-    float epsilon_;
-    bool onto_;
-
-    bool Fits(OpKernelContext* ctx) const {
-        const bool norm = prepare_ == Prepare::kNorm;
-        const Tensor& x = ctx->input(0);
-        const int64_t columns = w_.panels.columns;
-        if (x.dims() != 2 || x.dim_size(1) != (prepare_ == Prepare::kSwiglu ? 2 : 1) * columns) return false;
-        if (!HoldsPanels(ctx, 1, w_.panels) || ctx->num_inputs() != 2 + norm + onto_) return false;
-        if (norm && ctx->input(2).shape() != TensorShape({columns})) return false;
-        return !onto_ || ctx->input(2 + norm).shape() == TensorShape({x.dim_size(0), w_.panels.rows});
-    }
 };
 
 class PackedRows : public OpKernel {

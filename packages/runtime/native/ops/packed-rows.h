@@ -14,8 +14,6 @@
 
 namespace fourfold {
 
-enum class Prepare { kNothing, kNorm, kSwiglu, kGeglu };
-
 /** x / sqrt(mean(x²) + ε) times the gain. Eight sums side by side, then one: the order is the same everywhere. */
 inline void NormRow(const float* x, const float* gain, float epsilon, int64_t size, float* y) {
     float sums[8] = {};

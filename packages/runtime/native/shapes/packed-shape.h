@@ -75,4 +75,41 @@ inline bool HoldsPanels(tensorflow::OpKernelContext* ctx, int i, const Panels& w
     return static_cast<int64_t>(ctx->input(i).TotalBytes()) == count * w.MatrixBytes();
 }
 
+/** What is done with rows of x before they are multiplied: ../ops/packed-rows.h has the equations. */
+enum class Prepare { kNothing, kNorm, kSwiglu, kGeglu };
+
+/** The numbers of one product: ../ops/packed-product.h says what they are. */
+struct ProductNumbers {
+    Panels w;
+    Prepare prepare;
+    bool onto, rounded;
+    int variant;
+    float epsilon;
+
+    /** Attributes "shape", "how" and "epsilon". */
+    absl::Status Read(tensorflow::OpKernelConstruction* c) {
+        std::vector<int32_t> shape, how;
+        TF_RETURN_IF_ERROR(ReadInts(c, "shape", 3, &shape));
+        TF_RETURN_IF_ERROR(ReadInts(c, "how", 4, &how));
+        TF_RETURN_IF_ERROR(ReadPanels(shape, 0, &w));
+        TF_RETURN_IF_ERROR(c->GetAttr("epsilon", &epsilon));
+        prepare = static_cast<Prepare>(how[0]);
+        onto = how[1] != 0, rounded = how[2] != 0, variant = how[3];
+        if (how[0] >= 0 && prepare <= Prepare::kSwiglu) return absl::OkStatus();
+        return absl::InvalidArgumentError("there is no such preparation");
+    }
+
+    bool Norms() const { return prepare == Prepare::kNorm; }
+    bool Gates() const { return prepare == Prepare::kSwiglu; }
+
+    /** Whether the inputs are x [N, I] or [N, 2I], the matrix, a gain [I] for a norm, onto [N, O]. */
+    bool Fits(tensorflow::OpKernelContext* ctx) const {
+        const tensorflow::Tensor& x = ctx->input(0);
+        if (ctx->num_inputs() != 2 + Norms() + onto || !HoldsPanels(ctx, 1, w)) return false;
+        if (x.dims() != 2 || x.dim_size(1) != (Gates() ? 2 : 1) * w.columns) return false;
+        if (Norms() && ctx->input(2).shape() != tensorflow::TensorShape({w.columns})) return false;
+        return !onto || ctx->input(2 + Norms()).shape() == tensorflow::TensorShape({x.dim_size(0), w.rows});
+    }
+};
+
 }  // namespace fourfold
