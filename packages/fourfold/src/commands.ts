@@ -4,6 +4,7 @@
  * A command's package is loaded when it is called, so that none waits for another's.
  */
 import { runMain } from '@fourfold/cli';
+import type { commands as InferenceCommands } from '@fourfold/inference/commands';
 
 export interface Command {
   readonly says: string;
@@ -25,11 +26,10 @@ const ofCluster = (name: 'slurm' | 'kubernetes' | 'metrics') => async (): Promis
 };
 
 /** Commands of inference, each a file of its own. */
-const ofInference =
-  (name: 'generate' | 'chat' | 'serve' | 'perplexity' | 'worker' | 'bench') => async (): Promise<Module> => {
-    const { commands } = await import('@fourfold/inference/commands');
-    return commands[name]();
-  };
+const ofInference = (name: keyof typeof InferenceCommands) => async (): Promise<Module> => {
+  const { commands } = await import('@fourfold/inference/commands');
+  return commands[name]();
+};
 
 /** One line each; those who add a command add a line, and what it imports to package.json. */
 export const commands: ReadonlyMap<string, Command> = new Map([
@@ -43,11 +43,7 @@ export const commands: ReadonlyMap<string, Command> = new Map([
   command('slurm', 'Trains on a Slurm cluster', ofCluster('slurm')),
   command('kubernetes', 'Prints a manifest that trains on Kubernetes', ofCluster('kubernetes')),
   command('metrics', 'Gathers what came of all runs below a folder', ofCluster('metrics')),
-  command(
-    'convert',
-    'Writes a model with its weights in blocks of 4 or 8 bits',
-    () => import('@fourfold/inference/convert'),
-  ),
+  command('convert', 'Writes a model with its weights in blocks of 4 or 8 bits', ofInference('convert')),
   command('create-config', "Writes a run's configuration", () => import('./create-config.ts')),
 ]);
 

@@ -8,4 +8,5 @@ export const commands = {
   perplexity: () => import('./commands/perplexity.ts'),
   worker: () => import('./commands/worker.ts'),
   bench: () => import('./commands/bench.ts'),
+  convert: () => import('./commands/convert.ts'),
 };

@@ -14,11 +14,11 @@
  *     row of ours        0    K/2    1   K/2+1   2   K/2+2
  *
  * Q6_K comes as float32, as F16 does: no kernel multiplies those.
- * The names: https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py
  */
 // biome-ignore format: a list
 import {
-  dequantizeBlocks, endsFrom, type GgufFile, type GgufTensor, openGguf, shortest, show, tokenizerFilesFrom,
+  architectureOf, dequantizeBlocks, endsIn, GGUF_NAMES, type GgufFile, type GgufTensor, openGguf, settingsAsConfig, show,
+  tokenizerFilesFrom,
 } from '@fourfold/checkpoint';
 import type { WeightFormat } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
@@ -37,11 +37,10 @@ export async function openModelGguf(path: string): Promise<StoredModel> {
   try {
     const shape = shapeIn(file);
     const sources = new Map([...file.tensors].map(([name, tensor]) => [name, sourceOf(file, name, tensor)]));
-    const [bos, eos] = ['bos', 'eos'].map((which) => file.settings.get(`tokenizer.ggml.${which}_token_id`));
     return {
       ...{ path, shape, ...tensorsThrough(path, sources, shape, spellGguf) },
       tokenizerFiles: tokenizerFilesFrom(file),
-      ends: endsFrom({ bos_token_id: bos, eos_token_id: eos }),
+      ends: endsIn(file),
       close: file.close,
     };
   } catch (error) {
@@ -58,61 +57,21 @@ const TYPES: Readonly<Record<string, ModelShape['architecture']>> = {
   qwen3moe: 'qwen3_moe',
 };
 
-/** By the file's settings: those of a config.json under other names, and checked as such. */
-function shapeIn({ path, settings, tensors }: GgufFile): ModelShape {
-  const prefix = String(settings.get('general.architecture'));
-  const type = TYPES[prefix];
+/**
+ * By the file's settings, which are checked as a config.json's. llama.cpp makes the weights of the chosen experts add up
+ * to one, in both of its models that have them.
+ */
+function shapeIn(file: GgufFile): ModelShape {
+  const kind = architectureOf(file);
+  const type = TYPES[kind];
   if (!type)
-    throw new UserError(`${path} is a model of kind ${show(prefix)}: it takes ${Object.keys(TYPES).join(', ')}`);
-  const of = (key: string) => settings.get(`${prefix}.${key}`);
-  if (tensors.has('rope_freqs.weight') || (of('rope.scaling.type') ?? 'none') !== 'none')
-    throw new UserError(`${path} has RoPE scaling, which GGUF keeps in part: load the model's Hugging Face folder`);
-  const hasExperts = Number(of('expert_count') ?? 0) > 0;
-  const epsilon = of('attention.layer_norm_rms_epsilon');
-  const json = {
-    model_type: type === 'llama' && hasExperts ? 'mixtral' : type,
-    num_hidden_layers: of('block_count'),
-    hidden_size: of('embedding_length'),
-    intermediate_size: of('feed_forward_length') ?? of('expert_feed_forward_length'),
-    num_attention_heads: of('attention.head_count'),
-    num_key_value_heads: of('attention.head_count_kv'),
-    head_dim: of('attention.key_length') ?? of('rope.dimension_count'),
-    vocab_size: of('vocab_size') ?? tensors.get('token_embd.weight')?.shape[0],
-    max_position_embeddings: of('context_length'),
-    rope_theta: of('rope.freq_base'),
-    rms_norm_eps: typeof epsilon === 'number' ? shortest(epsilon) : epsilon,
-    tie_word_embeddings: !tensors.has('output.weight'),
-  };
-  return modelShapeFrom({ ...json, ...(hasExperts ? expertSettings(of) : {}) }, path);
+    throw new UserError(`${file.path} is a model of kind ${show(kind)}: it takes ${Object.keys(TYPES).join(', ')}`);
+  const config = settingsAsConfig(file);
+  const isMixtral = type === 'llama' && Number(config['num_experts'] ?? 0) > 0;
+  return modelShapeFrom({ ...config, model_type: isMixtral ? 'mixtral' : type, norm_topk_prob: true }, file.path);
 }
 
-/** llama.cpp makes the weights of the chosen experts add up to one, in both of its models that have them. */
-const expertSettings = (of: (key: string) => unknown) => ({
-  num_experts: of('expert_count'),
-  num_experts_per_tok: of('expert_used_count'),
-  moe_intermediate_size: of('expert_feed_forward_length'),
-  norm_topk_prob: true,
-});
-
 // ## Tensors
-
-const NAMES: Readonly<Record<string, string>> = {
-  'model.embed_tokens': 'token_embd',
-  'model.norm': 'output_norm',
-  lm_head: 'output',
-  input_layernorm: 'attn_norm',
-  'self_attn.q_proj': 'attn_q',
-  'self_attn.k_proj': 'attn_k',
-  'self_attn.v_proj': 'attn_v',
-  'self_attn.o_proj': 'attn_output',
-  'self_attn.q_norm': 'attn_q_norm',
-  'self_attn.k_norm': 'attn_k_norm',
-  post_attention_layernorm: 'ffn_norm',
-  'mlp.gate_proj': 'ffn_gate',
-  'mlp.up_proj': 'ffn_up',
-  'mlp.down_proj': 'ffn_down',
-  'mlp.gate': 'ffn_gate_inp',
-};
 
 /** "model.layers.3.self_attn.q_proj.weight" to "blk.3.attn_q.weight", experts to rows of the tensor of all. */
 export const spellGguf: Spell = (name, sides, shape) => {
@@ -123,7 +82,8 @@ export const spellGguf: Spell = (name, sides, shape) => {
     const all = [shape.experts.count, ...sides];
     return [{ stored: `${before}ffn_${which}_exps.weight`, sides: all, firstRow: Number(expert) * Number(sides[0]) }];
   }
-  return NAMES[part] ? [{ stored: `${before}${NAMES[part]}.weight`, sides, ...placeOf(part, shape) }] : [];
+  const gguf = GGUF_NAMES[part];
+  return gguf ? [{ stored: `${before}${gguf}.weight`, sides, ...placeOf(part, shape) }] : [];
 };
 
 /** llama.cpp reorders what it calls llama, Mixtral too. */

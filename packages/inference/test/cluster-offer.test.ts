@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 import { addressOf, fingerprintOf, nameOf, parseAnswer, parseOffer } from '../src/cluster/offer.ts';
 import { chooseOptions } from '../src/load.ts';
-import { TINY, tinyModel } from './tiny-model.ts';
+import { TINY_WIDE, tinyModel } from './tiny.ts';
 
 const valid = {
-  ...{ version: '0.1.0', session: 1, rank: 1, workers: [{ host: '10.0.0.2', port: 9998 }], shape: TINY },
-  ...{ fingerprint: 'f', sharing: chooseOptions(tinyModel()), transfers: 'q80', timeoutMs: 1000 },
+  ...{ version: '0.1.0', session: 1, rank: 1, workers: [{ host: '10.0.0.2', port: 9998 }], shape: TINY_WIDE },
+  ...{ fingerprint: 'f', sharing: chooseOptions(tinyModel(TINY_WIDE)), transfers: 'q80', timeoutMs: 1000 },
 };
 const parse = (value: unknown) => parseOffer(Buffer.from(JSON.stringify(value)), '0.1.0');
 
@@ -16,7 +16,7 @@ test('addresses are host:port, IPv6 in brackets', () => {
 });
 
 test('an offer of this version that makes sense is taken', () => {
-  expect(parse(valid)).toMatchObject({ rank: 1, shape: TINY });
+  expect(parse(valid)).toMatchObject({ rank: 1, shape: TINY_WIDE });
   expect(() => parse({ ...valid, version: '0.2.0' })).toThrow('it runs fourfold 0.1.0, and the root 0.2.0');
   const wrong = [{ rank: 0 }, { workers: [] }, { timeoutMs: 1e12 }, { transfers: 'q4' }, { shape: { layers: 1e9 } }];
   for (const part of wrong) expect(() => parse({ ...valid, ...part })).toThrow('the offer makes no sense');
@@ -25,9 +25,13 @@ test('an offer of this version that makes sense is taken', () => {
 });
 
 test("a fingerprint is of the numbers too, and not of who read the model's shape", () => {
-  const model = tinyModel(1);
-  const { vocabulary, ...rest } = TINY;
+  const model = tinyModel(TINY_WIDE);
+  const { vocabulary, ...rest } = TINY_WIDE;
   expect(fingerprintOf({ ...model, shape: { ...rest, vocabulary } })).toBe(fingerprintOf(model));
-  const others = [tinyModel(2), tinyModel(1, 'q80'), { ...model, shape: { ...TINY, theta: 1e6 } }];
+  const others = [
+    tinyModel(TINY_WIDE, 'f32', undefined, 2),
+    tinyModel(TINY_WIDE, 'q80'),
+    { ...model, shape: { ...TINY_WIDE, theta: 1e6 } },
+  ];
   expect(new Set([model, ...others].map(fingerprintOf)).size).toBe(4);
 });

@@ -2,12 +2,12 @@ import { expect, test } from 'vitest';
 import { checkSizes, offeredShape } from '../src/cluster/offered-shape.ts';
 import { chooseOptions } from '../src/load.ts';
 import { GROK_1, type ModelShape } from '../src/shape.ts';
-import { TINY, tinyModel } from './tiny-model.ts';
+import { TINY_WIDE, tinyModel } from './tiny.ts';
 
-const options = chooseOptions(tinyModel());
+const options = chooseOptions(tinyModel(TINY_WIDE));
 
 test('shapes of models pass, Grok-1 too', () => {
-  for (const shape of [TINY, GROK_1, { ...TINY, window: 8 }]) {
+  for (const shape of [TINY_WIDE, GROK_1, { ...TINY_WIDE, window: 8 }]) {
     expect(offeredShape.parse(shape)).toEqual(shape);
     checkSizes(shape, options);
   }
@@ -22,7 +22,7 @@ test('what no model has is refused number by number', () => {
     { experts: { count: -1 } },
     { x: 1 },
   ];
-  for (const part of wrong) expect(offeredShape.safeParse({ ...TINY, ...part }).success).toBe(false);
+  for (const part of wrong) expect(offeredShape.safeParse({ ...TINY_WIDE, ...part }).success).toBe(false);
 });
 
 const LARGE = 2 ** 30;
@@ -35,5 +35,7 @@ test.each<[string, Partial<ModelShape>, Partial<typeof options>]>([
   ['caches of', { maxPositions: LARGE }, { maxSeqLength: LARGE, slots: 4096 }],
   ['steps of 65536 rows of 33554432 numbers', { vocabulary: 2 ** 25 }, { maxRows: 65536 }],
 ])('%s', (says, shape, more) => {
-  expect(() => checkSizes({ ...TINY, ...shape }, { ...options, ...more })).toThrow(`the offer makes no sense: ${says}`);
+  expect(() => checkSizes({ ...TINY_WIDE, ...shape }, { ...options, ...more })).toThrow(
+    `the offer makes no sense: ${says}`,
+  );
 });

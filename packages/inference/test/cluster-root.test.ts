@@ -8,7 +8,7 @@ import type { Decoder, Row } from '../src/decoder.ts';
 import { chooseOptions } from '../src/load.ts';
 import { openDecoder } from '../src/open-decoder.ts';
 import { SECRET, startWorkerProcess, type WorkerProcess } from './cluster-processes.ts';
-import { TINY, tinyModel } from './tiny-model.ts';
+import { TINY_WIDE, tinyModel } from './tiny.ts';
 
 beforeAll(async () => {
   await openBackend({ device: 'cpu', threads: 1 });
@@ -27,7 +27,7 @@ async function workers(count: number, ...flags: string[]): Promise<WorkerProcess
 
 const lines: string[] = [];
 function rootOf(started: readonly WorkerProcess[], more: Partial<RootOptions> = {}): RootOptions {
-  const model = tinyModel();
+  const model = tinyModel(TINY_WIDE);
   return {
     ...{ version: fourfoldVersion(), secret: SECRET, model, sharing: chooseOptions(model, { slots: 2 }) },
     ...{ workers: started.map(({ address }) => address), transfers: 'float32', timeoutMs: 20_000 },
@@ -50,7 +50,7 @@ async function write(decoder: Decoder): Promise<number[]> {
 }
 
 test('two workers without the model write what one rank writes, in the formulaâ€™s bytes; then from caches', async () => {
-  const alone = await openDecoder(tinyModel(), { slots: 2 });
+  const alone = await openDecoder(tinyModel(TINY_WIDE), { slots: 2 });
   const expected = await write(alone);
   await alone.close();
   const started = await workers(2);
@@ -63,8 +63,8 @@ test('two workers without the model write what one rank writes, in the formulaâ€
     wanted: position === 2 ? 4 : 'nothing',
   }));
   await decoder.step(rows);
-  const embeddingBytes = 4 * TINY.dim;
-  const traffic = { shape: TINY, rows, ranks: 3, transfers: 'float32', embeddingBytes } as const;
+  const embeddingBytes = 4 * TINY_WIDE.dim;
+  const traffic = { shape: TINY_WIDE, rows, ranks: 3, transfers: 'float32', embeddingBytes } as const;
   const { sent, received, total, transfer } = decoder.cost;
   expect({ sent, received }).toEqual(inferenceBytes(traffic));
   expect(transfer).toBeGreaterThan(0);

@@ -9,7 +9,7 @@ import { SliceCache } from '../src/cluster/slice-cache.ts';
 import type { Row } from '../src/decoder.ts';
 import { chooseOptions } from '../src/load.ts';
 import { newFolder, SECRET, socketPair } from './cluster-processes.ts';
-import { TINY, tinyModel } from './tiny-model.ts';
+import { TINY_WIDE, tinyModel } from './tiny.ts';
 
 beforeAll(async () => {
   await openBackend({ device: 'cpu', threads: 1 });
@@ -26,7 +26,7 @@ async function pair(): Promise<[net.Socket, net.Socket]> {
 }
 
 /** A worker's session that has this model, and the root's end of it. */
-async function begin(model = tinyModel()) {
+async function begin(model = tinyModel(TINY_WIDE)) {
   const [rootsEnd, workersEnd] = await pair();
   const lines: string[] = [];
   const options = { version: '0.1.0', secret: SECRET, model, cache: new SliceCache(newFolder()) };
@@ -36,8 +36,8 @@ async function begin(model = tinyModel()) {
 }
 
 const offer = {
-  ...{ version: '0.1.0', session: 7, rank: 1, workers: [{ host: '127.0.0.1', port: 1 }], shape: TINY },
-  ...{ fingerprint: fingerprintOf(tinyModel()), sharing: chooseOptions(tinyModel()) },
+  ...{ version: '0.1.0', session: 7, rank: 1, workers: [{ host: '127.0.0.1', port: 1 }], shape: TINY_WIDE },
+  ...{ fingerprint: fingerprintOf(tinyModel(TINY_WIDE)), sharing: chooseOptions(tinyModel(TINY_WIDE)) },
   ...{ transfers: 'float32', timeoutMs: 5000 },
 };
 
@@ -56,9 +56,9 @@ async function untilReady() {
 }
 
 test('a worker with another model refuses by its name, and both ends hear of it', async () => {
-  const { root, ended, lines } = await begin(tinyModel(2));
+  const { root, ended, lines } = await begin(tinyModel(TINY_WIDE, 'f32', undefined, 2));
   root.tell('offer', offer);
-  const why = "its --model tiny model 2 is another model than the root's";
+  const why = "its --model tiny is another model than the root's";
   await expect(root.expect('answer')).rejects.toThrow(`the worker says: ${why}`);
   await ended;
   expect(lines).toEqual([why]);
@@ -67,7 +67,7 @@ test('a worker with another model refuses by its name, and both ends hear of it'
 test('a root of another version is refused, and so is a shape that asks for the impossible', async () => {
   for (const [part, why] of [
     [{ version: '0.2.0' }, 'it runs fourfold 0.1.0, and the root 0.2.0: install the same on both'],
-    [{ shape: { ...TINY, vocabulary: 2 ** 31 } }, `model.embed_tokens.weight of ${2 ** 31} x 128 weights`],
+    [{ shape: { ...TINY_WIDE, vocabulary: 2 ** 31 } }, `model.embed_tokens.weight of ${2 ** 31} x 128 weights`],
     [{ rank: 2 }, 'rank 2 of too few'],
   ] as const) {
     const { root, ended } = await begin();

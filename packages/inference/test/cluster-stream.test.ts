@@ -5,9 +5,9 @@ import { hashOf, SliceCache } from '../src/cluster/slice-cache.ts';
 import { receiveShare, sendShare } from '../src/cluster/stream.ts';
 import { EMBEDDING, partOf, shareOf } from '../src/slices.ts';
 import { newFolder, socketPair } from './cluster-processes.ts';
-import { TINY, tinyModel } from './tiny-model.ts';
+import { TINY_WIDE, tinyModel } from './tiny.ts';
 
-const SHAPE = { ...TINY, tied: false };
+const SHAPE = { ...TINY_WIDE, tied: false };
 const sockets: net.Socket[] = [];
 afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy();
@@ -20,7 +20,7 @@ async function pair() {
 }
 
 test('a share arrives bit by bit as it was, whole tensors or parts, and the second time from the cache', async () => {
-  const [model, share] = [tinyModel(1, 'q80', SHAPE), shareOf(SHAPE, 1, 2, true)];
+  const [model, share] = [tinyModel(SHAPE, 'q80'), shareOf(SHAPE, 1, 2, true)];
   const cache = new SliceCache(newFolder());
   for (const again of [false, true]) {
     const { root, worker } = await pair();
@@ -38,9 +38,9 @@ test('a share arrives bit by bit as it was, whole tensors or parts, and the seco
   }
 });
 
-const bytes = new Uint8Array(4 * TINY.dim).fill(1);
+const bytes = new Uint8Array(4 * TINY_WIDE.dim).fill(1);
 const note = {
-  ...{ name: 'model.norm.weight', format: 'f32', shape: [TINY.dim] },
+  ...{ name: 'model.norm.weight', format: 'f32', shape: [TINY_WIDE.dim] },
   ...{ bytes: bytes.length, sha256: hashOf(bytes) },
 };
 
@@ -54,7 +54,7 @@ test.each<[string, object, string]>([
 ])('%s is refused before anything is kept', async (_, part, says) => {
   const { root, worker } = await pair();
   root.tell('slice', { ...note, ...part });
-  await expect(receiveShare(worker, new SliceCache(newFolder()), TINY)).rejects.toThrow(says);
+  await expect(receiveShare(worker, new SliceCache(newFolder()), TINY_WIDE)).rejects.toThrow(says);
 });
 
 test('altered bytes are refused by their hash and are not in the cache; what was left out is named', async () => {
@@ -62,9 +62,11 @@ test('altered bytes are refused by their hash and are not in the cache; what was
   const altered = await pair();
   altered.root.tell('slice', note);
   altered.root.send('bytes', new Uint8Array(bytes.length));
-  await expect(receiveShare(altered.worker, cache, TINY)).rejects.toThrow('model.norm.weight arrived altered');
+  await expect(receiveShare(altered.worker, cache, TINY_WIDE)).rejects.toThrow('model.norm.weight arrived altered');
   expect(cache.has(note.sha256, bytes.length)).toBe(false);
   const short = await pair();
   short.root.send('slice');
-  await expect(receiveShare(short.worker, cache, TINY)).rejects.toThrow('the root left out model.embed_tokens.weight');
+  await expect(receiveShare(short.worker, cache, TINY_WIDE)).rejects.toThrow(
+    'the root left out model.embed_tokens.weight',
+  );
 });

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { inferenceBytes } from '../src/cluster/traffic.ts';
 import type { ModelShape } from '../src/shape.ts';
-import { TINY } from './tiny-model.ts';
+import { TINY_WIDE } from './tiny.ts';
 
 const LLAMA_3_8B: ModelShape = {
-  ...TINY,
+  ...TINY_WIDE,
   ...{ layers: 32, dim: 4096, heads: 32, kvHeads: 8, headDim: 128, ffn: 14336, vocabulary: 128256, tied: false },
 };
 

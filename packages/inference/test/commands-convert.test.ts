@@ -37,6 +37,7 @@ test.each<[string[], string]>([
   [['nowhere', join(scratch, 'x')], 'model=nowhere is no model here'],
   [['a', 'b', '--format', 'q41'], '--format q41: use one of q40, q80'],
   [['a'], '--out is needed'],
+  [['a', import.meta.dirname], `out=${import.meta.dirname} is there already`],
 ])('%j ends with one sentence and exit code 2', async (argv, says) => {
   const lines: string[] = [];
   vi.spyOn(console, 'error').mockImplementation((line) => void lines.push(String(line)));

@@ -12,6 +12,12 @@ export const TINY: ModelShape = {
   ...{ theta: 1e4, normEpsilon: 1e-5, tied: true, qkNorm: false, maxPositions: 32 },
 };
 
+/** Four heads that share two; wide enough for parts that are several blocks. */
+export const TINY_WIDE: ModelShape = {
+  ...TINY,
+  ...{ dim: 128, heads: 4, ffn: 256, vocabulary: 300, maxPositions: 64 },
+};
+
 export const TINY_EXPERTS: ModelShape = {
   ...{ ...TINY, architecture: 'qwen3_moe', qkNorm: true, tied: false },
   experts: { count: 4, active: 2, normalized: true },
@@ -23,17 +29,18 @@ export interface Reads {
   largest: number;
 }
 
-/** Matrices in a format, norms and routers in float32. Every model of one shape and format has the same weights. */
+/** Matrices in a format, norms and routers in float32. Every model of one shape, format and seed has the same weights. */
 export function tinyModel(
   shape: ModelShape = TINY,
   format: WeightFormat = 'f32',
   reads: Reads = { bytes: 0, largest: 0 },
+  seed = 5,
 ): StoredModel & { closed: boolean } {
   const stored = new Map(
     [...tensorShapes(shape)].map(([name, sides]) => {
       const size = sides.reduce((product, side) => product * side, 1);
       const shift = sides.length === 1 ? 1 : 0;
-      const values = Float32Array.from(normals(keyOf(5, name), 0, size, 0.3), (value) => shift + value);
+      const values = Float32Array.from(normals(keyOf(seed, name), 0, size, 0.3), (value) => shift + value);
       const own = isMatrix(name) ? format : 'f32';
       return [name, { format: own, shape: sides, bytes: bytesFrom(own, values) }] as const;
     }),

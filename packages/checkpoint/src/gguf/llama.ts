@@ -13,8 +13,9 @@ import { UserError } from '@fourfold/runtime/errors';
 import { show } from '../files.ts';
 import type { FloatDType, Floats } from '../floats.ts';
 import { sizeOf } from '../header.ts';
-import { endsFrom, shapeFrom } from '../huggingface/config.ts';
+import { shapeFrom } from '../huggingface/config.ts';
 import { type LlamaShape, type Pretrained, runsOf, type WeightInfo, type Weights } from '../weights.ts';
+import { architectureOf, endsIn, GGUF_NAMES, settingsAsConfig } from './config.ts';
 import { type GgufFile, type GgufTensor, openGguf } from './file.ts';
 import { tokenizerFilesFrom } from './tokenizer.ts';
 
@@ -26,69 +27,33 @@ import { tokenizerFilesFrom } from './tokenizer.ts';
 export async function openLlamaGguf(path: string): Promise<Pretrained> {
   const file = await openGguf(path);
   try {
-    const shape = shapeIn(file);
-    const positions = file.settings.get('llama.context_length');
+    const { max_position_embeddings: positions, ...config } = settingsAsConfig(file);
+    const shape = shapeIn(file, config);
     const maxPositions = typeof positions === 'number' && positions > 0 ? positions : undefined;
-    const [bos, eos] = ['bos', 'eos'].map((which) => file.settings.get(`tokenizer.ggml.${which}_token_id`));
-    const ends = endsFrom({ bos_token_id: bos, eos_token_id: eos });
-    return { shape, weights: weightsIn(file, shape), maxPositions, tokenizerFiles: tokenizerFilesFrom(file), ends };
+    return {
+      ...{ shape, weights: weightsIn(file, shape), maxPositions },
+      ...{ tokenizerFiles: tokenizerFilesFrom(file), ends: endsIn(file) },
+    };
   } catch (error) {
     file.close();
     throw error;
   }
 }
 
-/** The shape by the file's settings: those of a config.json under other names, and checked as such. */
-function shapeIn({ path, settings, tensors }: GgufFile): LlamaShape {
-  const architecture = settings.get('general.architecture');
-  if (architecture !== 'llama') throw new UserError(`${path} is a model of kind ${show(architecture)}, and no llama`);
-  if (tensors.has('rope_freqs.weight') || (settings.get('llama.rope.scaling.type') ?? 'none') !== 'none')
-    throw new UserError(`${path} has RoPE scaling, which GGUF keeps in part: load the model's Hugging Face folder`);
-  const of = (key: string) => settings.get(`llama.${key}`);
-  const epsilon = of('attention.layer_norm_rms_epsilon');
-  return shapeFrom(
-    {
-      model_type: 'llama',
-      num_hidden_layers: of('block_count'),
-      hidden_size: of('embedding_length'),
-      intermediate_size: of('feed_forward_length'),
-      num_attention_heads: of('attention.head_count'),
-      num_key_value_heads: of('attention.head_count_kv'),
-      head_dim: of('attention.key_length') ?? of('rope.dimension_count'),
-      vocab_size: of('vocab_size') ?? tensors.get('token_embd.weight')?.shape[0],
-      rope_theta: of('rope.freq_base'),
-      rms_norm_eps: typeof epsilon === 'number' ? shortest(epsilon) : epsilon,
-      tie_word_embeddings: !tensors.has('output.weight'),
-    },
-    path,
-  );
+/** The shape by the file's settings, which are checked as a config.json's. */
+function shapeIn(file: GgufFile, config: Record<string, unknown>): LlamaShape {
+  const architecture = architectureOf(file);
+  if (architecture !== 'llama')
+    throw new UserError(`${file.path} is a model of kind ${show(architecture)}, and no llama`);
+  return shapeFrom({ model_type: 'llama', ...config }, file.path);
 }
 
-/** What a float32 in the file stands for: 1e-5 and not 9.99999974e-6, where that rounds to the same float32. */
-export function shortest(single: number): number {
-  const short = Number(single.toPrecision(7));
-  return Math.fround(short) === single ? short : single;
-}
-
-const NAMES: Readonly<Record<string, string>> = {
-  token_embd: 'model.embed_tokens',
-  output_norm: 'model.norm',
-  output: 'lm_head',
-  attn_norm: 'input_layernorm',
-  attn_q: 'self_attn.q_proj',
-  attn_k: 'self_attn.k_proj',
-  attn_v: 'self_attn.v_proj',
-  attn_output: 'self_attn.o_proj',
-  ffn_norm: 'post_attention_layernorm',
-  ffn_gate: 'mlp.gate_proj',
-  ffn_up: 'mlp.up_proj',
-  ffn_down: 'mlp.down_proj',
-};
+const NAMES = new Map(Object.entries(GGUF_NAMES).map(([ours, ggufs]) => [ggufs, ours]));
 
 /** "blk.3.attn_q.weight" to "model.layers.3.self_attn.q_proj.weight". A name that isn't known stays as it is. */
 export function nameOf(ggufName: string): string {
   const [, block, part = ''] = /^(?:blk\.(\d+)\.)?(\w+)\.weight$/.exec(ggufName) ?? [];
-  const name = NAMES[part];
+  const name = NAMES.get(part);
   if (!name) return ggufName;
   return block === undefined ? `${name}.weight` : `model.layers.${block}.${name}.weight`;
 }

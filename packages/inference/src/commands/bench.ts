@@ -88,7 +88,9 @@ function shapeIn(path: string): ModelShape {
     return modelShapeFrom(JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>, path);
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`--shape ${path}: use ${names.join(', ')}, grok-1, or a config.json (${messageOf(error)})`);
+    throw new UserError(
+      `--shape ${path}: use smollm2-135m, ${names.join(', ')}, grok-1, or a config.json (${messageOf(error)})`,
+    );
   }
 }
 

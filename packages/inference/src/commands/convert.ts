@@ -7,6 +7,7 @@
  *
  * It takes what --model of the other commands takes: a folder from Hugging Face, a .gguf file or a fetched name.
  */
+import { checkExport } from '@fourfold/checkpoint';
 import { readConfig, runMain } from '@fourfold/cli';
 import { openBackend } from '@fourfold/runtime';
 import { z } from 'zod';
@@ -33,6 +34,7 @@ async function run(argv: readonly string[]): Promise<void> {
     out,
     format,
   } = readConfig({ schema, argv: withNames(argv), name: 'npx fourfold convert', usage });
+  checkExport(out, 'out');
   await openBackend({ device: 'cpu' });
   const model = await openModel(name);
   try {
