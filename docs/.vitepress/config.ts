@@ -9,7 +9,6 @@ import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
 import { walkSidebar } from '../src/sidebar/walk.ts';
-import { numbered } from '../src/walk/lines.ts';
 
 export default defineConfig({
   title: 'Fourfold',
@@ -18,7 +17,7 @@ export default defineConfig({
   cleanUrls: false,
   ignoreDeadLinks: true,
   lastUpdated: false,
-  markdown: { config: (md) => md.use(katex as never), codeTransformers: [numbered] },
+  markdown: { config: (md) => md.use(katex as never) },
   themeConfig: {
     search: { provider: 'local' },
     nav: [

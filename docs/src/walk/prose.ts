@@ -1,11 +1,19 @@
 /**
- * A comment's text as Markdown.
+ * A comment's text as HTML.
  *
- * Comments are written for an editor, so little in them is markup: a heading (`## Buckets`), a list, `code`, $x^2$ and
- * lines that are indented, which are pictures and equations. Everything else must come out as it stands: `T<D>`, q_BTHK
- * and a * b have meaning here that Markdown would take away.
+ * Comments are written for an editor, so little in them is markup: a heading (`## Buckets`), a list, `code`, $x^2$,
+ * and lines that are indented, which are pictures and equations. Everything else is shown as it stands: `T<D>`, q_BTHK
+ * and a * b have meanings that all of Markdown would take away, so the renderer starts from nothing and gets these few.
+ * A path of the repository, as packages/ops/src/rope.ts, becomes a link.
  */
-const isList = /^ ?([-*]|\d+\.) /;
+import { katex } from '@mdit/plugin-katex';
+import MarkdownIt from 'markdown-it';
+import { escapeHtml } from './colours.ts';
+
+/** Where a path leads; undefined where it is not a path of the repository. */
+export type Resolve = (path: string) => string | undefined;
+
+const isList = /^ ?(-|\d+\.) /;
 const isIndented = /^ {2,}\S/;
 
 /** Runs of lines of one kind; a blank line belongs to a picture if the picture goes on under it. */
@@ -29,27 +37,32 @@ function runsOf(lines: readonly string[]): Run[] {
   return runs;
 }
 
-/** Characters that Markdown, Vue or VitePress would take for themselves, outside `code` and $formulas$. */
-export const escaped = (text: string): string =>
-  text.replace(/(`+)[^`][\s\S]*?\1(?!`)|\$[^\s$][^$\n]*\$|[<*_{[\]|~\\]/g, (found) =>
-    /^[`$]./.test(found) ? found : `\\${found}`,
-  );
-
-/** `@throws UserError where ...` and its kind, which editors know, as sentences. */
-const withTags = (text: string): string =>
-  text.replace(/^@(throws|returns)\b ?/gm, (_, tag: string) => `${tag === 'throws' ? 'Throws' : 'Returns'} `);
-
-/** A picture loses the indentation that all of its lines share. */
-function pictureOf(lines: readonly string[]): string {
+/** Markdown: a picture as a fence, without the indentation that its lines share. */
+function fenced({ picture, lines }: Run): string {
+  if (!picture) return lines.join('\n');
   const depth = Math.min(...lines.filter((line) => line.trim()).map((line) => line.search(/\S/)));
-  return ['', '~~~~~~txt', ...lines.map((line) => line.slice(depth)), '~~~~~~', ''].join('\n');
+  return ['', '~~~~~~', ...lines.map((line) => line.slice(depth)), '~~~~~~', ''].join('\n');
 }
 
-/** Markdown that shows the comment as it was meant. */
-export const markdownOf = (lines: readonly string[]): string =>
-  runsOf(lines)
-    .map(({ picture, lines: some }) => (picture ? pictureOf(some) : escaped(withTags(some.join('\n')))))
-    .join('\n');
+/** `@throws UserError where ...`, as editors know it, as a sentence. */
+const withTags = (text: string): string =>
+  text.replace(/^@(throws|returns)\b/gm, (_, tag: string) => (tag === 'throws' ? 'Throws' : 'Returns'));
+
+const paths = /\b(?:packages|docs|bench|tools|configs|dev)\/[\w./-]*\w/g;
+
+function renderer(resolve: Resolve): MarkdownIt {
+  const markdown = new MarkdownIt('zero').enable(['heading', 'list', 'backticks', 'fence']).use(katex as never);
+  const linked = (path: string): string => {
+    const href = resolve(path);
+    return href ? `<a href="${href}">${path}</a>` : path;
+  };
+  markdown.renderer.rules.text = (tokens, at) => escapeHtml(tokens[at]?.content ?? '').replace(paths, linked);
+  return markdown;
+}
+
+/** The HTML of a comment's lines. */
+export const htmlOf = (lines: readonly string[], resolve: Resolve = () => undefined): string =>
+  renderer(resolve).render(withTags(runsOf(lines).map(fenced).join('\n')));
 
 /** The longest line of its pictures. */
 export const pictureWidth = (lines: readonly string[]): number =>
@@ -57,7 +70,7 @@ export const pictureWidth = (lines: readonly string[]): number =>
 
 /** The comment's first sentence, for lists of files. */
 export function firstSentence(lines: readonly string[]): string {
-  const words = lines.slice(0, Math.max(1, lines.findIndex((line, at) => at > 0 && line.trim() === '')));
-  const text = words.join(' ').replace(/\s+/g, ' ').trim();
-  return /^.*?[.:?](?= |$)/.exec(text)?.[0] ?? text;
+  const end = lines.findIndex((line, at) => at > 0 && (line.trim() === '' || isIndented.test(line)));
+  const text = lines.slice(0, end < 0 ? lines.length : end).join(' ').replace(/\s+/g, ' ').trim();
+  return /^.*?[.?](?= |$)/.exec(text)?.[0] ?? text.replace(/:$/, '.');
 }
