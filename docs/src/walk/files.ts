@@ -56,7 +56,10 @@ export function filesIn(folder: string): string[] {
   const entries = readdirSync(join(root, folder), { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
   const files = entries.filter((entry) => entry.isFile() && sourceNames.test(entry.name));
   const folders = entries.filter((entry) => entry.isDirectory());
-  return [...files.map(({ name }) => `${folder}/${name}`), ...folders.flatMap(({ name }) => filesIn(`${folder}/${name}`))];
+  return [
+    ...files.map(({ name }) => `${folder}/${name}`),
+    ...folders.flatMap(({ name }) => filesIn(`${folder}/${name}`)),
+  ];
 }
 
 function groupOf({ folder, first = [], about }: Listed): Group {

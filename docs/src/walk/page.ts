@@ -16,7 +16,7 @@ import { addressOf, root } from '../site.ts';
 import { colouredLines } from './colours.ts';
 import { type Group, groups, shortOf } from './files.ts';
 import { type Lines, type Part, partsOf, proseOf } from './parts.ts';
-import { firstSentence, htmlOf, pictureWidth } from './prose.ts';
+import { firstSentence, htmlOf, inlineHtmlOf, pictureWidth } from './prose.ts';
 
 /** A file with its parts. */
 export interface Page {
@@ -33,16 +33,16 @@ export function readPage(file: string): Page {
 
 /** What the file's opening comment says first, as HTML. */
 export const aboutOf = ({ parts }: Page): string =>
-  htmlOf([parts[0] ? firstSentence(proseOf(parts[0].prose)) : '']);
+  inlineHtmlOf(parts[0] ? firstSentence(proseOf(parts[0].prose)) : '');
 
 /** Characters of a picture that fit into the prose's column; a wider one has its part one below the other. */
 const columnWidth = 52;
 
 const anchors = ({ from, to }: Lines): string =>
-  Array.from({ length: to - from + 1 }, (_, i) => `<span class="walk-line" id="L${from + i}"></span>`).join('');
+  Array.from({ length: to - from + 1 }, (_, i) => `<i id="L${from + i}"></i>`).join('');
 
 const codeLine = (html: string, line: number): string =>
-  `<span class="line" id="L${line}"><a class="walk-number" href="#L${line}" data-line="${line}" tabindex="-1" aria-hidden="true"></a>${html}</span>`;
+  `<span id="L${line}"><a href="#L${line}" data-line="${line}" tabindex="-1" aria-hidden="true"></a>${html}</span>`;
 
 function codeOf({ from, to }: Lines, coloured: readonly string[]): string {
   if (to < from) return '';

@@ -50,19 +50,22 @@ const withTags = (text: string): string =>
 
 const paths = /\b(?:packages|docs|bench|tools|configs|dev)\/[\w./-]*\w/g;
 
-function renderer(resolve: Resolve): MarkdownIt {
-  const markdown = new MarkdownIt('zero').enable(['heading', 'list', 'backticks', 'fence']).use(katex as never);
+const markdown = new MarkdownIt('zero').enable(['heading', 'list', 'backticks', 'fence']).use(katex as never);
+
+markdown.renderer.rules.text = (tokens, at, _options, { resolve }: { resolve: Resolve }) => {
   const linked = (path: string): string => {
     const href = resolve(path);
     return href ? `<a href="${href}">${path}</a>` : path;
   };
-  markdown.renderer.rules.text = (tokens, at) => escapeHtml(tokens[at]?.content ?? '').replace(paths, linked);
-  return markdown;
-}
+  return escapeHtml(tokens[at]?.content ?? '').replace(paths, linked);
+};
 
 /** The HTML of a comment's lines. */
-export const htmlOf = (lines: readonly string[], resolve: Resolve = () => undefined): string =>
-  renderer(resolve).render(withTags(runsOf(lines).map(fenced).join('\n')));
+export const htmlOf = (lines: readonly string[], resolve: Resolve): string =>
+  markdown.render(withTags(runsOf(lines).map(fenced).join('\n')), { resolve });
+
+/** The HTML of one sentence, without a paragraph around it. */
+export const inlineHtmlOf = (text: string): string => markdown.renderInline(text, { resolve: () => undefined });
 
 /** The longest line of its pictures. */
 export const pictureWidth = (lines: readonly string[]): number =>
@@ -71,6 +74,10 @@ export const pictureWidth = (lines: readonly string[]): number =>
 /** The comment's first sentence, for lists of files. */
 export function firstSentence(lines: readonly string[]): string {
   const end = lines.findIndex((line, at) => at > 0 && (line.trim() === '' || isIndented.test(line)));
-  const text = lines.slice(0, end < 0 ? lines.length : end).join(' ').replace(/\s+/g, ' ').trim();
+  const text = lines
+    .slice(0, end < 0 ? lines.length : end)
+    .join(' ')
+    .replace(/\s+/g, ' ')
+    .trim();
   return /^.*?[.?](?= |$)/.exec(text)?.[0] ?? text.replace(/:$/, '.');
 }
