@@ -53,7 +53,9 @@ export function deadLinks(pages: Pages, base: string, isFile: (path: string) => 
       const problem = problemWith(url, page);
       if (problem) found.set(`${url} ${problem}`, [...(found.get(`${url} ${problem}`) ?? []), page]);
     }
-  return [...found].map(([what, [first, ...more]]) => `${what}: ${first}${more.length ? ` and ${more.length} more` : ''}`);
+  return [...found].map(
+    ([what, [first, ...more]]) => `${what}: ${first}${more.length ? ` and ${more.length} more` : ''}`,
+  );
 }
 
 /** Throws if a site in `folder` has dead links, and names them all. */

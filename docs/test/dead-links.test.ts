@@ -17,11 +17,15 @@ const site = (index: string, base = '/') =>
 
 test('links to pages, to their anchors and to files are alive, relative ones too', () => {
   expect(site('<a href="/walk/ops/rope.ts.html#L2">x</a><img alt="" src="/logo.svg">')).toEqual([]);
-  expect(site('<a href="walk/ops/linear.ts.html#a-b">x</a><a href="./walk/../">y</a><a href="https://x.y/z">z</a>')).toEqual([]);
+  expect(
+    site('<a href="walk/ops/linear.ts.html#a-b">x</a><a href="./walk/../">y</a><a href="https://x.y/z">z</a>'),
+  ).toEqual([]);
 });
 
 test('a page, an anchor and a file that are not there are found, and who links to them', () => {
-  expect(site('<a class="x" href="/walk/ops/gone.html">x</a>')).toEqual(['/walk/ops/gone.html leads nowhere: index.html']);
+  expect(site('<a class="x" href="/walk/ops/gone.html">x</a>')).toEqual([
+    '/walk/ops/gone.html leads nowhere: index.html',
+  ]);
   expect(site('<a href="/walk/ops/rope.ts.html#L3">x</a>')).toEqual([
     '/walk/ops/rope.ts.html#L3 names an anchor that is not there: index.html',
   ]);
@@ -30,7 +34,9 @@ test('a page, an anchor and a file that are not there are found, and who links t
 });
 
 test('under a base path, a link without it is dead', () => {
-  expect(site('<a href="/fourfold/walk/ops/rope.ts.html#L2">x</a><a href="/fourfold/">y</a>', '/fourfold/')).toEqual([]);
+  expect(site('<a href="/fourfold/walk/ops/rope.ts.html#L2">x</a><a href="/fourfold/">y</a>', '/fourfold/')).toEqual(
+    [],
+  );
   expect(site('<a href="/walk/ops/rope.ts.html">x</a>', '/fourfold/')).toEqual([
     '/walk/ops/rope.ts.html is outside of /fourfold/: index.html',
   ]);

@@ -33,7 +33,9 @@ test('a file that is not there stops the build', () => {
 
 test('VitePress has its links pass through it', async () => {
   const markdown = await createMarkdownRenderer(join(root, 'docs'), { config: (md) => md.use(repositoryLinks) }, '/x/');
-  const html = markdown.render('[rope](../packages/ops/src/rope.ts#L7) [s](serve.md)', { path: join(root, 'docs/a.md') });
+  const html = markdown.render('[rope](../packages/ops/src/rope.ts#L7) [s](serve.md)', {
+    path: join(root, 'docs/a.md'),
+  });
   expect(html).toContain('href="/x/walk/ops/rope.ts.html#L7"');
   expect(html).toContain('href="./serve.html"');
 });

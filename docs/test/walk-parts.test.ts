@@ -36,7 +36,10 @@ function commentLines(text: string): Set<number> {
   const scanner = ts.createSourceFile('x.ts', text, ts.ScriptTarget.ES2023, true);
   const lines = new Set<number>();
   const add = (from: number, to: number): void => {
-    const [first, last] = [from, to - 1].map((at) => scanner.getLineAndCharacterOfPosition(at).line) as [number, number];
+    const [first, last] = [from, to - 1].map((at) => scanner.getLineAndCharacterOfPosition(at).line) as [
+      number,
+      number,
+    ];
     for (let line = first; line <= last; line++) lines.add(line + 1);
   };
   const visit = (node: ts.Node): void => {
