@@ -45,7 +45,7 @@ export function compareQuotes(page: Page, root: string) {
   for (const block of page.blocks) {
     const [mark, source = ''] = block.words;
     if (block.kind !== 'ts' || mark !== 'quote') continue;
-    const [path = '', name = ''] = source.split('#');
+    const [, path = '', name = ''] = /^([^#]*)#(.*)$/.exec(source) ?? [];
     const file = join(root, path);
     const actual = existsSync(file) ? quote(readFileSync(file, 'utf8'), name) : undefined;
     if (actual === undefined) complaints.push(`${page.path}:${block.line} quotes ${name} of ${path}, which has none`);
