@@ -70,11 +70,7 @@ const LESSON: ts.CompilerOptions = {
 export function checkTypes(root: string, files: ReadonlyMap<Page, string>): string[] {
   const base = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent(base.config, ts.sys, root, LESSON);
-  const program = ts.createProgram([...files.values()], {
-    ...options,
-    ...LESSON,
-    lib: ['lib.es2023.d.ts', 'lib.dom.d.ts'],
-  });
+  const program = ts.createProgram([...files.values()], { ...options, ...LESSON });
   const paths = new Map([...files].map(([page, file]) => [file, page.path]));
   return ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
     const line = file ? file.getLineAndCharacterOfPosition(start ?? 0).line + 1 : 0;

@@ -22,10 +22,8 @@ export function quote(text: string, name: string): string | undefined {
   const file = ts.createSourceFile('quoted.ts', text, ts.ScriptTarget.ES2023, true);
   const [outer, member] = name.split('.');
   const statement = file.statements.find((one) => namesOf(one).includes(outer as string));
-  const node =
-    member && statement && ts.isClassDeclaration(statement)
-      ? statement.members.find((one) => one.name?.getText() === member)
-      : statement;
+  const members = statement && ts.isClassDeclaration(statement) ? [...statement.members] : [];
+  const node = member ? members.find((one) => one.name?.getText() === member) : statement;
   if (!node) return undefined;
   const start = node.getStart(file);
   const column = file.getLineAndCharacterOfPosition(start).character;
