@@ -3,12 +3,16 @@
  *
  * What the sidebar lists comes from one file for each part of the site, in docs/src/sidebar.
  */
+import { fileURLToPath } from 'node:url';
 import { katex } from '@mdit/plugin-katex';
 import { defineConfig } from 'vitepress';
+import { readEntries } from '../src/api/entries.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
 import { walkSidebar } from '../src/sidebar/walk.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
 
 export default defineConfig({
   title: 'Fourfold',
@@ -30,7 +34,7 @@ export default defineConfig({
     sidebar: {
       '/chapters/': chapterSidebar(),
       '/walk/': walkSidebar(),
-      '/api/': apiSidebar(),
+      '/api/': apiSidebar(readEntries(root)),
       '/': howToSidebar(),
     },
   },
