@@ -4,12 +4,12 @@
  * What the sidebar lists comes from one file for each part of the site, in docs/src/sidebar. A dead link, to a page, an
  * anchor or a file of the repository, stops the build.
  */
-
 import { relative } from 'node:path/posix';
 import { katex } from '@mdit/plugin-katex';
 import { defineConfig } from 'vitepress';
 import { checkLinks } from '../src/dead-links.ts';
 import { repositoryLinks } from '../src/links.ts';
+import { readEntries } from '../src/api/entries.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
@@ -44,7 +44,7 @@ export default defineConfig({
     sidebar: {
       '/chapters/': chapterSidebar(),
       '/walk/': walkSidebar(),
-      '/api/': apiSidebar(),
+      '/api/': apiSidebar(readEntries(root)),
       '/': howToSidebar(),
     },
     outline: [2, 3],
