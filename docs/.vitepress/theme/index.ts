@@ -2,5 +2,9 @@
 import 'katex/dist/katex.min.css';
 import type { Theme } from 'vitepress';
 import DefaultTheme from 'vitepress/theme';
+import { registerFigures } from './figures/register.ts';
 
-export default { extends: DefaultTheme } satisfies Theme;
+export default {
+  extends: DefaultTheme,
+  enhanceApp: ({ app }) => registerFigures(app),
+} satisfies Theme;

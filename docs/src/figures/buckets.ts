@@ -57,8 +57,18 @@ export interface Message extends Interval {
   readonly ready: number;
 }
 
+/** A bucket from its first gradient to its last: kinds fill side by side, so several buckets are open at a time. */
+export interface Fill extends Interval {
+  readonly bucket: number;
+  /** Of those that are open at once, which: from 0. */
+  readonly lane: number;
+}
+
 export interface BucketFigure {
   readonly computed: readonly Computed[];
+  readonly fills: readonly Fill[];
+  /** How many buckets are open at once. */
+  readonly lanes: number;
   readonly messages: readonly Message[];
   readonly backward: number;
   /** When all that travels has arrived. */
@@ -146,7 +156,28 @@ export function bucketFigure(recorded: Recorded, { rate, backward }: Speed): Buc
   const messages = networkLane(recorded, ends, rate);
   const end = Math.max(backward, messages.at(-1)?.end ?? 0);
   const bytes = recorded.sent.reduce((sum, one) => sum + one.bytes, 0);
-  return { computed, messages, backward, end, exposed: end - backward, bytes, formula: recorded.formula };
+  const fills = fillsOf(recorded, ends);
+  const lanes = Math.max(...fills.map(({ lane }) => lane)) + 1;
+  const { formula } = recorded;
+  return { computed, fills, lanes, messages, backward, end, exposed: end - backward, bytes, formula };
+}
+
+/** From when its first gradient is there to when it goes. */
+function fillsOf({ arrivals, gone }: Recorded, ends: readonly number[]): Fill[] {
+  const busy: number[] = [];
+  const fills = gone.map(({ after, parameters }, bucket) => {
+    const first = arrivals.findIndex(({ parameter }) => parameters.includes(parameter));
+    return { bucket, start: ends[first] as number, end: ends[after] as number };
+  });
+  const placed = fills
+    .toSorted((a, b) => a.start - b.start)
+    .map((fill) => {
+      const free = busy.findIndex((end) => end <= fill.start);
+      const lane = free < 0 ? busy.length : free;
+      busy[lane] = fill.end;
+      return { ...fill, lane };
+    });
+  return placed.toSorted((a, b) => a.bucket - b.bucket);
 }
 
 /** One layer after the other, and when each gradient is there. */

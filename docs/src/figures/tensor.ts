@@ -16,6 +16,7 @@ import { keyOf, randomWords } from '@fourfold/runtime/random';
 import { columnParallel, type Edge, replicated, rowParallel, sequenceSplit } from '@fourfold/tensor-parallel';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { byteText } from './words.ts';
 
 export interface TensorChoice {
   readonly tp: number;
@@ -78,7 +79,7 @@ function wholeNumbers(name: string, rows: number, columns: number): Tensor {
   );
 }
 
-const matrixOf = async (x: Tensor): Promise<Matrix> => (await x.array()) as number[][];
+const matrixOf = (x: Tensor): Matrix => x.arraySync() as number[][];
 
 /** An edge that notes what it is given and what it gives. */
 function noted(edge: Edge, notes: { from: Matrix; to: Matrix }[]): Edge {
@@ -86,10 +87,9 @@ function noted(edge: Edge, notes: { from: Matrix; to: Matrix }[]): Edge {
     (cross: (x: Tensor) => Promise<Tensor>) =>
     async (x: Tensor): Promise<Tensor> => {
       const place = notes.push({ from: [], to: [] }) - 1; // in the order of the calls, not of their ends
-      const crossing = cross(x);
-      const from = await matrixOf(x);
-      const result = await crossing;
-      notes[place] = { from, to: await matrixOf(result) };
+      const from = matrixOf(x);
+      const result = await cross(x);
+      notes[place] = { from, to: matrixOf(result) };
       return result;
     };
   return { gather: note(edge.gather), sum: note(edge.sum) };
@@ -117,7 +117,7 @@ async function runRank(tp: ProcessGroup, sequenceParallel: boolean): Promise<Tra
   const dx = await pullColumns(dy);
   const tensors = { x, w: w.value, y, v: v.value, z, dz, dy, dx, dw: w.grad as Tensor, dv: v.grad as Tensor };
   const matrices: Record<string, Matrix> = {};
-  for (const [name, tensor] of Object.entries(tensors)) matrices[name] = await matrixOf(tensor);
+  for (const [name, tensor] of Object.entries(tensors)) matrices[name] = matrixOf(tensor);
   tf.dispose([x_NI, w_OI, v_DO, dz_ND, x, dz, y, z, dy, dx]);
   for (const parameter of [w, v]) parameter.dispose();
   return { matrices, edges, sent: tp.recorder.trace.map(({ operation, bytes }) => ({ operation, bytes })) };
@@ -258,4 +258,36 @@ function differenceFrom(ranks: readonly Trace[], alone: Trace, sequence: boolean
     return wanted.map((value, i) => Math.abs(value - (whole[i] as number)));
   });
   return Math.max(...differences);
+}
+
+// ## How it is drawn
+
+export interface MatrixCell {
+  readonly value: number;
+  /** Whose it is; undefined: every rank has it. */
+  readonly rank: number | undefined;
+}
+
+/** The matrix, put together of its parts, with whose each number is; of a sum one matrix for each rank. */
+export function colored({ split, parts }: Shown): MatrixCell[][][] {
+  const owned = parts.map((part, rank) =>
+    part.map((row) => row.map((value): MatrixCell => ({ value, rank: split === 'same' ? undefined : rank }))),
+  );
+  if (split === 'partial') return owned;
+  const [first] = owned as [MatrixCell[][]];
+  return [split === 'columns' ? first.map((_, i) => owned.flatMap((part) => part[i] as MatrixCell[])) : owned.flat()];
+}
+
+/** 'y: 4 rows of 8, its columns split over 2 ranks' */
+export function matrixWords(shown: Shown): string {
+  const [[rows]] = [colored(shown)] as [[MatrixCell[][]]];
+  const size = `${shown.name}: ${rows.length} rows of ${rows[0]?.length}`;
+  const ranks = `${shown.parts.length} rank${shown.parts.length > 1 ? 's' : ''}`;
+  const how = { same: 'the same on every rank', partial: `one on each of ${ranks}, to be added up` };
+  return `${size}, ${shown.split in how ? how[shown.split as 'same'] : `its ${shown.split} split over ${ranks}`}`;
+}
+
+export function tensorSummary({ steps }: TensorFigure, at: number): string {
+  const { title, words, sent } = steps[at] as Step;
+  return `${title}. ${words}${sent ? ` A rank sends ${byteText(sent.bytes)} (${sent.operation}).` : ''}`;
 }
