@@ -1,8 +1,15 @@
-/** The site's look: VitePress's own without its fonts, what the style sheets here change, and KaTeX's for equations. */
+/**
+ * The site's look: VitePress's own without its fonts, what the style sheets here change, KaTeX's for equations, and the
+ * components that pages may use.
+ */
 import DefaultTheme from 'vitepress/theme-without-fonts';
 import 'katex/dist/katex.min.css';
 import './look.css';
 import './walk.css';
 import type { Theme } from 'vitepress';
+import { registerFigures } from './figures/register.ts';
 
-export default { extends: DefaultTheme } satisfies Theme;
+export default {
+  extends: DefaultTheme,
+  enhanceApp: ({ app }) => registerFigures(app),
+} satisfies Theme;

@@ -17,6 +17,6 @@ export { type Checkpoint, openCheckpoint } from './load.ts';
 export type { Manifest } from './manifest.ts';
 export { openPretrained, placeOf } from './pretrained.ts';
 export * from './safetensors.ts';
-export { type About, rangesOf, type SaveOptions, Saver } from './save.ts';
+export { type About, type SaveOptions, Saver } from './save.ts';
 export { type MadeTensor, openSlices, type SlicedFile, writeInTurn } from './slices.ts';
 export { checkWeights, type LlamaShape, type Pretrained, type TextEnds, valuesFrom, type Weights } from './weights.ts';

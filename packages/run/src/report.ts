@@ -6,7 +6,7 @@ import { mfuOf, peakFlops, type RunLog, rankRun, runReport } from '@fourfold/met
 import { parameterCount } from '@fourfold/model';
 import { bubble, type Ran } from '@fourfold/pipeline-parallel';
 import { predictedBytes } from '@fourfold/plan';
-import { gatherObjects, isLaunched, type ProcessGroup } from '@fourfold/process-group';
+import { gatherObjects, type ProcessGroup } from '@fourfold/process-group';
 import { memory } from '@fourfold/runtime';
 import { pipelineShape, type Setup, sequencesPerStep } from '@fourfold/settings';
 import type { Rank } from './rank.ts';
@@ -15,7 +15,7 @@ import type { Rank } from './rank.ts';
 export function figures({ config, shape, backend }: Setup, world: ProcessGroup, milliseconds: number) {
   const tokensPerSecond = (1000 * sequencesPerStep(config) * config.seqLength) / milliseconds;
   const size = { ...shape, parameters: parameterCount(shape), seqLength: config.seqLength };
-  const devices = isLaunched() ? world.size : 1;
+  const devices = world.isLocal ? 1 : world.size;
   const mfu = mfuOf(tokensPerSecond / devices, size, peakFlops(backend.description, config.precision));
   return { tokensPerSecond, milliseconds, memoryBytes: memory().peakBytes, mfu };
 }
@@ -30,5 +30,5 @@ export async function report(rank: Rank, steps: number, ran: readonly Ran[], log
   const runs = await mesh.world.recorder.apart(() => gatherObjects(mesh.world, mine));
   const title = `${model}: ${ppEngine}, ${pp} stages, ${gradAccSteps} micro-batches`;
   const share = bubble(pipelineShape(setup.config));
-  log?.say(runReport(runs, { title, steps, oneProcess: !isLaunched(), bubble: share, trace }));
+  log?.say(runReport(runs, { title, steps, oneProcess: mesh.world.isLocal, bubble: share, trace }));
 }
