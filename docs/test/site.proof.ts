@@ -95,7 +95,7 @@ test('the search finds what a comment of the code says, and leads to its line', 
   await first.waitFor();
   await first.click();
   await page.waitForURL(/\/walk\/data-parallel\/data-parallel\.ts\.html#L\d+$/);
-  expect(await page.locator('.walk-prose:has(:target)').innerText()).toContain(
+  expect(await page.locator('.walk-prose:has(:target)').textContent()).toContain(
     'Backward finishes the last layers first',
   );
   await page.close();

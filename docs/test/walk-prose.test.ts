@@ -22,7 +22,7 @@ test('indented lines are a picture, with its blank lines and without the indenta
 test('$ is mathematics in pairs, and a dollar alone', () => {
   expect(html('$x^2$')).toContain('katex');
   expect(html('it costs $5')).toBe('<p>it costs $5</p>');
-  expect(html('`${a} ${b}`')).toBe('<p><code>${a} ${b}</code></p>');
+  expect(html('`$a and $b`')).toBe('<p><code>$a and $b</code></p>');
 });
 
 test('tags of editors become words', () => {
