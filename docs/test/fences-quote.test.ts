@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { quote } from '../src/fences/quote.ts';
+import { quote, quoteC } from '../src/fences/quote.ts';
 
 const source = `/** A comment. */
 export const one = (x: number) =>
@@ -40,4 +40,11 @@ test.each([
 
 test.each(['three', 'Three.minus', 'two.x'])('%s is not there', (name) => {
   expect(quote(source, name)).toBeUndefined();
+});
+
+test('a function of CUDA is quoted from its first line to its closing brace', () => {
+  const cuda =
+    '// calls one(x)\n__device__ float one(float x) {\n    if (x > 0) {\n        x = 1;\n    }\n    return x;\n}\n\nvoid two() {\n}\n';
+  expect(quoteC(cuda, 'one')).toBe(cuda.split('\n').slice(1, 7).join('\n'));
+  expect(quoteC(cuda, 'three')).toBeUndefined();
 });
