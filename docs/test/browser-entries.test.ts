@@ -19,6 +19,10 @@ const PACKAGES = [
   'plan',
   'runtime',
   'runtime/page',
+  'checkpoint',
+  'inference',
+  'run',
+  'train',
 ];
 
 /** Bundles a module of one line for browsers. tfjs's WebAssembly loader asks for Node's modules where it finds Node. */
