@@ -10,9 +10,9 @@ import { launchChromium } from '@fourfold/chromium';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readPages } from '../src/dead-links.ts';
+import { dist, requireBuilt, type Server, serveSite } from '../src/serve.ts';
 import { root } from '../src/site.ts';
 import { violationsOn } from './support/axe.ts';
-import { dist, requireBuilt, type Server, serveSite } from './support/site.ts';
 
 let browser: Browser;
 let server: Server;
