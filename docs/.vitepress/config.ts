@@ -10,6 +10,7 @@ import { defineConfig } from 'vitepress';
 import { readEntries } from '../src/api/entries.ts';
 import { checkLinks } from '../src/dead-links.ts';
 import { repositoryLinks } from '../src/links.ts';
+import { picturesAsFences } from '../src/pictures.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
@@ -23,7 +24,15 @@ export default defineConfig({
   srcExclude: ['node_modules', 'src', 'test', 'results'],
   cleanUrls: false,
   lastUpdated: false,
-  markdown: { config: (md) => md.use(katex as never).use(repositoryLinks) },
+  markdown: {
+    config: (md) =>
+      md
+        .use(katex as never)
+        .use(repositoryLinks)
+        .use(picturesAsFences),
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
+  },
+  vite: { resolve: { alias: [{ find: /^.*\/VPHome\.vue$/, replacement: `${root}/docs/.vitepress/theme/Home.vue` }] } },
   transformHead: ({ siteConfig }) => [
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${siteConfig.site.base}logo.svg` }],
   ],
