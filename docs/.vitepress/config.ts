@@ -7,9 +7,9 @@
 import { relative } from 'node:path/posix';
 import { katex } from '@mdit/plugin-katex';
 import { defineConfig } from 'vitepress';
+import { readEntries } from '../src/api/entries.ts';
 import { checkLinks } from '../src/dead-links.ts';
 import { repositoryLinks } from '../src/links.ts';
-import { readEntries } from '../src/api/entries.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';

@@ -41,8 +41,10 @@ const columnWidth = 52;
 const anchors = ({ from, to }: Lines): string =>
   Array.from({ length: to - from + 1 }, (_, i) => `<i id="L${from + i}"></i>`).join('');
 
-const codeLine = (html: string, line: number): string =>
-  `<span id="L${line}"><a href="#L${line}" data-line="${line}" tabindex="-1" aria-hidden="true"></a>${html}</span>`;
+const codeLine = (html: string, line: number): string => {
+  const number = `<a href="#L${line}" data-line="${line}" tabindex="-1" aria-hidden="true"></a>`;
+  return `<span id="L${line}">${number}${html}</span>`;
+};
 
 function codeOf({ from, to }: Lines, coloured: readonly string[]): string {
   if (to < from) return '';
