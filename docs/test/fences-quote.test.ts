@@ -43,8 +43,11 @@ test.each(['three', 'Three.minus', 'two.x'])('%s is not there', (name) => {
 });
 
 test('a function of CUDA is quoted from its first line to its closing brace', () => {
-  const cuda =
-    '// calls one(x)\n__device__ float one(float x) {\n    if (x > 0) {\n        x = 1;\n    }\n    return x;\n}\n\nvoid two() {\n}\n';
+  const cuda = [
+    '// calls one(x)',
+    ...['__device__ float one(float x) {', '    if (x > 0) {', '        x = 1;', '    }', '    return x;', '}'],
+    ...['', 'void two() {', '}', ''],
+  ].join('\n');
   expect(quoteC(cuda, 'one')).toBe(cuda.split('\n').slice(1, 7).join('\n'));
   expect(quoteC(cuda, 'three')).toBeUndefined();
 });

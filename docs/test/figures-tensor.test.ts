@@ -7,8 +7,10 @@ import { SIZES, type Step, tensorFigure, tensorSummary } from '../src/figures/te
 
 beforeAll(() => tf.setBackend('cpu'));
 
-const times = (a: Matrix, b: Matrix): Matrix =>
-  a.map((x) => (b[0] as number[]).map((_, i) => dot(x, b.map((row) => row[i] as number)))); // biome-ignore format: a line
+const times = (a: Matrix, b: Matrix): Matrix => {
+  const columns = (b[0] as number[]).map((_, i) => b.map((row) => row[i] as number));
+  return a.map((row) => columns.map((column) => dot(row, column)));
+};
 const dot = (x: readonly number[], y: readonly number[]): number =>
   x.reduce((sum, value, i) => sum + value * (y[i] as number), 0);
 const plus = (a: Matrix, b: Matrix): Matrix => a.map((row, i) => row.map((value, j) => value + (b[i]?.[j] as number)));

@@ -2,20 +2,14 @@
  * The figures in a real browser, from the built site (`npx nx run docs:proof` builds it first): each answers to its
  * controls with what the packages say, by keyboard too, and axe finds nothing.
  */
-import { readFileSync } from 'node:fs';
-import type { Server } from 'node:http';
-import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
-import { fileURLToPath } from 'node:url';
+import { launchChromium } from '@fourfold/chromium';
 import { bubble } from '@fourfold/pipeline-parallel';
-import { type Browser, chromium, type Locator, type Page } from 'playwright-core';
-import { serve } from 'vitepress';
+import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ringFigure } from '../src/figures/ring.ts';
 import { percent } from '../src/figures/words.ts';
-
-const root = fileURLToPath(new URL('..', import.meta.url));
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+import { violationsOn } from './support/axe.ts';
+import { requireBuilt, type Server, serveSite } from './support/site.ts';
 
 let server: Server;
 let browser: Browser;
@@ -23,13 +17,14 @@ let page: Page;
 let complaints: string[];
 
 beforeAll(async () => {
-  server = ((await serve({ root, port: 0 })) as unknown as { server: Server }).server;
-  browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+  requireBuilt();
+  browser = await launchChromium();
+  server = await serveSite();
 });
 
 afterAll(async () => {
-  await browser?.close();
-  server?.close();
+  await browser.close();
+  server.close();
 });
 
 beforeEach(async () => {
@@ -44,12 +39,9 @@ afterEach(async () => {
 async function open(options: Parameters<Browser['newContext']>[0]): Promise<Page> {
   const one = await (await browser.newContext(options)).newPage();
   complaints = [];
-  one.on('console', (message) => {
-    const isAboutPage = !message.location().url.endsWith('favicon.ico');
-    if (message.type() === 'error' && isAboutPage) complaints.push(message.text());
-  });
+  one.on('console', (said) => said.type() === 'error' && complaints.push(said.text()));
   one.on('pageerror', (error) => complaints.push(error.message));
-  await one.goto(`http://localhost:${(server.address() as AddressInfo).port}/figures.html`);
+  await one.goto(`${server.url}figures.html`);
   for (const shown of ['[data-exposed]', '[data-difference]', '[data-bytes]', '.mesh button'])
     await one.locator(shown).first().waitFor();
   return one;
@@ -165,15 +157,7 @@ test('the mesh: a rank that has the focus shows its groups', async () => {
 test.each(['light', 'dark'] as const)('axe finds nothing, %s', async (colorScheme) => {
   await page.context().close();
   page = await open({ colorScheme });
-  await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const { axe: checker } = window as unknown as {
-      axe: { run(on: string): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-    };
-    const { violations } = await checker.run('.figure');
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
-  });
-  expect(found).toEqual([]);
+  expect(await violationsOn(page)).toEqual([]);
 });
 
 test('on a phone figures scroll inside, and the page does not', async () => {

@@ -63,8 +63,8 @@ export function compareQuotes(page: Page, root: string) {
 const isRun = ({ kind, words }: Block): boolean => kind === 'sh' && words[0] === 'run';
 
 /**
- * What a reader's command does here: `npm start` without the set-up before it, `npx fourfold` without npx, both by their
- * full names, since they are run in a folder of their own.
+ * What a reader's command does here: `npm start` without the set-up before it, `npx fourfold` without npx, both by
+ * their full names, since they are run in a folder of their own.
  */
 export function asRun(commands: string, root: string): string {
   const node = `${process.execPath} --import ${import.meta.resolve('tsx')}`;

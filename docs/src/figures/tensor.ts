@@ -116,7 +116,11 @@ async function runRank(tp: ProcessGroup, sequenceParallel: boolean): Promise<Tra
 export async function tensorFigure({ tp, sequenceParallel }: TensorChoice): Promise<TensorFigure> {
   const ranks = await spmd(tp, (group) => runRank(group, sequenceParallel));
   const [alone] = (await spmd(1, (group) => runRank(group, false))) as [Trace];
-  const steps = [...forwardSteps(ranks, sequenceParallel), ...backwardSteps(ranks, sequenceParallel)];
+  const steps = [
+    ...forwardSteps(ranks, sequenceParallel),
+    ...rowSteps(ranks, sequenceParallel),
+    ...columnSteps(ranks, sequenceParallel),
+  ];
   return { tp, steps, difference: differenceFrom(ranks, alone, sequenceParallel) };
 }
 
@@ -186,9 +190,10 @@ function forwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
   ];
 }
 
-// Backward goes the same way back. It crosses the edge three times more: g's pullback (2), x for dW (3), f's pullback (4).
+// Backward goes the same way back. It crosses the edge three times more: g's pullback (2), x for dW (3), f's pullback
+// (4), which is on the wire while dW is computed.
 
-function backwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
+function rowSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
   const tokens: Split = sequence ? 'rows' : 'same';
   return [
     {
@@ -219,6 +224,11 @@ function backwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
       ],
       sent: undefined,
     },
+  ];
+}
+
+function columnSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
+  return [
     {
       title: 'Column parallel, backward: dx = dy · W',
       words: 'x went to all ranks, so its gradient is a sum over them, of which each finds a part.',
@@ -232,7 +242,7 @@ function backwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
     {
       title: 'f, backward',
       words: `The parts are added up${sequence ? ', and each rank gets some tokens' : ''}, while dW is computed.`,
-      shown: [atEdge(ranks, 4, 'from', 'part of dx', 'partial'), show(ranks, 'dx', 'dx', tokens)],
+      shown: [atEdge(ranks, 4, 'from', 'part of dx', 'partial'), show(ranks, 'dx', 'dx', sequence ? 'rows' : 'same')],
       sent: sentIn(ranks, sequence ? 4 : 1, SIZES.I),
     },
     {
