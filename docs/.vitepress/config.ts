@@ -7,14 +7,15 @@
 import { relative } from 'node:path/posix';
 import { katex } from '@mdit/plugin-katex';
 import { defineConfig } from 'vitepress';
+import { readEntries } from '../src/api/entries.ts';
 import { checkLinks } from '../src/dead-links.ts';
 import { repositoryLinks } from '../src/links.ts';
-import { readEntries } from '../src/api/entries.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
 import { walkSidebar } from '../src/sidebar/walk.ts';
 import { repository, root } from '../src/site.ts';
+import { textFile } from '../src/train/text-file.ts';
 import { sectionsOf } from '../src/walk/search.ts';
 
 export default defineConfig({
@@ -27,6 +28,7 @@ export default defineConfig({
   transformHead: ({ siteConfig }) => [
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${siteConfig.site.base}logo.svg` }],
   ],
+  vite: { build: { target: 'es2022' }, plugins: [textFile() as never], worker: { format: 'es' } },
   buildEnd: ({ outDir, site }) => checkLinks(outDir, site.base),
   themeConfig: {
     logo: '/logo.svg',

@@ -28,7 +28,9 @@ test('quotations and other languages are no program', () => {
   expect(programOf(page)).toBeUndefined();
 });
 
-test('what each fence prints is told apart, and types are checked at the page’s lines', { timeout: 240_000 }, async () => {
+test('what each fence prints is told apart, and types are checked at the page’s lines', {
+  timeout: 240_000,
+}, async () => {
   const text = `${fence('ts', 'const two: number = 2;', 'console.log(two);')}\n${fence('ts', 'console.log(two + 1);')}`;
   const [good, bad] = [pageOf('docs/test-good.md', text), pageOf('docs/test-bad.md', text.replace('= 2', "= 'two'"))];
   const files = writePrograms(root, [good, bad]);
