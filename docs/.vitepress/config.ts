@@ -16,6 +16,7 @@ import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
 import { walkSidebar } from '../src/sidebar/walk.ts';
 import { repository, root } from '../src/site.ts';
+import { textFile } from '../src/train/text-file.ts';
 import { sectionsOf } from '../src/walk/search.ts';
 
 export default defineConfig({
@@ -36,6 +37,7 @@ export default defineConfig({
   transformHead: ({ siteConfig }) => [
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${siteConfig.site.base}logo.svg` }],
   ],
+  vite: { build: { target: 'es2022' }, plugins: [textFile() as never], worker: { format: 'es' } },
   buildEnd: ({ outDir, site }) => checkLinks(outDir, site.base),
   themeConfig: {
     logo: '/logo.svg',
