@@ -33,11 +33,15 @@ export default defineConfig({
         .use(picturesAsFences),
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
-  vite: { resolve: { alias: [{ find: /^.*\/VPHome\.vue$/, replacement: `${root}/docs/.vitepress/theme/Home.vue` }] } },
   transformHead: ({ siteConfig }) => [
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${siteConfig.site.base}logo.svg` }],
   ],
-  vite: { build: { target: 'es2022' }, plugins: [textFile() as never], worker: { format: 'es' } },
+  vite: {
+    build: { target: 'es2022' },
+    plugins: [textFile() as never],
+    worker: { format: 'es' },
+    resolve: { alias: [{ find: /^.*\/VPHome\.vue$/, replacement: `${root}/docs/.vitepress/theme/Home.vue` }] },
+  },
   buildEnd: ({ outDir, site }) => checkLinks(outDir, site.base),
   themeConfig: {
     logo: '/logo.svg',
