@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { ringFigure } from '../src/figures/ring.ts';
 import { percent } from '../src/figures/words.ts';
 import { violationsOn } from './support/axe.ts';
-import { requireBuilt, type Server, serveSite } from './support/site.ts';
+import { requireBuilt, type Server, serveSite } from '../src/serve.ts';
 
 let server: Server;
 let browser: Browser;
