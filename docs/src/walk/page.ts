@@ -49,7 +49,8 @@ const codeLine = (html: string, line: number): string => {
 function codeOf({ from, to }: Lines, coloured: readonly string[]): string {
   if (to < from) return '';
   const lines = coloured.slice(from - 1, to).map((html, at) => codeLine(html, from + at));
-  return `<pre class="walk-code" tabindex="0" role="group" aria-label="Lines ${from} to ${to}"><code>${lines.join('\n')}</code></pre>`;
+  const label = `tabindex="0" role="group" aria-label="Lines ${from} to ${to}"`;
+  return `<pre class="walk-code" ${label}><code>${lines.join('\n')}</code></pre>`;
 }
 
 /** From a file's page to another file's: to its walkthrough, else to the repository; undefined where there is none. */
