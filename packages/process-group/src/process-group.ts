@@ -42,6 +42,8 @@ export interface Receiving {
 
 /** How a group's tensors travel: one rank's end of it. Inputs are checked, and held until the promise is settled. */
 export interface Transport {
+  /** Whether the ranks are coroutines of one process. */
+  readonly isLocal?: boolean;
   allReduce(x: Tensor, reduction: Reduction, call: Call): Promise<Tensor>;
   /** `sizes[r]` is what rank r brings along `axis`. */
   allGather(x: Tensor, axis: number, sizes: readonly number[], call: Call): Promise<Tensor>;
@@ -99,6 +101,11 @@ export class ProcessGroup {
 
   get size(): number {
     return this.ranks.length;
+  }
+
+  /** Whether its ranks are coroutines of this process. */
+  get isLocal(): boolean {
+    return this.#transport?.isLocal ?? this.size === 1;
   }
 
   /** The sum, mean or largest of all ranks' x, element by element. */
