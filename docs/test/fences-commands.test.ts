@@ -23,6 +23,7 @@ test('commands are found with their flags, in fences and indented, without remar
 test('a command’s help is found by its target', () => {
   expect(helpCommand('npm start', targets)).toBe('node --import tsx packages/train/src/train.ts --help');
   expect(helpCommand('npx fourfold serve', targets)).toBe('node packages/fourfold/bin/fourfold.mjs serve --help');
+  expect(commandsOf(pageWith('npx fourfold slurm submit a.json --mem 1G'))[0]?.name).toBe('npx fourfold slurm submit');
   expect(helpCommand('npx nx run ops:test', targets)).toBeUndefined();
   expect(() => helpCommand('npx nx run ops:dance', targets)).toThrow('there is no ops:dance');
 });

@@ -19,7 +19,8 @@ export interface Typed {
   readonly flags: readonly string[];
 }
 
-const COMMAND = /^(npm (?:start|test|run [\w:]+)|npx fourfold(?: [\w-]+)?|npx nx run [\w-]+:[\w-]+)(?= |$)(.*)$/;
+const COMMAND =
+  /^(npm (?:start|test|run [\w:]+)|npx fourfold(?: slurm [\w-]+| [\w-]+)?|npx nx run [\w-]+:[\w-]+)(?= |$)(.*)$/;
 
 /** The commands in a page's shell fences and indented blocks; what stands after two blanks or a # is a remark. */
 export function commandsOf({ path, blocks }: Page): Typed[] {
@@ -91,7 +92,9 @@ export async function checkCommands(pages: readonly Page[], root: string): Promi
   return complaints;
 }
 
+/** What a command prints of its flags, be it as help or as an error that lists them. */
 async function outputOf(command: string, root: string): Promise<string> {
-  const { stdout } = await promisify(execFile)('bash', ['-c', command], { cwd: root, timeout: 60_000 });
-  return stdout;
+  const run = promisify(execFile)('bash', ['-c', command], { cwd: root, timeout: 60_000 });
+  const { stdout, stderr } = await run.catch((error: { stdout: string; stderr: string }) => error);
+  return stdout + stderr;
 }
