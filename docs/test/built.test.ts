@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { deadLinks, readPages } from '../src/dead-links.ts';
+import { dist, requireBuilt } from '../src/serve.ts';
 import { root } from '../src/site.ts';
 import { filesIn, groups, linkOf } from '../src/walk/files.ts';
-import { dist, requireBuilt } from './support/site.ts';
 
 beforeAll(() => requireBuilt());
 

@@ -10,9 +10,9 @@ import { launchChromium } from '@fourfold/chromium';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readPages } from '../src/dead-links.ts';
+import { dist, requireBuilt, type Server, serveSite } from '../src/serve.ts';
 import { root } from '../src/site.ts';
 import { violationsOn } from './support/axe.ts';
-import { dist, requireBuilt, type Server, serveSite } from './support/site.ts';
 
 let browser: Browser;
 let server: Server;
@@ -95,7 +95,7 @@ test('the search finds what a comment of the code says, and leads to its line', 
   await first.waitFor();
   await first.click();
   await page.waitForURL(/\/walk\/data-parallel\/data-parallel\.ts\.html#L\d+$/);
-  expect(await page.locator('.walk-prose:has(:target)').innerText()).toContain(
+  expect(await page.locator('.walk-prose:has(:target)').textContent()).toContain(
     'Backward finishes the last layers first',
   );
   await page.close();

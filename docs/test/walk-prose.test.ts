@@ -15,14 +15,14 @@ test('headings, lists and `code` are what they look like', () => {
 });
 
 test('indented lines are a picture, with its blank lines and without the indentation that it shares', () => {
-  expect(html('So:\n  a\n\n    b\nand')).toBe('<p>So:</p>\n<pre><code>a\n\n  b\n</code></pre>\n<p>and</p>');
-  expect(html('- e\n  f\n\n    g')).toContain('<pre><code>g\n</code></pre>');
+  expect(html('So:\n  a\n\n    b\nand')).toBe('<p>So:</p>\n<pre tabindex="0"><code>a\n\n  b\n</code></pre>\n<p>and</p>');
+  expect(html('- e\n  f\n\n    g')).toContain('<pre tabindex="0"><code>g\n</code></pre>');
 });
 
 test('$ is mathematics in pairs, and a dollar alone', () => {
   expect(html('$x^2$')).toContain('katex');
   expect(html('it costs $5')).toBe('<p>it costs $5</p>');
-  expect(html('`${a} ${b}`')).toBe('<p><code>${a} ${b}</code></p>');
+  expect(html('`$a and $b`')).toBe('<p><code>$a and $b</code></p>');
 });
 
 test('tags of editors become words', () => {

@@ -8,8 +8,12 @@ import './look.css';
 import './walk.css';
 import type { Theme } from 'vitepress';
 import { registerFigures } from './figures/register.ts';
+import { registerTraining } from './train/register.ts';
 
 export default {
   extends: DefaultTheme,
-  enhanceApp: ({ app }) => registerFigures(app),
+  enhanceApp({ app }) {
+    registerFigures(app);
+    registerTraining(app);
+  },
 } satisfies Theme;

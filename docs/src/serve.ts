@@ -1,11 +1,11 @@
-/** The built site for tests: its files, and a server that gives them as a static host would, under a base path. */
+/** The built site, served as a static host would serve it, under a base path: for proofs and screenshots. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join } from 'node:path';
-import { root } from '../../src/site.ts';
+import { root } from './site.ts';
 
-/** What docs:build wrote; nx builds it before these tests. */
+/** Where docs:build writes. */
 export const dist = join(root, 'docs/.vitepress/dist');
 
 /** @throws Error with the command that builds the site, where it isn't built. */
