@@ -10,7 +10,7 @@ interface Result {
   }[];
 }
 
-/** A sentence for each violation, with where and how the first one is, on the whole page or in what a selector finds. */
+/** A sentence for each violation, with where and how the first one is: on the page, or in what a selector finds. */
 export async function violationsOn(page: Page, within = 'html'): Promise<string[]> {
   await page.evaluate(axe.source);
   const { violations } = await page.evaluate<Result>(`axe.run(${JSON.stringify(within)})`);
