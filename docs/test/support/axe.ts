@@ -10,10 +10,10 @@ interface Result {
   }[];
 }
 
-/** A sentence for each violation, with where and how the first one is. */
-export async function violationsOn(page: Page): Promise<string[]> {
+/** A sentence for each violation, with where and how the first one is: on the page, or in what a selector finds. */
+export async function violationsOn(page: Page, within = 'html'): Promise<string[]> {
   await page.evaluate(axe.source);
-  const { violations } = await page.evaluate<Result>('axe.run(document)');
+  const { violations } = await page.evaluate<Result>(`axe.run(${JSON.stringify(within)})`);
   return violations.map(
     ({ id, help, nodes: [first] }) => `${page.url()} ${id}: ${help} (${first?.target}) ${first?.failureSummary}`,
   );
