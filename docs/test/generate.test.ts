@@ -73,7 +73,7 @@ test('so is a type that a signature names and no entry exports, in whichever pac
   write('other', '/** Another. */\n\n/** One. */\nexport const one = 1;\n');
   write(
     'ring',
-    '/** Rings. */\n\n/** Hidden. */\ninterface Ring {\n  a: 1;\n}\n/** One. */\nexport const one = (): Ring => ({ a: 1 });\n',
+    '/** Rings. */\n\n/** Hidden. */\ninterface Ring { a: 1 }\n/** One. */\nexport const one = (): Ring => ({ a: 1 });\n',
   );
   expect((await generate()).join()).toMatch(/^Ring, defined in .*is referenced by .*ring\.one but not included/);
 });

@@ -34,7 +34,9 @@ export const STORED = { float32: 'F32', bfloat16: 'BF16', int32: 'I32', bool: 'B
 export const rangesOf = (parameter: Parameter): readonly Range[] =>
   parameter.ranges ?? [{ of: parameter, from: 0, to: sizeOf(parameter.shape), at: 0 }];
 
+/** Where checkpoints go, and what is in them. */
 export interface SaveOptions {
+  /** The folder of all checkpoints of the run. */
   readonly folder: string;
   /** How many checkpoints to keep; 0: all. */
   readonly keep: number;
@@ -62,6 +64,7 @@ interface Flight {
   isWritten: boolean;
 }
 
+/** Saves a run's checkpoints: each rank writes its own file, while training goes on. */
 export class Saver {
   readonly #world: ProcessGroup;
   readonly #options: SaveOptions;

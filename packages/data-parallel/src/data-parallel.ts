@@ -81,6 +81,7 @@ async function addedUp(x: Tensor, partial: ProcessGroup | undefined): Promise<Te
 // Backward finishes the last layers first, so buckets are filled from the last parameter on. A bucket holds parameters
 // of one kind alone, those that are treated alike afterwards, so that it can be added up and updated as one piece.
 
+/** How gradients are put together and reduced. */
 export interface BucketOptions {
   /** Gradients that each parameter's layer will accumulate in a step: gradAccSteps. */
   readonly backwards: number;

@@ -41,6 +41,7 @@ import {
   transpose,
 } from './kernels.ts';
 
+/** How a block of scores is computed. */
 export interface AttentionBlockOptions {
   /** Whether query i sees keys 0 to i, which needs as many keys as queries; default: every query sees all keys. */
   readonly causal?: boolean;

@@ -27,6 +27,7 @@ import * as fused from './fused.ts';
 import { concat, share, slice } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
+/** How a rank's attention is computed. */
 export interface AttentionOptions extends Omit<AttentionBlockOptions, 'causal'> {
   /** G. */
   readonly kvHeads: number;

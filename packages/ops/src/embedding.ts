@@ -23,6 +23,7 @@ import type { Parameter } from './parameter.ts';
 /** ids: int32, any shape of N elements, all below V (data checks that). Returns [N, D]. */
 export type Embedding = (ids: Tensor) => Promise<[x_ND: Tensor, pull: Pullback<void>]>;
 
+/** The embedding of a table [V, D], or of this rank's rows of it. */
 export const embedding =
   (table_VD: Parameter): Embedding =>
   async (ids) => {
@@ -33,7 +34,9 @@ export const embedding =
 
 /** The words that a rank has a row for: `first` and on, of `words` in all. */
 export interface Words {
+  /** The id of its first row. */
   readonly first: number;
+  /** V, of the whole table. */
   readonly words: number;
 }
 

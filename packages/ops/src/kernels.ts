@@ -32,17 +32,25 @@ const binary =
   (a: Tensor, b: Tensor): Tensor =>
     onTensorflow() ? execute(op, [a, b], T[dtypeOf(a)]) : stock(a, b);
 
+/** x², element by element. */
 export const square = unary('Square', tf.square);
+/** 1 / (1 + e^-x). */
 export const sigmoid = unary('Sigmoid', tf.sigmoid);
+/** 1 / √x. */
 export const rsqrt = unary('Rsqrt', tf.rsqrt);
+/** e^x. */
 export const exp = unary('Exp', tf.exp);
+/** The natural logarithm. */
 export const log = unary('Log', tf.log);
 /** log(1 + e^x). */
 export const softplus = unary('Softplus', tf.softplus);
+/** -x. */
 export const neg = unary('Neg', tf.neg);
 /** Shapes broadcast as in NumPy; both of one dtype. */
 export const add = binary('AddV2', tf.add);
+/** a - b; shapes broadcast. */
 export const sub = binary('Sub', tf.sub);
+/** a · b; shapes broadcast. */
 export const mul = binary('Mul', tf.mul);
 /** dy · s · (1 - s), the gradient of s = sigmoid(x). */
 export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.tidy(() => tf.mul(dy, tf.mul(s, tf.sub(1, s)))));
@@ -73,15 +81,20 @@ const reduction =
     return y;
   };
 
+/** The sum along one axis, which stays with length 1 if `keepDims`. */
 export const sum = reduction('Sum', tf.sum);
+/** The mean along one axis. */
 export const mean = reduction('Mean', tf.mean);
+/** The largest along one axis. */
 export const max = reduction('Max', tf.max);
 /** Softmax over the last axis. */
 export const softmax = unary('Softmax', (x) => tf.softmax(x));
+/** log softmax over the last axis. */
 export const logSoftmax = unary('LogSoftmax', (x) => tf.logSoftmax(x));
 
 // ## Products
 
+/** Which of a product's factors is read transposed: neither, the second, the first. */
 export type Form = 'nn' | 'nt' | 'tn';
 const PRODUCT: Record<Form, { plain: Record<DType, Attribute[]>; batched: Record<DType, Attribute[]> }> = {
   nn: product(false, false),

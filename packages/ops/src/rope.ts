@@ -21,9 +21,13 @@ import { type Layer, type Pullback, pullback } from './layer.ts';
 
 /** Llama 3's stretching of RoPE to contexts longer than it was first trained on. */
 export interface Llama3Scaling {
+  /** By how much long waves are slowed down. */
   readonly factor: number;
+  /** Waves that fit the original context fewer times than this are slowed down wholly. */
   readonly lowFrequencyFactor: number;
+  /** Waves that fit it more often than this are left alone. */
   readonly highFrequencyFactor: number;
+  /** The original context, in tokens. */
   readonly originalMaxPositions: number;
 }
 
@@ -46,7 +50,9 @@ export function ropeFrequencies(K: number, theta: number, scaling?: Llama3Scalin
 
 /** cos and sin± of each position, [T, K] each, float32. */
 export interface RopeTables {
+  /** Cosines, float32 [T, K]. */
   readonly cos_TK: Tensor;
+  /** Sines, negative in the first half of the K dimensions, float32 [T, K]. */
   readonly sin_TK: Tensor;
 }
 

@@ -15,11 +15,15 @@ import { partsOf } from './stages.ts';
 import { timeOf } from './time.ts';
 import type { Job } from './traffic.ts';
 
+/** A run that was measured. */
 export interface MeasuredRun {
+  /** The file that says so. */
   readonly file: string;
+  /** What was run. */
   readonly job: Job;
   /** Its name among MACHINES. */
   readonly machine: string;
+  /** Of a step. */
   readonly seconds: number;
   /** Of each rank. */
   readonly peakBytes: readonly number[];

@@ -29,7 +29,9 @@ export type Operation = (typeof OPERATIONS)[number];
 
 /** Shape and true dtype of a tensor. */
 export interface TensorSpec {
+  /** Of this rank's tensor. */
   readonly shape: readonly number[];
+  /** The true one, bfloat16 too. */
   readonly dtype: DType;
 }
 
@@ -46,6 +48,7 @@ export const now = (): number => performance.timeOrigin + performance.now();
 
 /** One collective, as one rank called it. */
 export class Call {
+  /** Which one. */
   readonly operation: Operation;
   /** What all ranks of the group must have called: 'allReduce(sum) of float32 [2,3]'. */
   readonly text: string;
@@ -53,7 +56,9 @@ export class Call {
   readonly group: string;
   /** World ranks of the others. */
   readonly peers: readonly number[];
+  /** When it was called, in now()'s milliseconds. */
   readonly start = now();
+  /** When it ended, by the same clock; undefined: not yet. */
   end: number | undefined;
   /** Bytes of tensors sent; the transport adds to it. */
   bytes = 0;
@@ -71,6 +76,7 @@ export class Call {
     this.#waitingSince ??= now();
   }
 
+  /** Whether somebody awaits it and it has not ended. */
   get isWaitedFor(): boolean {
     return this.#waitingSince !== undefined && this.end === undefined;
   }
@@ -84,9 +90,13 @@ export class Call {
 
 /** What all calls of one operation in one group add up to. */
 export interface Totals {
+  /** The group's name. */
   readonly group: string;
+  /** Which collective. */
   readonly operation: Operation;
+  /** How many. */
   calls: number;
+  /** Bytes that this rank sent. */
   bytes: number;
   /** Milliseconds. */
   waited: number;
@@ -94,8 +104,11 @@ export interface Totals {
 
 /** A stretch of computing, as a trace shows it: 'forward of micro-batch 2'. Start and end are in a Call's clock. */
 export interface Span {
+  /** What the trace calls it. */
   readonly name: string;
+  /** When it began. */
   readonly start: number;
+  /** When it was over. */
   readonly end: number;
 }
 
@@ -109,6 +122,7 @@ export interface DeviceSpan {
   readonly bytes?: number;
   /** In milliseconds after the trace's start, by the GPU's clock. */
   readonly start: number;
+  /** By the same clock. */
   readonly end: number;
 }
 
@@ -116,6 +130,7 @@ export interface DeviceSpan {
 export interface DeviceTrace {
   /** In a Call's clock. */
   readonly start: number;
+  /** In the order of their starts on each track. */
   readonly spans: readonly DeviceSpan[];
 }
 

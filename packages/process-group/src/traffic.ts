@@ -43,4 +43,5 @@ export function allReduceBytes(spec: TensorSpec, rank: number, n: number): numbe
   return full * ofSlice(SLICE) + ofSlice(bytes - full * SLICE);
 }
 
+/** Bytes that a rank with a part like `spec` sends: the part, to each of the others. */
 export const allGatherBytes = (spec: TensorSpec, n: number): number => (n - 1) * bytesOf(spec);

@@ -8,12 +8,18 @@ import type { AdamW } from '@fourfold/optim';
 import type { Mesh } from '@fourfold/process-group';
 import type { Setup } from '@fourfold/settings';
 
+/** One rank of a training run. */
 export interface Rank {
+  /** The run's settings, model shape, text and files. */
   readonly setup: Setup;
+  /** Its groups. */
   readonly mesh: Mesh;
   /** Its stages of the model. */
   readonly parts: readonly Llama[];
+  /** What it trains. */
   readonly parameters: readonly Parameter[];
+  /** What averages its gradients. */
   readonly data: DataParallel;
+  /** What updates them. */
   readonly optimizer: AdamW;
 }

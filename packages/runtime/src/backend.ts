@@ -29,9 +29,13 @@ export interface BackendOptions {
   log?: boolean;
 }
 
+/** What was opened. */
 export interface Backend {
+  /** Where tensors are. */
   readonly device: 'cuda' | 'cpu' | 'wasm';
+  /** CPU threads that it computes with. */
   readonly threads: number;
+  /** 'TensorFlow 2.21.0 on 1 CPU thread' */
   readonly description: string;
   /** With device 'auto', why nothing better than wasm was to be had. */
   readonly note?: string;

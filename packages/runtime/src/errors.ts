@@ -5,6 +5,7 @@
  * and exit with 2; anything else that is thrown is a defect of ours and keeps its stack.
  */
 export class UserError extends Error {
+  /** 'UserError'. */
   override readonly name = 'UserError';
 }
 
@@ -15,6 +16,7 @@ export const messageOf = (error: unknown): string => (error instanceof Error ? e
  * A run that can't go on for a reason outside this process: a peer died, or a link. One sentence; commands exit with 1.
  */
 export class RunError extends Error {
+  /** 'RunError'. */
   override readonly name = 'RunError';
 }
 

@@ -7,6 +7,7 @@ import { totalmem } from 'node:os';
 import * as tf from '@tensorflow/tfjs-core';
 import { onTensorflow, tensorflow } from './tensorflow.ts';
 
+/** What tensors take. */
 export interface MemoryFigures {
   /** Tensors alive, as tfjs counts them. */
   tensors: number;
@@ -18,6 +19,7 @@ export interface MemoryFigures {
   devicePeakBytes?: number;
 }
 
+/** What tensors take now, and the most that they took. */
 export function memory(): MemoryFigures {
   const { numTensors, numBytes } = tf.memory();
   if (!onTensorflow()) return { tensors: numTensors, bytes: numBytes, peakBytes: numBytes };

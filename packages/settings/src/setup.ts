@@ -9,11 +9,17 @@ import { type Backend, openBackend, UserError } from '@fourfold/runtime';
 import { openModel } from './model.ts';
 import { type Settings, TRACED } from './settings.ts';
 
+/** What a run has opened before it allocates anything. */
 export interface Setup {
+  /** Its settings, with what the model decides filled in. */
   readonly config: Settings;
+  /** The model's shape. */
   readonly shape: LlamaConfig;
+  /** Where tensors are. */
   readonly backend: Backend;
+  /** Text to ids and back. */
   readonly tokenizer: Tokenizer;
+  /** The tokens to train on, and those to validate on. */
   readonly text: TokenizedText;
   /** What the model's parameters begin with, where that isn't the seed's numbers. */
   readonly weights?: Initialize | undefined;

@@ -7,9 +7,11 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { hasPackedOps } from './packed.ts';
 
+/** The likeliest tokens of each row. */
 export interface BestLogits {
   /** int32 [N, k], likeliest first, of equal ones the lower id. */
   readonly ids_NK: Tensor;
+  /** float32 [N, k], their logits. */
   readonly values_NK: Tensor;
   /** log Σ exp(logit) over the row. */
   readonly logSumExp_N: Tensor;

@@ -15,6 +15,7 @@
 import { onTensorflow } from '@fourfold/runtime';
 import { tensorflow } from '@fourfold/runtime/tensorflow';
 
+/** How weights are kept: as floats, or in blocks. */
 export type WeightFormat = 'f32' | 'bf16' | 'q40' | 'q41' | 'q80';
 
 /** Numbers of a block. */

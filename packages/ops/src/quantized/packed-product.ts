@@ -18,11 +18,14 @@ import { matmul } from '../kernels.ts';
 import { BLOCK, inBlocks } from './formats.ts';
 import { type Packed, shapeNumbers } from './packed.ts';
 
+/** What weights multiply: floats, or int8 in blocks of 32 with a scale each. */
 export type Activations = 'float32' | 'q80';
 
+/** RMSNorm of a product's x. */
 export interface NormOptions {
   /** float32. */
   readonly gain_I: Tensor;
+  /** ε, added to the mean square. */
   readonly epsilon: number;
 }
 
@@ -30,6 +33,7 @@ export interface NormOptions {
 export type Variant = 'best' | 'plain' | 'avx2' | 'vnni';
 export const VARIANT_NUMBER: Record<Variant, number> = { best: 0, plain: 1, avx2: 2, vnni: 3 };
 
+/** What a product does beside multiplying. */
 export interface PackedProductOptions {
   /** 'q80' for weights in blocks alone; those of f32 and bf16 are multiplied as floats in any case. */
   readonly activations: Activations;
@@ -39,6 +43,7 @@ export interface PackedProductOptions {
   readonly swiglu?: boolean;
   /** Added to the product. */
   readonly onto_NO?: Tensor | undefined;
+  /** Which instructions compute it; default: the best. */
   readonly variant?: Variant;
 }
 

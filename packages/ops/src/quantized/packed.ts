@@ -18,9 +18,11 @@ import { BLOCK, dequantize, FORMAT_NUMBER, inBlocks, rowBytes, type WeightFormat
 
 /** Weights w_OI, or several matrices of one shape one behind the other, [E, O, I]. */
 export interface Packed {
+  /** What the weights are kept in. */
   readonly format: WeightFormat;
   /** O and I of one matrix. */
   readonly rows: number;
+  /** I of one matrix. */
   readonly columns: number;
   /** E: 1 but for experts. */
   readonly matrices: number;
@@ -30,6 +32,7 @@ export interface Packed {
   readonly native: boolean;
   /** TensorFlow knows no bytes: float32's, four at a time. tf.tidy does not free it. */
   readonly data: Tensor;
+  /** Frees them. */
   dispose(): void;
 }
 

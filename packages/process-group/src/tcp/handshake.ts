@@ -24,6 +24,7 @@ import { UserError } from '@fourfold/runtime/errors';
 export interface ByteStream {
   /** The next `count` bytes, none beyond. Rejects where the connection ends before. One read at a time. */
   read(count: number): Promise<Uint8Array>;
+  /** Sends them. */
   write(bytes: Uint8Array): void;
 }
 
@@ -32,8 +33,11 @@ const purposes = ['store', 'peer', 'root', 'lane'] as const;
 
 /** What the end that dials says of itself. */
 export interface Hello {
+  /** What the connection is for. */
   readonly purpose: (typeof purposes)[number];
+  /** Its world rank. */
   readonly rank: number;
+  /** How many ranks it believes there are. */
   readonly worldSize: number;
   /** How often this run has been restarted: ranks of an earlier attempt must not meet those of this one. */
   readonly attempt: number;
@@ -41,6 +45,7 @@ export interface Hello {
 
 /** The other end is none of ours: it speaks otherwise, or has another secret. */
 export class Stranger extends Error {
+  /** 'Stranger'. */
   override readonly name = 'Stranger';
 }
 
@@ -198,7 +203,9 @@ export async function within<T>(ms: number, socket: Socket, work: Promise<T>): P
 export const HANDSHAKE_MS = 5000;
 const MAX_OUTSIDE = 64;
 
+/** What `guard` asks of who lets others in. */
 export interface Door {
+  /** What all ranks know. */
   readonly secret: string;
   /** Says why this one may not come in; else it counts as being in, from here on. */
   readonly refuse: (hello: Hello, socket: Socket) => string | undefined;
