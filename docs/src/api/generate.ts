@@ -12,6 +12,7 @@ import { join, relative } from 'node:path';
 import {
   Application,
   Comment,
+  type DeclarationReflection,
   Logger,
   LogLevel,
   normalizePath,
@@ -52,6 +53,7 @@ const look: Partial<PluginOptions> = {
   excludeScopesInPaths: true,
   flattenOutputFiles: true,
   hideBreadcrumbs: true,
+  indexFormat: 'table',
   hidePageHeader: true,
   parametersFormat: 'table',
   interfacePropertiesFormat: 'table',
@@ -64,7 +66,7 @@ const look: Partial<PluginOptions> = {
 
 const optionsFor = (root: string, entries: readonly Entry[], out: string): Partial<TypeDocOptions> => ({
   ...(look as Partial<TypeDocOptions>),
-  name: 'Fourfold',
+  name: 'API',
   tsconfig: join(root, 'docs/tsconfig.api.json'),
   entryPoints: entries.map(({ file }) => file),
   alwaysCreateEntryPointModule: true,
@@ -102,7 +104,14 @@ function describeModules(project: ProjectReflection, entries: readonly Entry[]):
     if (!entry) throw new Error(`typedoc's module ${module.name} is of no entry`);
     module.name = entry.name;
     module.comment = new Comment([{ kind: 'text', text: entry.opening }]);
+    for (const symbol of module.children ?? []) dropBorrowed(symbol, entry.opening);
   }
+}
+
+/** What the first export statement of a file exports, typedoc gives the file's comment, where it has none of its own. */
+function dropBorrowed(symbol: DeclarationReflection, opening: string): void {
+  for (const one of [symbol, ...(symbol.signatures ?? [])])
+    if (one.comment && Comment.combineDisplayParts(one.comment.summary).trim() === opening) delete one.comment;
 }
 
 /**

@@ -21,6 +21,7 @@ export function readText(path: string, most: number): string {
   }
 }
 
+/** What a JSON file of at most so many bytes holds; nothing in it is checked yet. */
 export function readJson(path: string, most: number): unknown {
   const text = readText(path, most);
   try {

@@ -52,8 +52,10 @@ export const causalAttention =
     return [o_BTHK, pullback(Object.values(saved), backward)];
   };
 
+/** What forward keeps: the inputs as one tensor, o, and one number a query instead of T scores. */
 type Saved = Pick<AttentionSaved, 'o' | 'lse' | 'dO'> & { readonly qkv: Tensor };
 
+/** The same with q, k and v apart, as attention-block.ts wants them. */
 function separated({ qkv, ...saved }: Saved, kvHeads: number): AttentionSaved {
   const [q, k, v] = headsOf(qkv, kvHeads);
   return { ...saved, q, k, v };

@@ -106,6 +106,7 @@ const noGradients: Pullback<Tensor, void> = pullback([], () => {
   throw new Error('this loss was computed without gradients');
 });
 
+/** The loss of logits that are all here: one op, or stock kernels. */
 const wholeSoftmaxLoss: SoftmaxLoss = async (logits_CV, targets_C, { gradients, weight }) => {
   if (!hasFusedOps(logits_CV)) return stockSoftmaxLoss(logits_CV, targets_C, gradients, weight);
   return lossOf(fused.crossEntropy(logits_CV, targets_C, gradients, weight), logits_CV, gradients);
@@ -169,4 +170,5 @@ export function lossChunks(N: number, V: number, chunkBytes = defaultChunkBytes(
   return Array.from({ length: Math.ceil(N / length) }, (_, i) => [i * length, Math.min(length, N - i * length)]);
 }
 
+/** By the device in use. */
 const defaultChunkBytes = (): number => LOSS_CHUNK_BYTES[onTensorflow() && !onTensorflowCpu() ? 'gpu' : 'cpu'];

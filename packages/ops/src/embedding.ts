@@ -45,6 +45,7 @@ export function wordsOf({ fullShape: [words = 0], shape: [rows = 0], shard }: Pa
   return { first: shard?.axis === 0 ? shard.index * rows : 0, words };
 }
 
+/** Forward: x_ND, zero in the rows of tokens that another rank has. */
 function rowsOf(table_VD: Parameter, ids_N: Tensor): Tensor {
   const { value } = table_VD;
   if (hasFusedOps(value)) return fused.embedding(value, ids_N, wordsOf(table_VD));
@@ -55,6 +56,7 @@ function rowsOf(table_VD: Parameter, ids_N: Tensor): Tensor {
   });
 }
 
+/** Backward: dx_ND added to the rows of the table's gradient, [V, D], in float32 or the gradient's dtype. */
 function addGradient(table_VD: Parameter, dx_ND: Tensor, ids_N: Tensor): void {
   const [V, D] = table_VD.shape as [number, number];
   const { first } = wordsOf(table_VD);

@@ -18,15 +18,18 @@ import * as tf from '@tensorflow/tfjs-core';
 
 export { concat, parts, reshape, share, slice, stack, transpose };
 
+/** The one attribute of most ops: their dtype. Such lists are made once, not at every call. */
 const T = ofDType((t) => [attr.type('T', t)]);
 
 // ## Element by element
 
+/** A kernel of one tensor: the op at x's true dtype, or tfjs-core's function. */
 const unary =
   (op: string, stock: (x: Tensor) => Tensor) =>
   (x: Tensor): Tensor =>
     onTensorflow() ? execute(op, [x], T[dtypeOf(x)]) : stock(x);
 
+/** The same of two tensors. */
 const binary =
   (op: string, stock: (a: Tensor, b: Tensor) => Tensor) =>
   (a: Tensor, b: Tensor): Tensor =>
@@ -71,6 +74,7 @@ const REDUCE = [true, false].map((keep) =>
   ofDType((t) => [attr.bool('keep_dims', keep), attr.type('T', t), attr.type('Tidx', 'int32')]),
 );
 
+/** A kernel that leaves out one axis, or keeps it with length 1. */
 const reduction =
   (op: string, stock: (x: Tensor, axis: number, keep: boolean) => Tensor) =>
   (x: Tensor, axis: number, keepDims = false): Tensor => {
@@ -96,11 +100,13 @@ export const logSoftmax = unary('LogSoftmax', (x) => tf.logSoftmax(x));
 
 /** Which of a product's factors is read transposed: neither, the second, the first. */
 export type Form = 'nn' | 'nt' | 'tn';
+/** Attributes of TensorFlow's products: MatMul for matrices, BatchMatMulV2 for more axes, by form and dtype. */
 const PRODUCT: Record<Form, { plain: Record<DType, Attribute[]>; batched: Record<DType, Attribute[]> }> = {
   nn: product(false, false),
   nt: product(false, true),
   tn: product(true, false),
 };
+/** Whether a and b are read transposed, for both ops and all dtypes. */
 function product(a: boolean, b: boolean) {
   return {
     plain: ofDType((t) => [attr.bool('transpose_a', a), attr.bool('transpose_b', b), attr.type('T', t)]),
@@ -153,6 +159,7 @@ export function matmulInto(
   return executeView('FourfoldProduct', [a, b, sum], fusedProduct(form, a, inPlace), sum);
 }
 
+/** What native/cuda's product can do beside multiplying. */
 interface FusedProduct {
   /** How many tensors are added: 0 or 1. */
   readonly added?: number;
@@ -160,6 +167,7 @@ interface FusedProduct {
   readonly result?: DType;
 }
 
+/** Its attributes. U is the result's dtype, which may be wider than the factors'. */
 const fusedProduct = (
   form: Form,
   a: Tensor,
@@ -211,6 +219,7 @@ export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
   return rows_ND;
 }
 
+/** UnsortedSegmentSum's. */
 const SEGMENTS = ofDType((t) => [
   attr.type('T', t),
   attr.type('Tindices', 'int32'),
@@ -230,6 +239,7 @@ export function addRows(x_ND: Tensor, ids_N: Tensor, rows: number): Tensor {
 export const placesOf = (ids_N: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, ids_N.size, 1, 'int32'), ids_N], 1));
 
+/** Places are int32. */
 const AT_PLACES = attr.type('Tindices', 'int32');
 /** The elements of x_NV at these places: [N]. */
 export const pick = (x_NV: Tensor, places_N2: Tensor): Tensor =>

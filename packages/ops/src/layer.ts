@@ -127,6 +127,7 @@ export const chain = (...layers: Layer[]): Layer => {
   return Object.assign(run, { again }, onto ? { onto: forward } : {});
 };
 
+/** Forward of a chain: each value is freed once the next layer has read it, unless that layer writes over it. */
 async function inOrder(layers: Layer[], x: Tensor): Promise<[Tensor, Pullback[]]> {
   const pulls: Pullback[] = [];
   let y = x;
@@ -140,6 +141,10 @@ async function inOrder(layers: Layer[], x: Tensor): Promise<[Tensor, Pullback[]]
   return [y, pulls];
 }
 
+/**
+ * Backward of a chain, the last layer first. A gradient made on the way is freed likewise; the first layer adds the
+ * base.
+ */
 function inReverse(pulls: Pullback[]): Pullback {
   const [first] = pulls;
   const backward = async (dy: Tensor, base?: Tensor) => {

@@ -56,6 +56,7 @@ interface Norm {
   backward(dy_ND: Tensor, kept: [Tensor, Tensor], w_D: Tensor, base_ND?: Tensor): [dx_ND: Tensor, dw_D: Tensor];
 }
 
+/** The equations at the top, an op for each sign in them. It keeps x̂ and r. */
 const stockKernels: Norm = {
   forward: (x_ND, w_D, epsilon) => {
     const r_N1 = rsqrt(add(mean(square(x_ND), 1, true), scalar(epsilon)));

@@ -23,6 +23,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { InPlaceStates } from './in-place.ts';
 import { PlainStates } from './plain.ts';
 
+/** How AdamW steps. */
 export interface AdamWOptions {
   /** Of the mean of gradients, m (default 0.9). */
   readonly beta1?: number;

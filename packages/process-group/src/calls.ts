@@ -13,8 +13,10 @@
 import { type DType, dtypeOf } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
+/** What of all ranks' tensors: their sum, largest or mean, element by element. */
 export type Reduction = 'sum' | 'mean' | 'max';
 
+/** The collectives, in the order in which reports list them. */
 export const OPERATIONS = [
   'allReduce',
   'allGather',
@@ -25,6 +27,7 @@ export const OPERATIONS = [
   'barrier',
   'split',
 ] as const;
+/** One of OPERATIONS. */
 export type Operation = (typeof OPERATIONS)[number];
 
 /** Shape and true dtype of a tensor. */
@@ -35,6 +38,7 @@ export interface TensorSpec {
   readonly dtype: DType;
 }
 
+/** What a rank says of a tensor, so that others can tell whether theirs is alike. */
 export const specOf = (x: Tensor): TensorSpec => ({ shape: x.shape, dtype: dtypeOf(x) });
 
 /** 'float32 [2,3]' */

@@ -68,6 +68,7 @@ export interface Transport {
   /** Lets go of it. */ close(): Promise<void>;
 }
 
+/** What travels; bool does not. */
 const DTYPES = ['float32', 'bfloat16', 'int32'];
 
 /** What a group is made of. */
@@ -276,13 +277,16 @@ export class ProcessGroup {
   }
 }
 
+/** The other end of a message. */
 const peerOf = (transfer: Transfer): number => ('send' in transfer ? transfer.to : transfer.receiveFrom);
 
+/** Before anything is sent. */
 function checkAxis(x: Tensor, axis: number): void {
   if (Number.isInteger(axis) && axis >= 0 && axis < x.rank) return;
   throw new Error(`a tensor of shape [${x.shape}] has no axis ${axis}`);
 }
 
+/** The same. */
 function checkReduction(x: Tensor, reduction: Reduction): void {
   if (reduction === 'mean' && x.dtype === 'int32') throw new Error('the mean of int32 tensors is no int32: use sum');
 }

@@ -13,6 +13,7 @@
 import { BYTES } from '@fourfold/runtime/tensorflow';
 import { sizeOf, type TensorSpec } from './calls.ts';
 
+/** Bytes of a tensor, at its true dtype. */
 export const bytesOf = ({ shape, dtype }: TensorSpec): number => sizeOf(shape) * BYTES[dtype];
 
 /** Where part `rank` of `count` elements begins, if n ranks share them as evenly as can be. */

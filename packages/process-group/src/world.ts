@@ -49,6 +49,10 @@ export const attempt = (environment: Environment = process.env): number => place
 /** Variables by name: launchers tell a process its rank so. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/**
+ * The place that a launcher gave this process. A file to meet through stands in for an address, which is then not asked
+ * for.
+ */
 const placeIn = (environment: Environment): Place | undefined =>
   placeOf(fileOf(environment) ? { ...environment, MASTER_ADDR: '127.0.0.1' } : environment);
 
@@ -117,6 +121,7 @@ async function overNccl(control: ProcessGroup, endpoint: Endpoint, timeoutSecond
   return transport;
 }
 
+/** The world of a process that nobody launched. */
 const alone = (): ProcessGroup => new ProcessGroup({ name: WORLD, rank: 0, ranks: [0] });
 
 /** The file to meet through, if MASTER_ADDR names one. */
@@ -130,6 +135,7 @@ function fileOf(environment: Environment): string | undefined {
   }
 }
 
+/** Rank 0's store, or the way to it; through a file, with the secret that the file has. */
 async function openStore(
   { rank, worldSize, attempt, host, port, secret }: Place,
   path: string | undefined,

@@ -18,8 +18,10 @@ import { UserError } from './errors.ts';
 import { findTensorflow, type Installed } from './setup/index.ts';
 import { type NativeOps, type NodeBackendClass, type TensorflowBackend, withTrueDtypes } from './tensorflow.ts';
 
+/** Where tensors can be; 'auto' is the best of the others that there is. */
 export type Device = 'auto' | 'cuda' | 'cpu' | 'wasm';
 
+/** Which backend to open. */
 export interface BackendOptions {
   /** Default 'auto': the best that is there. Any other is taken or refused, never replaced. */
   device?: Device;

@@ -4,6 +4,8 @@
  * The message is one sentence with the key, the value and what would do. Command lines print it without a stack trace
  * and exit with 2; anything else that is thrown is a defect of ours and keeps its stack.
  */
+
+/** A mistake of the user's, who can mend it. */
 export class UserError extends Error {
   /** 'UserError'. */
   override readonly name = 'UserError';

@@ -25,6 +25,7 @@ export function bestLogits(logits_NV: Tensor, k: number): BestLogits {
   return { ids_NK, values_NK, logSumExp_N } as BestLogits;
 }
 
+/** The same by sorting, which takes V log V comparisons a row. */
 function stockBest(logits_NV: Tensor, k: number): Tensor[] {
   const [N, V] = logits_NV.shape as [number, number];
   const values = logits_NV.dataSync() as Float32Array;

@@ -73,6 +73,7 @@ export function feedForward(x_ND: Tensor, { up_2FD, down_DF }: FeedForwardWeight
   return execute('FourfoldFeedForward', [x_ND, up_2FD.data, down_DF.data, ...extras], attributes);
 }
 
+/** What both ops are told: the two matrices' shapes, and what is there beside them. */
 const halfAttributes = (
   [first, second]: [Packed, Packed],
   extras: number,

@@ -37,9 +37,11 @@ export interface DecoderLayersOptions extends Omit<CachedAttentionOptions, 'qkNo
   readonly lanes?: number | undefined;
 }
 
+/** The four matrices of a layer, in the order in which a row meets them. */
 const matricesOf = ({ attention, feedForward }: DecoderLayer): Packed[] => [
   ...[attention.qkv_JD, attention.out_DH, feedForward.up_2FD, feedForward.down_DF],
 ];
+/** Format, rows and columns of each. */
 const shapesOf = (layer: DecoderLayer): number[] => matricesOf(layer).flatMap(shapeNumbers);
 
 /** Whether one op can compute these layers: native, of one shape and one format each. */

@@ -83,6 +83,7 @@ const stockGeglu = (x_N2F: Tensor): Tensor =>
     return tf.mul(tf.mul(gate, tf.sigmoid(u)), up);
   });
 
+/** Expert e's matrix alone, where weights are plain float32. */
 function matrixOf(w: Packed, e: number): Packed {
   return { ...w, matrices: 1, data: tf.slice(w.data, [e * w.rows, 0], [w.rows, -1]) };
 }

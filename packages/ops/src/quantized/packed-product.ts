@@ -31,6 +31,7 @@ export interface NormOptions {
 
 /** The processor's instructions: the best that it has unless a test or a benchmark asks for others. */
 export type Variant = 'best' | 'plain' | 'avx2' | 'vnni';
+/** Their numbers in native/ops/packed-variants.h. */
 export const VARIANT_NUMBER: Record<Variant, number> = { best: 0, plain: 1, avx2: 2, vnni: 3 };
 
 /** What a product does beside multiplying. */
@@ -70,6 +71,7 @@ const isRounded = ({ format }: Packed, activations: Activations): boolean => act
 
 // ## By tfjs-core
 
+/** The same by stock kernels: weights are float32 there, and x is rounded as the blocks would round it. */
 function stockProduct(x: Tensor, w_OI: Packed, { activations, norm, swiglu, onto_NO }: PackedProductOptions): Tensor {
   return tf.tidy(() => {
     const prepared_NI = norm ? stockNorm(x, norm) : swiglu ? stockSwiglu(x) : x;
@@ -86,6 +88,7 @@ export const stockNorm = (x_NI: Tensor, { gain_I, epsilon }: NormOptions): Tenso
     return tf.mul(tf.mul(x_NI, tf.rsqrt(tf.add(squares_N1, epsilon))), gain_I);
   });
 
+/** silu(gate) · up. */
 const stockSwiglu = (x_N2I: Tensor): Tensor =>
   tf.tidy(() => {
     const [gate, up] = tf.split(x_N2I, 2, 1) as [Tensor, Tensor];

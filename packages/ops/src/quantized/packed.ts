@@ -63,8 +63,10 @@ export function packWeight(
   return { ...shape, bytes: 4 * data.size, native, data, dispose: () => data.dispose() };
 }
 
+/** What is known of a matrix before it is packed. */
 type Shape = Pick<Packed, 'format' | 'rows' | 'columns' | 'matrices'>;
 
+/** Bytes in panels, for native ops: as many as before, but for rows up to a multiple of 16. */
 function panels({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): Tensor {
   const { native } = tensorflow();
   const number = FORMAT_NUMBER[format];
@@ -73,6 +75,7 @@ function panels({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): 
   return memory.finish();
 }
 
+/** The numbers themselves, [E·O, I], for stock kernels. */
 function floats({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): Tensor {
   const whole = new Uint8Array(Math.ceil(bytes.length / rowBytes(format, BLOCK)) * rowBytes(format, BLOCK));
   whole.set(bytes); // float32 and bfloat16 rows need not be whole blocks

@@ -49,6 +49,7 @@ export class Stranger extends Error {
   override readonly name = 'Stranger';
 }
 
+/** Of these messages. Ends of two versions find so at their first bytes. */
 const VERSION = 1;
 const MAGIC = Buffer.from([...Buffer.from('FOURFLD'), VERSION]); // 8 bytes
 const NONCE = 32; // bytes; so many random ones are never drawn twice
@@ -124,15 +125,18 @@ function withLength(text: Uint8Array): Buffer {
   return Buffer.concat([length, text]);
 }
 
+/** The text that withLength wrote, if it is no longer than any of ours. */
 async function readText(stream: ByteStream): Promise<Buffer> {
   const length = Buffer.from(await stream.read(2)).readUInt16BE();
   if (length > MAX_TEXT) throw new Stranger(`it announces ${length} bytes where at most ${MAX_TEXT} are allowed`);
   return Buffer.from(await stream.read(length));
 }
 
+/** Of any world that is believed. */
 const MAX_RANKS = 65536;
 const isPurpose = (value: unknown): value is Hello['purpose'] => purposes.some((purpose) => purpose === value);
 
+/** What the other end says of itself, if every field makes sense. */
 function parseHello(text: Buffer): Hello | undefined {
   const among = (value: unknown, low: number, high: number): value is number =>
     Number.isInteger(value) && (value as number) >= low && (value as number) <= high;

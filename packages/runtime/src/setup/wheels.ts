@@ -6,6 +6,7 @@
  * has: nothing of Python in it is ever run, so one pinned file per platform serves everybody.
  */
 
+/** The TensorFlow that all wheels are of. */
 export const TENSORFLOW_VERSION = '2.21.0';
 
 /** TensorFlow's builds. */
