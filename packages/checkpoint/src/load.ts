@@ -45,7 +45,7 @@ export interface Checkpoint {
   close(): Promise<void>;
 }
 
-/** Opens all files of a checkpoint that was found sound. */
+/** Opens all files of a checkpoint that was found sound. Throws UserError where a file's tensors are not of a run. */
 export async function openCheckpoint({ path, manifest }: Found): Promise<Checkpoint> {
   const files: SafetensorsFile[] = [];
   const stored = new Map<string, Stored[]>();

@@ -46,7 +46,7 @@ function jobOf(given: Record<string, unknown>, shape?: LlamaConfig): Job {
   return { config, shape: shape ?? shapeOf(config, { vocabularySize: 256 }) };
 }
 
-/** Our side of all runs in a folder on machines that are described here. */
+/** Our side of all runs in a folder on machines that are described here. Throws UserError where it can't be read. */
 export function measuredRuns(folder: string): MeasuredRun[] {
   try {
     const files = readdirSync(folder).filter((file) => /^gpu-.*\.json$/.test(file) && !file.includes('check'));

@@ -35,7 +35,10 @@ export interface OpTimes {
   stop(): TimedOp[];
 }
 
-/** Times every op from here on. CUDA only, and one at a time, since marks don't say whose they are. */
+/**
+ * Times every op from here on, one timing at a time, since marks don't say whose they are. Throws UserError without
+ * CUDA.
+ */
 export function timeOps(see?: See): OpTimes {
   const backend = tensorflow();
   const { cuda } = backend;

@@ -29,7 +29,7 @@ export interface Setup {
   readonly close: () => void;
 }
 
-/** Opens everything that can be missing or wrong before anything is allocated. */
+/** Opens everything that can be missing or wrong before anything is allocated. Throws UserError for what is. */
 export async function prepare(settings: Settings): Promise<Setup> {
   const { config, shape, tokenizer, weights, plan, close } = await openModel(settings);
   const corpus = await openCorpus(config.data);
@@ -49,7 +49,10 @@ export async function prepare(settings: Settings): Promise<Setup> {
   return { config, shape, backend, tokenizer, text, weights, plan, close: closeAll };
 }
 
-/** A GPU's ops can be timed for one purpose at a time. */
+/**
+ * A GPU's ops can be timed for one purpose at a time. Throws UserError where there is no GPU, or a trace needs the
+ * step.
+ */
 export function checkProfile({ profile, trace, steps }: Settings, { device, description }: Backend): void {
   if (profile === undefined) return;
   if (device !== 'cuda') throw new UserError(`profile=${profile} takes the times of a GPU, and this is ${description}`);
