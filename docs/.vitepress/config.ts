@@ -1,29 +1,54 @@
 /**
  * The site's settings. `npx nx run docs:dev` serves it, `docs:build` writes it to .vitepress/dist.
  *
- * What the sidebar lists comes from one file for each part of the site, in docs/src/sidebar.
+ * What the sidebar lists comes from one file for each part of the site, in docs/src/sidebar. A dead link, to a page, an
+ * anchor or a file of the repository, stops the build.
  */
-import { fileURLToPath } from 'node:url';
+import { relative } from 'node:path/posix';
 import { katex } from '@mdit/plugin-katex';
 import { defineConfig } from 'vitepress';
 import { readEntries } from '../src/api/entries.ts';
+import { checkLinks } from '../src/dead-links.ts';
+import { repositoryLinks } from '../src/links.ts';
+import { picturesAsFences } from '../src/pictures.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
 import { walkSidebar } from '../src/sidebar/walk.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
+import { repository, root } from '../src/site.ts';
+import { textFile } from '../src/train/text-file.ts';
+import { sectionsOf } from '../src/walk/search.ts';
 
 export default defineConfig({
   title: 'Fourfold',
   description: 'Distributed training of language models, in TypeScript files short enough to read over coffee.',
   srcExclude: ['node_modules', 'src', 'test', 'results'],
   cleanUrls: false,
-  ignoreDeadLinks: true,
   lastUpdated: false,
-  markdown: { config: (md) => md.use(katex as never), lineNumbers: false },
+  markdown: {
+    config: (md) =>
+      md
+        .use(katex as never)
+        .use(repositoryLinks)
+        .use(picturesAsFences),
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
+  },
+  transformHead: ({ siteConfig }) => [
+    ['link', { rel: 'icon', type: 'image/svg+xml', href: `${siteConfig.site.base}logo.svg` }],
+  ],
+  vite: {
+    build: { target: 'es2022' },
+    plugins: [textFile() as never],
+    worker: { format: 'es' },
+    resolve: { alias: [{ find: /^.*\/VPHome\.vue$/, replacement: `${root}/docs/.vitepress/theme/Home.vue` }] },
+  },
+  buildEnd: ({ outDir, site }) => checkLinks(outDir, site.base),
   themeConfig: {
-    search: { provider: 'local' },
+    logo: '/logo.svg',
+    search: {
+      provider: 'local',
+      options: { miniSearch: { _splitIntoSections: (path) => sectionsOf(relative(`${root}/docs`, path)) as never } },
+    },
     nav: [
       { text: 'Learn', link: '/chapters/' },
       { text: 'Code', link: '/walk/' },
@@ -36,6 +61,14 @@ export default defineConfig({
       '/walk/': walkSidebar(),
       '/api/': apiSidebar(readEntries(root)),
       '/': howToSidebar(),
+    },
+    outline: [2, 3],
+    externalLinkIcon: true,
+    socialLinks: [{ icon: 'github', link: repository }],
+    footer: { message: 'Apache-2.0. Moby-Dick is in the public domain.' },
+    notFound: {
+      title: 'There is no such page',
+      quote: 'It may have moved. The list of files and the search find what there is.',
     },
   },
 });

@@ -11,7 +11,7 @@
  *     data-parallel tensor-parallel pipeline-parallel context-parallel
  *     model
  *     optim
- *     cli checkpoint data metrics
+ *     chromium cli checkpoint data metrics
  *     ops
  *     process-group
  *     runtime
@@ -29,7 +29,7 @@ export const rungs: readonly (readonly string[])[] = [
   ['runtime'],
   ['process-group'],
   ['ops'],
-  ['cli', 'checkpoint', 'data', 'metrics'],
+  ['chromium', 'cli', 'checkpoint', 'data', 'metrics'],
   ['optim'],
   ['model'],
   ['context-parallel', 'pipeline-parallel', 'tensor-parallel', 'data-parallel'],

@@ -1,6 +1,19 @@
-/** The site's look: VitePress's own, KaTeX's style sheet, and the components that pages may use. */
+/**
+ * The site's look: VitePress's own without its fonts, what the style sheets here change, KaTeX's for equations, and the
+ * components that pages may use.
+ */
+import DefaultTheme from 'vitepress/theme-without-fonts';
 import 'katex/dist/katex.min.css';
+import './look.css';
+import './walk.css';
 import type { Theme } from 'vitepress';
-import DefaultTheme from 'vitepress/theme';
+import { registerFigures } from './figures/register.ts';
+import { registerTraining } from './train/register.ts';
 
-export default { extends: DefaultTheme } satisfies Theme;
+export default {
+  extends: DefaultTheme,
+  enhanceApp({ app }) {
+    registerFigures(app);
+    registerTraining(app);
+  },
+} satisfies Theme;

@@ -11,7 +11,6 @@ import type { Mesh, ProcessGroup } from '@fourfold/process-group';
 import { dtypeOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { type StoredTensor, writeSafetensors } from './safetensors.ts';
 
 /** What of a mesh matters here. */
 export type Places = Pick<Mesh, 'tp' | 'pp' | 'coordinates'>;
@@ -76,15 +75,4 @@ async function joined(part: Tensor, { shard }: Parameter, tp: ProcessGroup): Pro
   const whole = kernels.concat(different, shard.axis);
   tf.dispose([all, ...different]);
   return whole;
-}
-
-/** Writes float32 tensors as a safetensors file, and frees them. */
-export async function writeTensors(path: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
-  const stored = new Map<string, StoredTensor>();
-  for (const [name, tensor] of tensors) {
-    const data = Float32Array.from(await tensor.data());
-    stored.set(name, { dtype: 'F32', shape: tensor.shape, data });
-    tensor.dispose();
-  }
-  await writeSafetensors(path, stored);
 }

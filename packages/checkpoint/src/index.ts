@@ -4,7 +4,7 @@ export { readJson, show } from './files.ts';
 export { checkNothingLater, type Found, findAt, findNewest } from './find.ts';
 export { FLOATS, type FloatDType, type Floats, fromFloat32, toFloat32 } from './floats.ts';
 export { listCheckpoints } from './folder.ts';
-export { gatherWhole, type Places, writeTensors } from './gather.ts';
+export { gatherWhole, type Places } from './gather.ts';
 export { type BlockFormat, dequantize as dequantizeBlocks, type Unpack } from './gguf/dequantize.ts';
 export { type GgufFile, type GgufTensor, openGguf } from './gguf/file.ts';
 export { shortest } from './gguf/llama.ts';
@@ -17,7 +17,7 @@ export { type Checkpoint, openCheckpoint } from './load.ts';
 export type { Manifest } from './manifest.ts';
 export { openPretrained, placeOf } from './pretrained.ts';
 export * from './safetensors.ts';
-export { type About, rangesOf, type SaveOptions, Saver } from './save.ts';
+export { type About, type SaveOptions, Saver } from './save.ts';
 export { type MadeTensor, openSlices, type SlicedFile, writeInTurn } from './slices.ts';
 export {
   checkWeights,
@@ -28,3 +28,4 @@ export {
   type WeightInfo,
   type Weights,
 } from './weights.ts';
+export { writeTensors } from './write-tensors.ts';

@@ -10,7 +10,7 @@
  * disk reads that much anyway.
  */
 import { join } from 'node:path';
-import type { Parameter } from '@fourfold/ops';
+import { type Parameter, rangesOf } from '@fourfold/ops';
 import { BYTES, type DType, UserError } from '@fourfold/runtime';
 import { blank } from '@fourfold/runtime/bytes';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -19,7 +19,7 @@ import { asBytes, sizeOf } from './header.ts';
 import type { Manifest } from './manifest.ts';
 import { isInside, type Overlap, overlaps, type Piece, type PieceName, parsePieceName } from './pieces.ts';
 import { openSafetensors, type SafetensorsFile } from './safetensors.ts';
-import { rangesOf, STORED } from './save.ts';
+import { STORED } from './save.ts';
 
 /** Bytes between two stretches that are read as one, and the most that one read takes. */
 const GAP = 2 ** 16;

@@ -12,12 +12,12 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Parameter, Range } from '@fourfold/ops';
+import { type Parameter, type Range, rangesOf } from '@fourfold/ops';
 import { gatherObjects, type ProcessGroup } from '@fourfold/process-group';
 import { arrived, BYTES, copyOut, type DType, dtypeOf, messageOf } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { nameOf, openFolder, partialOf, publish } from './folder.ts';
-import { asBytes, sizeOf } from './header.ts';
+import { asBytes } from './header.ts';
 import { fileOf, type Manifest } from './manifest.ts';
 import { partName, pieceName } from './pieces.ts';
 import type { StoredTensor } from './safetensors.ts';
@@ -29,10 +29,6 @@ export const STORED = { float32: 'F32', bfloat16: 'BF16', int32: 'I32', bool: 'B
   DType,
   string
 >;
-
-/** What of the model's parameters a parameter is made of: all of itself, unless it's ZeRO's. */
-export const rangesOf = (parameter: Parameter): readonly Range[] =>
-  parameter.ranges ?? [{ of: parameter, from: 0, to: sizeOf(parameter.shape), at: 0 }];
 
 /** Where checkpoints go, and what is in them. */
 export interface SaveOptions {

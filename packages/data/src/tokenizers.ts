@@ -12,22 +12,9 @@ import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
+import { bytes, INVALID, type Tokenizer } from './byte-tokenizer.ts';
 
-/** A vocabulary with the way into it and out of it. */
-export interface Tokenizer {
-  /** Says which vocabulary this is: two tokenizers of the same name encode alike. */
-  readonly name: string;
-  /** One more than the largest id that `encode` can give. */
-  readonly vocabularySize: number;
-  /** Ids that stand before a document's first token, such as that of <s>; absent where none do. */
-  readonly begin?: readonly number[];
-  /** Ids of tokens that steer and are no text, such as <|im_end|>; absent where there are none. */
-  readonly special?: ReadonlySet<number>;
-  /** Ids of a text's tokens, without those that stand before a document. */
-  encode(text: string): Uint8Array | number[];
-  /** The text of some ids. What isn't valid UTF-8, or no id of this vocabulary, shows as U+FFFD. */
-  decode(ids: Iterable<number>): string;
-}
+export type { Tokenizer };
 
 /**
  * The tokenizer called 'bytes' or 'gpt2', or the one in a tokenizer.json (or in a folder that holds one).
@@ -39,17 +26,6 @@ export async function openTokenizer(spec: string): Promise<Tokenizer> {
   if (spec === 'gpt2') return openGpt2();
   return openTokenizerFile(spec);
 }
-
-// A byte that is no UTF-8 wherever it stands, for ids outside a vocabulary.
-const INVALID = 0xff;
-
-/** The bytes of UTF-8, each its own token. */
-const bytes: Tokenizer = {
-  name: 'bytes',
-  vocabularySize: 256,
-  encode: (text) => Buffer.from(text, 'utf8'),
-  decode: (ids) => Buffer.from(Array.from(ids, (id) => (id < 256 ? id : INVALID))).toString('utf8'),
-};
 
 // A GPT-2 token is a run of bytes that may end amid a character, so decoding joins the bytes of all tokens first and
 // reads them as UTF-8 last. (gpt-tokenizer's own `decode` holds such an end back and lets it out in a later call.)

@@ -1,21 +1,13 @@
 /**
  * The chat page in Chromium: `npx nx run inference:browser-proof`.
  *
- * It needs a Chromium that is installed (Debian: apt-get install chromium); CHROMIUM names another than the usual ones.
+ * Where no Chromium is installed, one is fetched.
  */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { exitWith, UserError } from '@fourfold/runtime/errors';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { launchChromium } from '@fourfold/chromium';
+import { exitWith } from '@fourfold/runtime/errors';
+import type { Browser, Page } from 'playwright-core';
 import { bigContext, letters, testServer } from './support/test-server.ts';
-
-const USUAL = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-
-function findChromium(): string {
-  const path = [process.env['CHROMIUM'], ...USUAL].find((each) => each !== undefined && existsSync(each));
-  if (path) return path;
-  throw new UserError(`There is no Chromium at ${USUAL.join(', ')}: install one, or name it by CHROMIUM=PATH`);
-}
 
 /** Letters without end, 20 ms each. */
 const endless = (token: number): number => letters(token) - (token > 255 ? 99 : 0);
@@ -56,7 +48,7 @@ async function tryColours(browser: Browser, url: string): Promise<void> {
 }
 
 try {
-  const browser = await chromium.launch({ executablePath: findChromium(), args: ['--no-sandbox'] });
+  const browser = await launchChromium();
   const server = await testServer({ fake: { ...bigContext, delay: 20, bias: endless } });
   try {
     await tryChat(await browser.newPage(), server.url);

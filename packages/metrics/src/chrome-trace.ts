@@ -16,6 +16,7 @@
  */
 import type { Call, DeviceTrace, Span } from '@fourfold/process-group';
 import { callName, spansOf } from './device-timeline.ts';
+import type { ScheduleCell } from './schedule-picture.ts';
 
 /** A collective that one rank called: a `Call`, or its copy in JSON. Times are in milliseconds since 1970. */
 export interface TracedCall {
@@ -47,6 +48,13 @@ export const plainCall = ({ operation, text, group, peers, start, end, bytes, wa
   end,
   bytes,
   waited,
+});
+
+/** A cell of the schedule as a trace shows it. */
+export const spanOf = ({ kind, micro, chunk, start, end }: ScheduleCell): Span => ({
+  name: `${kind} of micro-batch ${micro + 1}${chunk > 0 ? `, chunk ${chunk + 1}` : ''}`,
+  start,
+  end,
 });
 
 /** What one rank's recorder kept. */

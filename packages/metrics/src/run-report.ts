@@ -4,7 +4,7 @@
  * what the GPUs did too; a third file shows communication beside computing, and a line says how much of it is exposed.
  */
 import { writeFileSync } from 'node:fs';
-import type { Mesh, Span } from '@fourfold/process-group';
+import type { Mesh } from '@fourfold/process-group';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { chromeTrace, plainCall, type TracedRank } from './chrome-trace.ts';
 import { deviceReport } from './device-report.ts';
@@ -92,13 +92,6 @@ function idleOf(run: RankRun, pipeline: readonly RankRun[], inTicks: boolean): n
   const busy = cellsOf(run, inTicks).reduce((sum, { start, end }) => sum + end - start, 0);
   return 1 - busy / span;
 }
-
-/** A cell as a trace shows it. */
-export const spanOf = ({ kind, micro, chunk, start, end }: ScheduleCell): Span => ({
-  name: `${kind} of micro-batch ${micro + 1}${chunk > 0 ? `, chunk ${chunk + 1}` : ''}`,
-  start,
-  end,
-});
 
 /** The first pipeline's schedule. */
 function schedule(runs: readonly RankRun[], { title }: RunReportOptions, unit: 'ticks' | 'milliseconds'): string {

@@ -3,7 +3,7 @@ import { openBackend } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { chromeTrace, plainCall, type TracedCall, type TracedRank } from '../src/chrome-trace.ts';
+import { chromeTrace, plainCall, spanOf, type TracedCall, type TracedRank } from '../src/chrome-trace.ts';
 
 interface Event {
   ph: 'M' | 'X';
@@ -191,4 +191,10 @@ test('a call that has not ended leaves no mark, and no events are a valid file',
   const events = eventsOf([{ rank: 0, label: '', calls: [running], spans: [] }]);
   expect(events.map(({ name }) => name)).toEqual(['process_name', 'process_sort_index']);
   expect(eventsOf([])).toEqual([]);
+});
+
+test('a span is named as a person counts, from one; a first chunk goes without saying', () => {
+  const action = { kind: 'backward', micro: 2, start: 5, end: 7 } as const;
+  expect(spanOf({ ...action, chunk: 0 })).toEqual({ name: 'backward of micro-batch 3', start: 5, end: 7 });
+  expect(spanOf({ ...action, chunk: 1 }).name).toBe('backward of micro-batch 3, chunk 2');
 });

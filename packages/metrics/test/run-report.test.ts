@@ -5,7 +5,8 @@ import { createMesh, spmd } from '@fourfold/process-group';
 import { openBackend, UserError } from '@fourfold/runtime';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type RankRun, rankRun, runReport, spanOf } from '../src/run-report.ts';
+import { spanOf } from '../src/chrome-trace.ts';
+import { type RankRun, rankRun, runReport } from '../src/run-report.ts';
 import { trafficReport } from '../src/traffic-report.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fourfold-report-'));
@@ -194,12 +195,6 @@ test('a file that cannot be written is named in a sentence', () => {
   const writing = () => runReport(runs, { ...options, trace });
   expect(writing).toThrow(UserError);
   expect(writing).toThrow(`${trace} can't be written: `);
-});
-
-test('a span is named as a person counts, from one; a first chunk goes without saying', () => {
-  const action = { kind: 'backward', micro: 2, start: 5, end: 7 } as const;
-  expect(spanOf({ ...action, chunk: 0 })).toEqual({ name: 'backward of micro-batch 3', start: 5, end: 7 });
-  expect(spanOf({ ...action, chunk: 1 }).name).toBe('backward of micro-batch 3, chunk 2');
 });
 
 // ## What a rank tells

@@ -40,5 +40,9 @@ export function rangesIn(parameters: readonly Parameter[], begin: number, length
   });
 }
 
+/** What of the model's parameters a parameter is made of: all of itself, unless it's ZeRO's. */
+export const rangesOf = (parameter: Parameter): readonly Range[] =>
+  parameter.ranges ?? [{ of: parameter, from: 0, to: sizeOf(parameter.shape), at: 0 }];
+
 /** How many elements a tensor of this shape has. */
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);

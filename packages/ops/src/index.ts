@@ -18,7 +18,7 @@ export {
   type TokenLosses,
 } from './cross-entropy.ts';
 export { type Embedding, embedding, type Words, wordsOf } from './embedding.ts';
-export { flatten, rangesIn, sizeOf, unflatten } from './flat.ts';
+export { flatten, rangesIn, rangesOf, sizeOf, unflatten } from './flat.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
 export {

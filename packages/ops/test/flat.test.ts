@@ -3,7 +3,7 @@ import { expectNoLeak, onBackends, useBackend } from '@fourfold/runtime/testing'
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { flatten, Parameter, rangesIn, unflatten } from '../src/index.ts';
+import { flatten, Parameter, rangesIn, rangesOf, unflatten } from '../src/index.ts';
 import { randn } from './helpers.ts';
 
 const shapes = fc.array(fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 3 }), {
@@ -58,4 +58,12 @@ test('equal stretches have each element once, where it lies', () => {
       }
     }),
   );
+});
+
+test("a parameter is made of itself, and ZeRO's of what it says", () => {
+  const plain = new Parameter('w', [2, 3]);
+  expect(rangesOf(plain)).toEqual([{ of: plain, from: 0, to: 6, at: 0 }]);
+  const part = new Parameter('part', [2]);
+  part.ranges = [{ of: plain, from: 4, to: 6, at: 0 }];
+  expect(rangesOf(part)).toBe(part.ranges);
 });

@@ -44,6 +44,8 @@ export interface Receiving {
 
 /** How a group's tensors travel: one rank's end of it. Inputs are checked, and held until the promise is settled. */
 export interface Transport {
+  /** Whether the ranks are coroutines of one process. */
+  readonly isLocal?: boolean;
   /** Of all ranks' x, on each of them. */
   allReduce(x: Tensor, reduction: Reduction, call: Call): Promise<Tensor>;
   /** `sizes[r]` is what rank r brings along `axis`. */
@@ -108,6 +110,11 @@ export class ProcessGroup {
 
   /** How many ranks it has. */ get size(): number {
     return this.ranks.length;
+  }
+
+  /** Whether its ranks are coroutines of this process. */
+  get isLocal(): boolean {
+    return this.#transport?.isLocal ?? this.size === 1;
   }
 
   /** The sum, mean or largest of all ranks' x, element by element. */

@@ -5,7 +5,7 @@
  * norm that is NaN clips nothing, one that is infinite makes numbers 0 and infinities NaN, so an update leaves NaN
  * where the gradient was no number, and there alone.
  */
-import { rangesOf } from '@fourfold/checkpoint';
+import { rangesOf } from '@fourfold/ops';
 import { gatherObjects } from '@fourfold/process-group';
 import { read, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';

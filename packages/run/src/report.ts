@@ -1,24 +1,13 @@
 /**
- * What training cost: speed and memory of a step; and at the end what each rank sent, beside what the formulas of the
- * four dimensions say.
+ * What training cost: at its end, what each rank sent, beside what the formulas of the four dimensions say.
  */
-import { mfuOf, peakFlops, type RunLog, rankRun, runReport } from '@fourfold/metrics';
-import { parameterCount } from '@fourfold/model';
+import { type RunLog, rankRun, runReport } from '@fourfold/metrics';
 import { bubble, type Ran } from '@fourfold/pipeline-parallel';
 import { predictedBytes } from '@fourfold/plan';
-import { gatherObjects, isLaunched, type ProcessGroup } from '@fourfold/process-group';
+import { gatherObjects } from '@fourfold/process-group';
 import { memory } from '@fourfold/runtime';
-import { pipelineShape, type Setup, sequencesPerStep } from '@fourfold/settings';
+import { pipelineShape } from '@fourfold/settings';
 import type { Rank } from './rank.ts';
-
-/** What a step that took so long says of speed and memory. */
-export function figures({ config, shape, backend }: Setup, world: ProcessGroup, milliseconds: number) {
-  const tokensPerSecond = (1000 * sequencesPerStep(config) * config.seqLength) / milliseconds;
-  const size = { ...shape, parameters: parameterCount(shape), seqLength: config.seqLength };
-  const devices = isLaunched() ? world.size : 1;
-  const mfu = mfuOf(tokensPerSecond / devices, size, peakFlops(backend.description, config.precision));
-  return { tokensPerSecond, milliseconds, memoryBytes: memory().peakBytes, mfu };
-}
 
 /** Gathers what all ranks counted in so many steps, and lets the first say it. */
 export async function report(rank: Rank, steps: number, ran: readonly Ran[], log: RunLog | undefined): Promise<void> {
@@ -30,5 +19,5 @@ export async function report(rank: Rank, steps: number, ran: readonly Ran[], log
   const runs = await mesh.world.recorder.apart(() => gatherObjects(mesh.world, mine));
   const title = `${model}: ${ppEngine}, ${pp} stages, ${gradAccSteps} micro-batches`;
   const share = bubble(pipelineShape(setup.config));
-  log?.say(runReport(runs, { title, steps, oneProcess: !isLaunched(), bubble: share, trace }));
+  log?.say(runReport(runs, { title, steps, oneProcess: mesh.world.isLocal, bubble: share, trace }));
 }

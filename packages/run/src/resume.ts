@@ -8,19 +8,10 @@
  * The layout may differ, and what only concerns speed. What would make the state or the order of the data meaningless
  * is refused; what changes where the run goes from here (the learning rate) is allowed, and said.
  */
-import {
-  type About,
-  checkNothingLater,
-  type Found,
-  findAt,
-  findNewest,
-  openCheckpoint,
-  Saver,
-} from '@fourfold/checkpoint';
-import type { Initialize } from '@fourfold/model';
-import type { ParameterState, Window } from '@fourfold/optim';
+import { checkNothingLater, type Found, findAt, findNewest, openCheckpoint, Saver } from '@fourfold/checkpoint';
+import type { ParameterState } from '@fourfold/optim';
 import { attempt, type ProcessGroup } from '@fourfold/process-group';
-import { dtypeOf, UserError, zeros } from '@fourfold/runtime';
+import { dtypeOf, UserError } from '@fourfold/runtime';
 import { type Settings, type Setup, sequencesPerStep } from '@fourfold/settings';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Rank } from './rank.ts';
@@ -87,10 +78,6 @@ const SAID = [
 
 // ## The state
 
-/** Instead of drawing weights that a checkpoint is going to replace. */
-export const zeroWeights: Initialize = ({ fullShape, shard }) =>
-  zeros(fullShape.map((side, axis) => (axis === shard?.axis ? side / shard.of : side)));
-
 /** Puts a checkpoint's state into a rank. All ranks call it. */
 export async function restore({ data, optimizer }: Rank, found: Found): Promise<void> {
   const checkpoint = await openCheckpoint(found);
@@ -107,24 +94,6 @@ export async function restore({ data, optimizer }: Rank, found: Found): Promise<
     await checkpoint.close();
   }
   await data.gathered(); // ZeRO: everybody's part of the weights to everybody
-}
-
-/** What a checkpoint after so many steps says of the run. */
-export function aboutOf({ setup, optimizer }: Rank, step: number, window: Window | undefined): About {
-  const { config, shape, text } = setup;
-  const settings = JSON.parse(JSON.stringify(config)) as About['settings']; // as JSON has it: what is undefined is gone
-  const { dp, pp, cp, tp } = config;
-  const copy = window && { losses: [...window.losses], norms: [...window.norms] };
-  const model = { ...shape };
-  return {
-    step,
-    updates: optimizer.step,
-    window: copy,
-    layout: { dp, pp, cp, tp },
-    settings,
-    model,
-    tokens: text.train.count,
-  };
 }
 
 /** What saves the run; undefined where it has no folder for that. All ranks call it. */

@@ -1,23 +1,11 @@
 import type { RunLog } from '@fourfold/metrics';
 import { predictedBytes } from '@fourfold/plan';
-import { spmd } from '@fourfold/process-group';
 import { useBackend } from '@fourfold/runtime/testing';
-import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
-import { figures, report } from '../src/index.ts';
-import { onRanks, setupOf, step } from './ranks.ts';
+import { report } from '../src/index.ts';
+import { onRanks, step } from './ranks.ts';
 
 beforeAll(() => useBackend('cpu'));
-
-test('tokens a second are those of the global batch', async () => {
-  const setup = await setupOf({ dp: 2, gradAccSteps: 3 });
-  const something = tf.zeros([1000]);
-  const [said] = await spmd(1, async (world) => figures(setup, world, 250));
-  something.dispose();
-  expect(said).toMatchObject({ tokensPerSecond: (2 * 2 * 3 * 32) / 0.25, milliseconds: 250 });
-  expect(said?.memoryBytes).toBeGreaterThan(0);
-  setup.text.close();
-});
 
 test('the bytes predicted for data parallelism are those that are sent, and the report says so', async () => {
   const lines: string[] = [];

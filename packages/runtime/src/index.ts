@@ -3,7 +3,8 @@ export { type Backend, type BackendOptions, type Device, openBackend } from './b
 export { arrived, copyOut, unpin } from './copy-out.ts';
 export { type DeviceOp, type DeviceProfile, profileDevice, startProfile } from './device-profile.ts';
 export { exitWith, messageOf, RunError, UserError } from './errors.ts';
-export { type MemoryFigures, machineMemory, memory, resetPeak } from './memory.ts';
+export { machineMemory } from './machine-memory.ts';
+export { type MemoryFigures, memory, resetPeak } from './memory.ts';
 export { type OpTime, profileOps } from './profile.ts';
 export { type Key, keyOf, normals, randomWords, uniforms } from './random.ts';
 export {

@@ -1,9 +1,6 @@
 /**
- * How much memory a run takes and how much there is: figures for the step line, and for refusing in one sentence a
- * model that can't fit, before anything is allocated.
+ * How much memory tensors take: figures for the step line. How much there is, machine-memory.ts says.
  */
-import { readFileSync } from 'node:fs';
-import { totalmem } from 'node:os';
 import * as tf from '@tensorflow/tfjs-core';
 import { onTensorflow, tensorflow } from './tensorflow.ts';
 
@@ -34,16 +31,4 @@ export function resetPeak(): void {
   const { memoryBytes, cuda } = tensorflow();
   memoryBytes.peak = memoryBytes.now;
   cuda?.resetPeak();
-}
-
-/** Bytes of memory this process may use: the machine's, or its control group's where that is less. */
-export function machineMemory(): number {
-  const limits = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'].map((file) => {
-    try {
-      return Number(readFileSync(file, 'utf8')); // "max" where there is no limit: NaN
-    } catch {
-      return Number.NaN; // not Linux, or another version of control groups
-    }
-  });
-  return Math.min(totalmem(), ...limits.filter((bytes) => bytes > 0));
 }

@@ -1,7 +1,6 @@
-import { totalmem } from 'node:os';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
-import { cast, machineMemory, memory, openBackend, resetPeak } from '../src/index.ts';
+import { cast, memory, openBackend, resetPeak } from '../src/index.ts';
 
 beforeAll(() => openBackend({ device: 'cpu' }));
 
@@ -38,9 +37,4 @@ test('what a tidy frees only at its end is in the peak together', () => {
     tf.add(tf.add(x, x), x);
   });
   expect(memory().peakBytes - bytes).toBe(3 * 400);
-});
-
-test('the machine has some memory, and not more than is built in', () => {
-  expect(machineMemory()).toBeGreaterThan(2 ** 28);
-  expect(machineMemory()).toBeLessThanOrEqual(totalmem());
 });

@@ -1,5 +1,5 @@
 /**
- * Trains a Llama on a text, on one rank or many: the loop and its command line.
+ * Trains a Llama on a text, on one rank or many: the loop, of which the last line makes a command.
  *
  *     npm start                                             16 ranks, dp2 x pp2 x cp2 x tp2, in this process
  *     npm start -- --model SmolLM-135M --data sotu --tokenizer gpt2
@@ -9,32 +9,23 @@
  * AdamW. A step's batch depends on the seed and the step alone, and so do the first weights: every layout of ranks
  * computes the same losses.
  */
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { exportRanks, type Found, type Saver } from '@fourfold/checkpoint';
-import { readConfig, runMain } from '@fourfold/cli';
+import type { Saver } from '@fourfold/checkpoint';
 import { applyContextParallel } from '@fourfold/context-parallel';
 import { atPositions, batchAt, sequencesOf, validationBatches } from '@fourfold/data';
 import { bucketedDataParallel, naiveDataParallel } from '@fourfold/data-parallel';
-import { openRunLog, profileReport, type RunLog, spanOf } from '@fourfold/metrics';
-import { createLlama, type Initialize, initialize, initialWeights, type Llama, parameterShapes } from '@fourfold/model';
+import { profileReport, type RunLog, spanOf } from '@fourfold/metrics';
+import { createLlama, type Initialize, initialize, initialWeights, type Llama } from '@fourfold/model';
 import { kernels } from '@fourfold/ops';
 import { AdamW, learningRateAt, Outliers, squaredNorm } from '@fourfold/optim';
 import { applyPipelineParallel, type Ran, runPipeline } from '@fourfold/pipeline-parallel';
+import { createMesh, type ProcessGroup, startDeviceTrace } from '@fourfold/process-group';
 // biome-ignore format: a list
 import {
-  createMesh, inWorld, isLaunched, type ProcessGroup, rankCount, spmd, startDeviceTrace,
-} from '@fourfold/process-group';
-import { main as launch } from '@fourfold/process-group/launch';
-// biome-ignore format: a list
-import {
-  aboutOf, bitsPerByte, checkResumed, figures, findStart, nonFinite, openSaver, type Rank, report, restore,
-  writeGradients, writeSample, zeroWeights,
+  type Around, aboutOf, bitsPerByte, checkWithoutDisk, figures, nonFinite, type Rank, trainingCommand, writeSample,
+  zeroWeights,
 } from '@fourfold/run';
 import { constant, readLater, readTimed, startProfile, zeros } from '@fourfold/runtime';
-// biome-ignore format: a list
-import {
-  checkModel, chunksOf, introduce, prepare, type Setup, sequencesPerStep, settings, TRACED, tokenRanksOf,
-} from '@fourfold/settings';
+import { chunksOf, type Setup, sequencesPerStep, TRACED, tokenRanksOf } from '@fourfold/settings';
 import { applyTensorParallel } from '@fourfold/tensor-parallel';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -174,14 +165,12 @@ async function drops(rank: Rank, outliers: Outliers, sums: tf.Tensor): Promise<n
  * Trains as one rank of the world, from the seed's weights or from the checkpoint that was `found`; says how it goes if
  * it is the first, and returns the last validation loss.
  */
-// biome-ignore format: a list
-export async function trainRank(
-  setup: Setup, world: ProcessGroup, log: RunLog | undefined, signal?: AbortSignal, found?: Found,
-) {
-  const [{ config }, { recorder }] = [setup, world];
+export async function trainRank(setup: Setup, world: ProcessGroup, around: Around): Promise<number> {
+  const [{ config }, { recorder }, { log, signal, disk, found, between }] = [setup, world, around];
+  if (!disk) checkWithoutDisk(config);
   const rank = await openRank(setup, world, found && zeroWeights);
-  if (found) await recorder.apart(() => restore(rank, found));
-  const saver = await recorder.apart(() => openSaver(rank, (line) => log?.say(line)));
+  if (found) await recorder.apart(async () => disk?.restore(rank, found));
+  const saver = await recorder.apart(async () => disk?.openSaver(rank, (line) => log?.say(line)));
   const reader = readerOf(rank, saver, log);
   const outliers = config.skipOutliers ? new Outliers(config.skipOutliers, found?.manifest.window) : undefined;
   const begun = found?.manifest.step ?? 0;
@@ -199,7 +188,8 @@ export async function trainRank(
     const gradients = await gradientsOf(rank, step, { stop: signal?.aborted, written: saver?.isWritten });
     await reader.read(); // the former step's numbers, while a GPU is busy with this one
     [step, ran] = [step + 1, gradients.ran];
-    if (step === 1 && config.gradients) await recorder.apart(() => writeGradients(rank, config.gradients as string));
+    if (step === 1 && config.gradients)
+      await recorder.apart(async () => disk?.writeGradients(rank, config.gradients as string));
     const { sums, own } = gradients;
     const z = outliers && (await drops(rank, outliers, sums));
     if (z) log?.say(`step ${step} is skipped: its loss or gradient is ${z.toFixed(1)} deviations above the mean`);
@@ -219,13 +209,13 @@ export async function trainRank(
     if (text !== undefined) log?.say(text);
     if (saves) await save();
     if (validates || samples) reader.start = performance.now();
-    await new Promise(setImmediate); // lets a signal through: kernels leave Node no other moment
+    await between?.();
   }
   await reader.read();
   await save();
   await recorder.apart(async () => saver?.close());
-  if (world.size > 1 && step > begun) await report(rank, step - begun, ran, log);
-  if (setup.plan) await exportRanks(setup.plan, parameterShapes(setup.shape), rank, log?.say);
+  if (world.size > 1 && step > begun) await disk?.report(rank, step - begun, ran, log);
+  await disk?.exportModel(rank, log?.say);
   rank.optimizer.dispose();
   for (const parameter of new Set([...rank.parameters, ...rank.data.updated])) parameter.dispose();
   return validation;
@@ -259,39 +249,4 @@ export async function validate(rank: Rank): Promise<number> {
 
 // ## The command
 
-async function main(): Promise<void> {
-  const usage = 'Trains a Llama on a text and prints how it goes, then text that it writes.';
-  const given = process.argv.slice(2);
-  const argv =
-    given.length > 0 ? given : ['--config', fileURLToPath(new URL('../../../configs/start.json', import.meta.url))];
-  const config = readConfig({ schema: settings, argv, name: 'npm start --', usage });
-  const ranks = rankCount(config);
-  if (config.launcher === 'processes' && ranks > 1 && !isLaunched()) {
-    await checkModel(config);
-    const flags = ['--nproc', String(ranks), '--max-restarts', String(config.maxRestarts)];
-    return launch([...flags, fileURLToPath(import.meta.url), ...argv]);
-  }
-  const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(signal));
-  const setup = await prepare(config);
-  const body = async (world: ProcessGroup) => {
-    const say = world.rank === 0 ? console.log : () => {};
-    introduce(setup, say);
-    const found = await findStart(setup, world, say);
-    if (found) checkResumed(setup, found, say);
-    const { steps, trace, gradients, model, data } = config;
-    const done = found?.manifest.step ?? 0;
-    if (done >= steps) return say(`${done} of ${steps} steps are done: nothing is left to do`);
-    if (world.rank > 0) return trainRank(setup, world, undefined, stop.signal, found);
-    const log = openRunLog({ ...config, title: `${model} on ${data}`, done, later: [trace, gradients] });
-    const validation = await trainRank(setup, world, log, stop.signal, found);
-    log.close();
-    return validation;
-  };
-  const transport = setup.backend.device === 'cuda' ? 'nccl' : 'tcp';
-  await (isLaunched() ? inWorld({ transport }, body) : spmd(ranks, body));
-  setup.close();
-  if (stop.signal.aborted) process.exitCode = stop.signal.reason === 'SIGINT' ? 130 : 143;
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await runMain(main);
+await trainingCommand(import.meta.url, trainRank);

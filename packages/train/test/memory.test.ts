@@ -26,7 +26,7 @@ async function estimateOverPeak(change: Record<string, unknown>): Promise<number
   resetPeak();
   const setup = await prepare(config);
   const log = openRunLog({ title: 'test', steps: 1, screen: { write: () => true } });
-  await spmd(1, (world) => trainRank(setup, world, log));
+  await spmd(1, (world) => trainRank(setup, world, { log }));
   const peak = memory().peakBytes - before;
   const { shape } = setup;
   const { microBatchSize: batch, seqLength, precision, recompute, moments, masterWeights } = config;

@@ -29,7 +29,7 @@ test('50 steps lower its loss on the validation text', async () => {
     return loss;
   });
   const start = performance.now();
-  const [after = Number.NaN] = await spmd(ranks, (world) => trainRank(setup, world, undefined));
+  const [after = Number.NaN] = await spmd(ranks, (world) => trainRank(setup, world, {}));
   const seconds = (performance.now() - start) / 1000;
   setup.close();
   const tokens = asked.steps * asked.dp * asked.seqLength;

@@ -6,7 +6,7 @@ import { gatherWhole } from '@fourfold/checkpoint';
 import { openRunLog } from '@fourfold/metrics';
 import { parameterShapes } from '@fourfold/model';
 import { rankCount, spmd } from '@fourfold/process-group';
-import { findStart } from '@fourfold/run';
+import { disk, findStart } from '@fourfold/run';
 import { prepare, type Setup, settings } from '@fourfold/settings';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -40,7 +40,7 @@ export async function trained(change: Change): Promise<{ said: string; losses: n
   };
   const body = async (world: Parameters<typeof trainRank>[1]) => {
     const found = await findStart(setup, world, () => {});
-    return trainRank(setup, world, world.rank === 0 ? { ...log, step } : undefined, undefined, found);
+    return trainRank(setup, world, { disk, found, log: world.rank === 0 ? { ...log, step } : undefined });
   };
   const [validation = Number.NaN] = await spmd(rankCount(setup.config), body);
   log.close();

@@ -39,6 +39,7 @@ export async function spmd<R>(size: number, rank: (world: ProcessGroup) => Promi
 
 /** One rank's way to a place. */
 class LocalTransport implements Transport {
+  readonly isLocal = true;
   readonly #place: Place;
   readonly #rank: number;
   #meetings = 0;

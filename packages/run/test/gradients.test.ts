@@ -2,30 +2,10 @@ import { join } from 'node:path';
 import { openSafetensors } from '@fourfold/checkpoint';
 import { parameterShapes } from '@fourfold/model';
 import { keyOf, normals } from '@fourfold/runtime';
-import { expectNoLeak } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { bitsPerByte, writeGradients, writeSample } from '../src/index.ts';
-import { folder, onRanks, setupOf } from './ranks.ts';
-
-test('bits per byte: a token of one byte with a loss of ln 256 takes 8', async () => {
-  const setup = await setupOf();
-  expect(bitsPerByte(Math.log(256), setup)).toBeCloseTo(8, 12);
-  const twice = {
-    ...setup,
-    text: { ...setup.text, validation: { ...setup.text.validation, count: 2 * setup.text.validation.count } },
-  };
-  expect(bitsPerByte(Math.log(256), twice)).toBeCloseTo(16, 12); // as if a byte were two tokens
-  setup.text.close();
-});
-
-test('two ranks write what one writes; only the first has the text', async () => {
-  const settings = { sampleTokens: 12, temperature: 0, prompt: 'It' };
-  const [one] = await onRanks(settings, (rank) => expectNoLeak(() => writeSample(rank)));
-  const [first, second] = await onRanks({ ...settings, tp: 2 }, writeSample);
-  expect(one).toMatch(/^It./s);
-  expect([first, second]).toEqual([one, undefined]);
-});
+import { writeGradients } from '../src/index.ts';
+import { folder, onRanks } from './ranks.ts';
 
 test('the gradients in the file are the whole ones', async () => {
   const path = join(folder, 'gradients.safetensors');
