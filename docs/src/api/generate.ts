@@ -60,6 +60,7 @@ const look: Partial<PluginOptions> = {
   classPropertiesFormat: 'table',
   typeAliasPropertiesFormat: 'table',
   useCodeBlocks: true,
+  useHTMLAnchors: true, // the markdown's own may be of another heading: Lanes.cost and LanesCost are both lanescost
   sanitizeComments: true,
   tableColumnSettings: { hideModifiers: true, hideSources: true },
 };
@@ -108,7 +109,7 @@ function describeModules(project: ProjectReflection, entries: readonly Entry[]):
   }
 }
 
-/** What the first export statement of a file exports, typedoc gives the file's comment, where it has none of its own. */
+/** typedoc gives a file's comment to what its first statement exports, where that has none of its own. */
 function dropBorrowed(symbol: DeclarationReflection, opening: string): void {
   for (const one of [symbol, ...(symbol.signatures ?? [])])
     if (one.comment && Comment.combineDisplayParts(one.comment.summary).trim() === opening) delete one.comment;
