@@ -73,9 +73,15 @@ test('so is a type that a signature names and no entry exports, in whichever pac
   write('other', '/** Another. */\n\n/** One. */\nexport const one = 1;\n');
   write(
     'ring',
-    '/** Rings. */\n\n/** Hidden. */\ninterface Ring {\n  a: 1;\n}\n/** One. */\nexport const one = (): Ring => ({ a: 1 });\n',
+    '/** Rings. */\n\n/** A. */\ninterface Ring { a: 1 }\n/** One. */\nexport const one = (): Ring => ({ a: 1 });\n',
   );
   expect((await generate()).join()).toMatch(/^Ring, defined in .*is referenced by .*ring\.one but not included/);
+});
+
+test("a file's comment is not that of what its first statement exports", async () => {
+  write('ring', '/** Rings. */\nexport { a } from "./a.ts";\n');
+  writeFileSync(join(root, 'packages/ring/src/a.ts'), '/** A file. */\n\nexport type B = 1;\nexport const a = 1;\n');
+  expect((await generate()).join()).toMatch(/ring\.a \(Variable\)/);
 });
 
 test('so is a link to nothing', async () => {

@@ -12,6 +12,7 @@ import { join, relative } from 'node:path';
 import {
   Application,
   Comment,
+  type DeclarationReflection,
   Logger,
   LogLevel,
   normalizePath,
@@ -35,25 +36,38 @@ const documented: TypeDocOptions['requiredToBeDocumented'] = [
   'Accessor',
 ];
 
+/**
+ * What signatures name and no page tells of: zod's schemas, whose types are exported; what TensorFlow's backend has of
+ * the CUDA module, and set-up of pip, which nobody calls from outside.
+ */
+const insides = [
+  'checkpoint/src/manifest.ts:schema',
+  'plan/src/machines.ts:machine',
+  'runtime/src/cuda.ts:CudaModule',
+  'runtime/src/setup/run.ts:Outcome',
+];
+
 /** One file for each entry, all in one folder; properties and parameters in tables, signatures in code. */
 const look: Partial<PluginOptions> = {
   entryFileName: 'index',
   excludeScopesInPaths: true,
   flattenOutputFiles: true,
   hideBreadcrumbs: true,
+  indexFormat: 'table',
   hidePageHeader: true,
   parametersFormat: 'table',
   interfacePropertiesFormat: 'table',
   classPropertiesFormat: 'table',
   typeAliasPropertiesFormat: 'table',
   useCodeBlocks: true,
+  useHTMLAnchors: true, // the markdown's own may be of another heading: Lanes.cost and LanesCost are both lanescost
   sanitizeComments: true,
   tableColumnSettings: { hideModifiers: true, hideSources: true },
 };
 
 const optionsFor = (root: string, entries: readonly Entry[], out: string): Partial<TypeDocOptions> => ({
   ...(look as Partial<TypeDocOptions>),
-  name: 'Fourfold',
+  name: 'API',
   tsconfig: join(root, 'docs/tsconfig.api.json'),
   entryPoints: entries.map(({ file }) => file),
   alwaysCreateEntryPointModule: true,
@@ -91,7 +105,14 @@ function describeModules(project: ProjectReflection, entries: readonly Entry[]):
     if (!entry) throw new Error(`typedoc's module ${module.name} is of no entry`);
     module.name = entry.name;
     module.comment = new Comment([{ kind: 'text', text: entry.opening }]);
+    for (const symbol of module.children ?? []) dropBorrowed(symbol, entry.opening);
   }
+}
+
+/** typedoc gives a file's comment to what its first statement exports, where that has none of its own. */
+function dropBorrowed(symbol: DeclarationReflection, opening: string): void {
+  for (const one of [symbol, ...(symbol.signatures ?? [])])
+    if (one.comment && Comment.combineDisplayParts(one.comment.summary).trim() === opening) delete one.comment;
 }
 
 /**
@@ -114,6 +135,8 @@ function nameOptions(project: ProjectReflection): void {
     if (parameter.name === '__namedParameters') parameter.name = 'options';
 }
 
+const isIn = (packageName: string) => (path: string) => path.startsWith(`${packageName.replace('@fourfold/', '')}/`);
+
 /** All that typedoc can check: comments and links at once, types that no entry exports package by package. */
 function validate(application: Application, project: ProjectReflection, entries: readonly Entry[]): void {
   application.options.setValue('validation', { notDocumented: true, invalidLink: true, notExported: false });
@@ -121,6 +144,7 @@ function validate(application: Application, project: ProjectReflection, entries:
   application.options.setValue('validation', { notDocumented: false, invalidLink: false, notExported: true });
   for (const packageName of new Set(entries.map((entry) => entry.packageName))) {
     project.packageName = packageName;
+    application.options.setValue('intentionallyNotExported', insides.filter(isIn(packageName)));
     application.validate(project);
   }
 }

@@ -10,7 +10,7 @@ import { messageOf, UserError } from '@fourfold/runtime/errors';
 /** Whether there is a plain file, or a link to one. */
 export const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 
-/** The text of a file of at most so many bytes. */
+/** The text of a file of at most so many bytes. Throws UserError where it is none, or longer, or not UTF-8. */
 export function readText(path: string, most: number): string {
   const size = checkFile(path);
   if (size > most) throw new UserError(`${path} has ${size} bytes: a file of this name has at most ${most}`);
@@ -21,6 +21,10 @@ export function readText(path: string, most: number): string {
   }
 }
 
+/**
+ * What a JSON file of at most so many bytes holds, unchecked. Throws UserError as readText does, and where it is no
+ * JSON.
+ */
 export function readJson(path: string, most: number): unknown {
   const text = readText(path, most);
   try {
@@ -41,7 +45,7 @@ function checkFile(path: string): number {
   throw new UserError(`${path} is no file`);
 }
 
-/** Opens a plain file to be read. */
+/** Opens a plain file to be read. Throws UserError where there is none. */
 export function openFile(path: string): { file: number; size: number } {
   const size = checkFile(path);
   try {

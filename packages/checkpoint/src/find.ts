@@ -9,8 +9,11 @@ import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { listCheckpoints, readManifest, setAside, stepOf } from './folder.ts';
 import { type Manifest, problemOf } from './manifest.ts';
 
+/** A checkpoint that was found sound. */
 export interface Found {
+  /** Its folder. */
   readonly path: string;
+  /** What it says of itself. */
   readonly manifest: Manifest;
 }
 

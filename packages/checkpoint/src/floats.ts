@@ -12,6 +12,7 @@ import type { DType, TensorData } from './header.ts';
 
 /** The dtypes that weights may have in a file. */
 export const FLOATS = ['F32', 'F16', 'BF16'] as const;
+/** One of FLOATS. */
 export type FloatDType = (typeof FLOATS)[number];
 
 /** float32 in memory of its own, as what is read from a file is. */

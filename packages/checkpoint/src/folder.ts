@@ -20,7 +20,11 @@ const PARTIAL = '.partial';
 export const nameOf = (step: number): string => `step-${String(step).padStart(6, '0')}`;
 export const partialOf = (folder: string, step: number): string => join(folder, nameOf(step) + PARTIAL);
 
-/** The names of the complete checkpoints in a folder, newest first; none where there is no folder. */
+/**
+ * The names of the complete checkpoints in a folder, newest first; none where there is no folder.
+ *
+ * @throws UserError where there is one that can't be read
+ */
 export async function listCheckpoints(folder: string): Promise<string[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
@@ -32,7 +36,11 @@ export async function listCheckpoints(folder: string): Promise<string[]> {
 /** The step that a checkpoint's name tells. */
 export const stepOf = (name: string): number => Number(basename(name).slice('step-'.length));
 
-/** Makes the folder if need be, and removes what a killed run began. For one rank, before any of them writes. */
+/**
+ * Makes the folder if need be, and removes what a killed run began. For one rank, before any of them writes.
+ *
+ * @throws UserError where the folder can't be written
+ */
 export async function openFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });

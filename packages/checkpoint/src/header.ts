@@ -28,11 +28,20 @@ export const ARRAYS = {
 };
 const DTYPES = Object.keys(ARRAYS) as DType[];
 
+/** A dtype as safetensors names it: one of ARRAYS. */
 export type DType = keyof typeof ARRAYS;
+/** A tensor's elements, in the array type of its dtype. */
 export type TensorData = InstanceType<(typeof ARRAYS)[DType]>;
-export type TensorInfo = { readonly dtype: DType; readonly shape: readonly number[] };
+/** What a file says of a tensor, beside where its bytes lie. */
+export interface TensorInfo {
+  /** One of ARRAYS. */
+  readonly dtype: DType;
+  /** Its sides, the outermost first. */
+  readonly shape: readonly number[];
+}
 /** Where a tensor's bytes lie, counted from the first data byte; `end` is the first byte after them. */
 export type Entry = TensorInfo & { readonly begin: number; readonly end: number };
+/** What a file says of itself: texts by name. */
 export type Metadata = Readonly<Record<string, string>>;
 
 /** How many elements a tensor of this shape has. */

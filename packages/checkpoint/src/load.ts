@@ -31,7 +31,9 @@ interface Stored extends PieceName {
   readonly tensor: string;
 }
 
+/** An open checkpoint, of whatever layout, as one rank reads it. */
 export interface Checkpoint {
+  /** What it says of itself. */
   readonly manifest: Manifest;
   /**
    * One kind of a parameter's state, as this rank holds it: 'weight', 'master', 'm' or 'v'. A new tensor.
@@ -39,10 +41,11 @@ export interface Checkpoint {
    * @throws UserError where the checkpoint lacks some of it, or keeps it in another dtype
    */
   tensor(kind: string, parameter: Parameter, dtype: DType): Promise<Tensor>;
+  /** Closes its files. */
   close(): Promise<void>;
 }
 
-/** Opens all files of a checkpoint that was found sound. */
+/** Opens all files of a checkpoint that was found sound. Throws UserError where a file's tensors are not of a run. */
 export async function openCheckpoint({ path, manifest }: Found): Promise<Checkpoint> {
   const files: SafetensorsFile[] = [];
   const stored = new Map<string, Stored[]>();

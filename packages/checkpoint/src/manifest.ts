@@ -38,6 +38,7 @@ const schema = z.strictObject({
     .array(z.strictObject({ name: z.string().regex(/^rank-\d{4,7}\.safetensors$/), bytes: count, sha256: z.hex() }))
     .max(2 ** 20),
 });
+/** What checkpoint.json holds. */
 export type Manifest = z.infer<typeof schema>;
 export type FileEntry = Manifest['files'][number];
 

@@ -29,7 +29,11 @@ export async function openPretrained(name: string, key = 'initFrom', cache = cac
   return path.endsWith('.gguf') ? openLlamaGguf(path) : openFolder(path);
 }
 
-/** The path of a folder or a .gguf file. A path is taken before a fetched model's name. */
+/**
+ * The path of a folder or a .gguf file. A path is taken before a fetched model's name.
+ *
+ * @throws UserError where it is neither; `key` is the setting's name, for the message
+ */
 export function placeOf(name: string, key: string, cache = cacheDirectory()): string {
   const fetched = isModelName(name) ? [modelFolder(name, cache)] : [];
   for (const path of [name, ...fetched]) {

@@ -31,9 +31,11 @@ export type { DType, Metadata, TensorData, TensorInfo } from './header.ts';
 /** A tensor to be written: its elements in row-major order, in the array type of its dtype. */
 export type StoredTensor = TensorInfo & { readonly data: TensorData };
 
+/** An open safetensors file. */
 export interface SafetensorsFile {
   /** The tensors' names, in the order of their bytes. */
   readonly names: readonly string[];
+  /** What it says of itself. */
   readonly metadata: Metadata;
   /** Throws UserError where the file has no such tensor, as `read` does. */
   info(name: string): TensorInfo;
@@ -42,6 +44,7 @@ export interface SafetensorsFile {
    * `from` and `to` only those elements, in row-major order.
    */
   read(name: string, from?: number, to?: number): Promise<TensorData>;
+  /** Closes the file. */
   close(): Promise<void>;
 }
 

@@ -30,7 +30,9 @@ export const STORED = { float32: 'F32', bfloat16: 'BF16', int32: 'I32', bool: 'B
   string
 >;
 
+/** Where checkpoints go, and what is in them. */
 export interface SaveOptions {
+  /** The folder of all checkpoints of the run. */
   readonly folder: string;
   /** How many checkpoints to keep; 0: all. */
   readonly keep: number;
@@ -58,6 +60,7 @@ interface Flight {
   isWritten: boolean;
 }
 
+/** Saves a run's checkpoints: each rank writes its own file, while training goes on. */
 export class Saver {
   readonly #world: ProcessGroup;
   readonly #options: SaveOptions;

@@ -14,11 +14,15 @@ import {
 } from './header.ts';
 import type { TensorData, TensorInfo } from './safetensors.ts';
 
+/** A safetensors file that is read a part at a time. */
 export interface SlicedFile {
+  /** By name. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** What the file says of itself. */
   readonly metadata: Metadata;
   /** A tensor's elements from number `from` up to `to`. */
   read(name: string, from: number, to: number): TensorData;
+  /** Closes the file. */
   close(): void;
 }
 

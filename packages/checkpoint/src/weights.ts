@@ -17,25 +17,39 @@ import { sizeOf } from './header.ts';
 
 /** A Llama's shape: the fields of model's LlamaConfig, which stands above this package. */
 export interface LlamaShape {
+  /** L, how many blocks. */
   readonly layers: number;
+  /** D, the width of the residual stream. */
   readonly dim: number;
+  /** H, query heads. */
   readonly heads: number;
+  /** G, key and value heads. */
   readonly kvHeads: number;
+  /** K, dimensions of a head. */
   readonly headDim: number;
+  /** F, the width of the feed-forward. */
   readonly ffn: number;
+  /** V, how many tokens it knows. */
   readonly vocabulary: number;
+  /** RoPE's base. */
   readonly theta: number;
+  /** What RMSNorm adds to the mean square. */
   readonly normEpsilon: number;
+  /** Whether the output weights are the embedding's. */
   readonly tied: boolean;
+  /** How RoPE is stretched, where it is. */
   readonly ropeScaling?: Llama3Scaling;
 }
 
 /** A weight: its shape, and the narrowest dtype that holds its numbers. */
 export interface WeightInfo {
+  /** One of FLOATS. */
   readonly dtype: FloatDType;
+  /** Its sides, the outermost first. */
   readonly shape: readonly number[];
 }
 
+/** A model's weights in files. */
 export interface Weights {
   /** Where they lie, for messages. */
   readonly path: string;
@@ -43,12 +57,15 @@ export interface Weights {
   readonly tensors: ReadonlyMap<string, WeightInfo>;
   /** A tensor's numbers, or those of a rank's part of it, row by row. Reads while everything else waits. */
   read(name: string, shard?: Shard): Floats;
+  /** Closes its files. */
   close(): void;
 }
 
 /** What a loaded model brings along. */
 export interface Pretrained {
+  /** The model's shape. */
   readonly shape: LlamaShape;
+  /** Its weights, open for reading. */
   readonly weights: Weights;
   /** The longest sequence that it was trained on. */
   readonly maxPositions: number | undefined;
@@ -60,7 +77,9 @@ export interface Pretrained {
 
 /** Ids; a model may have several that end a text. */
 export interface TextEnds {
+  /** What a text begins with; absent where nothing does. */
   readonly begin?: number | undefined;
+  /** What ends a text; absent where nothing does. */
   readonly end?: number | readonly number[] | undefined;
 }
 

@@ -12,6 +12,7 @@ import { fetchChromium } from './fetch.ts';
 /** Where Linux distributions put it. */
 const usual = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'] as const;
 
+/** Where the browser comes from. */
 export interface ChromiumOptions {
   /** Programs to look for before one is fetched; none to fetch in any case. */
   readonly installed?: readonly string[];

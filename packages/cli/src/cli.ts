@@ -27,6 +27,7 @@ export { type ConfigSchema, jsonSchemaOf } from './settings.ts';
 
 /** Thrown where the user asked for help or for the schema's file; the message is what to print. */
 export class HelpWanted extends Error {
+  /** 'HelpWanted'. */
   override readonly name = 'HelpWanted';
 }
 

@@ -5,11 +5,13 @@ import { type ConfigSchema, type Shape, settingsOf, wanted } from './settings.ts
 
 const maxColumns = 100;
 
+/** What --help tells of. */
 export interface Command {
   /** What the user types, up to the settings: 'npm start --'. */
   readonly name: string;
   /** What the command does, in a sentence or a few lines. */
   readonly usage: string;
+  /** Its settings, with their descriptions. */
   readonly schema: ConfigSchema;
 }
 

@@ -53,7 +53,9 @@ const { concat, share, slice } = kernels;
 
 // ## Who has which tokens
 
+/** The orders in which chunks of a sequence are dealt to ranks: see the picture at the top. */
 export const ORDERS = ['zigzag', 'contiguous'] as const;
+/** One of ORDERS. */
 export type Order = (typeof ORDERS)[number];
 
 /** Into how many equal chunks the sequence is cut. */
@@ -89,12 +91,15 @@ export function positionsOf(T: number, cp: number, rank: number, order: Order): 
 }
 
 /** Some consecutive places along the time axis. */
-type Span = readonly [start: number, length: number];
+export type Span = readonly [start: number, length: number];
 
 /** The part of a block that is computed: each of these queries sees all of these keys or, if causal, those up to it. */
 export interface Visible {
+  /** Of this rank's tokens. */
   readonly queries: Span;
+  /** Of the block that came by. */
   readonly keys: Span;
+  /** Whether query i sees keys 0 to i alone. */
   readonly causal: boolean;
 }
 
@@ -139,9 +144,11 @@ async function* comingBy(cp: ProcessGroup, own: readonly [k: Tensor, v: Tensor])
 
 // ## Forward
 
+/** How a ring is made. */
 export interface RingOptions {
   /** G, of the J = H + 2G heads of q, k and v. */
   readonly kvHeads: number;
+  /** Who has which tokens. */
   readonly order: Order;
   /** As attention's (ops/src/attention-block.ts). */
   readonly deterministic?: boolean | undefined;
@@ -248,13 +255,19 @@ export function applyContextParallel(model: Llama, cp: ProcessGroup, { order }: 
   for (const block of model.blocks) block.attend = (kvHeads) => ringAttention(cp, { kvHeads, order, deterministic });
 }
 
+/** What the formula asks of a layer's attention. */
 export interface RingShape {
+  /** Sequences. */
   readonly B: number;
+  /** Key and value heads of a rank. */
   readonly G: number;
   /** Tokens of one rank. */
   readonly t: number;
+  /** Dimensions of a head. */
   readonly K: number;
+  /** Ranks of the ring. */
   readonly cp: number;
+  /** Of keys and values as they travel. */
   readonly dtype: DType;
   /** Of a block: attention and its ring are run once more. */
   readonly recompute: Recompute;

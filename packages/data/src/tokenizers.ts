@@ -62,6 +62,7 @@ async function openTokenizerFile(spec: string): Promise<Tokenizer> {
  *
  * @param path where the text is from; its last part is in the tokenizer's name
  * @param spec what the user calls it, for messages
+ * @throws UserError where it describes none that can be used
  */
 export async function tokenizerFrom(path: string, contents: string, spec = path): Promise<Tokenizer> {
   const tokenizer = await parseTokenizer(path, contents);
@@ -137,7 +138,7 @@ function runsOf(ids: Iterable<number>, known: (id: number) => boolean): (number[
   return runs;
 }
 
-/** The file of `spec` and what is in it. */
+/** The file of `spec` and what is in it. Throws UserError where there is none to read. */
 export function readTokenizerFile(spec: string): { path: string; contents: string } {
   const stats = statSync(spec, { throwIfNoEntry: false });
   if (!stats) throw new UserError(`tokenizer=${spec} is no file: give bytes, gpt2 or the path of a tokenizer.json`);

@@ -23,7 +23,9 @@ import type { Tokenizer } from './tokenizers.ts';
 
 /** One part of a tokenized text. */
 export interface Tokens {
+  /** Which part this is: what is trained on, or what is kept from it. */
   readonly part: 'train' | 'validation';
+  /** How many tokens it has. */
   readonly count: number;
   /**
    * Length of the part's text in UTF-8 bytes. Bits per byte are nats per token x count / bytes / ln 2: exact over the
@@ -36,19 +38,25 @@ export interface Tokens {
 
 /** A text that has become tokens, open for reading. */
 export interface TokenizedText {
+  /** What is trained on: the text's beginning. */
   readonly train: Tokens;
+  /** What is kept from training: the text's end. */
   readonly validation: Tokens;
   /** The largest id in the text. */
   readonly largestId: number;
+  /** Closes its files. */
   close(): void;
 }
 
 /** What to tokenize, and how. */
 export interface TokenizeOptions {
+  /** The text. */
   readonly corpus: Corpus;
+  /** What makes tokens of it. */
   readonly tokenizer: Tokenizer;
   /** How much of the text's end is kept from training: 0 to 1, default 0.1. */
   readonly validationFraction?: number;
+  /** The folder that keeps the tokens for the next time; default: the user's cache. */
   readonly cache?: string;
 }
 

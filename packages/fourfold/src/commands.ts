@@ -6,7 +6,9 @@
 import { runMain } from '@fourfold/cli';
 import type { commands as InferenceCommands } from '@fourfold/inference/commands';
 
+/** One command of `npx fourfold`. */
 export interface Command {
+  /** What the help says of it. */
   readonly says: string;
   /** Gets what follows the command's name, and sets the process's exit code. */
   readonly run: (argv: readonly string[]) => Promise<void>;

@@ -1,6 +1,8 @@
 /**
  * The commands of this package, each loaded when it is called: `npx fourfold NAME` starts its `main`.
  */
+
+/** By name: what imports the command's file. */
 export const commands = {
   generate: () => import('./commands/generate.ts'),
   chat: () => import('./commands/chat.ts'),

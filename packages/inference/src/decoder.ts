@@ -10,7 +10,9 @@
  * eight rows of eight slots, and one step may hold both.
  */
 
+/** One token of one sequence: what a step computes. */
 export interface Row {
+  /** Its id. */
   readonly token: number;
   /** Which sequence, from 0. */
   readonly slot: number;
@@ -27,6 +29,7 @@ export interface Row {
 export interface Logits {
   /** The tokens whose logits these are, likeliest first, lower ids before equals; absent where all are here. */
   readonly ids?: Int32Array;
+  /** float32, in the order of `ids`, or by id. */
   readonly values: Float32Array;
   /** log Σ exp(logit) over the whole vocabulary: a token's log-probability is its logit minus this. */
   readonly logSumExp: number;
@@ -36,19 +39,25 @@ export interface Logits {
 export interface StepCost {
   /** Milliseconds of the step, and of them those in which this rank waited for others. */
   readonly total: number;
+  /** Of them, milliseconds in which this rank waited for others. */
   readonly transfer: number;
   /** Bytes that this rank sent and received. */
   readonly sent: number;
+  /** Bytes that this rank received. */
   readonly received: number;
 }
 
+/** A model that computes some rows at a time, on however many ranks. */
 export interface Decoder {
+  /** V, how many tokens it knows. */
   readonly vocabulary: number;
+  /** How many sequences it can hold at once. */
   readonly slots: number;
   /** Positions that a slot's cache holds. */
   readonly maxSeqLength: number;
   /** The most rows of one step. */
   readonly maxRows: number;
+  /** How many ranks share the model. */
   readonly ranks: number;
   /**
    * Computes the rows, whose keys and values then are in their slots' caches. The logits of those that want some. Where
@@ -61,5 +70,6 @@ export interface Decoder {
   readonly cost: StepCost;
   /** Calls `listener` when a rank is lost, also between steps: nothing can be computed from then on. */
   onLost?(listener: (error: Error) => void): void;
+  /** Ends it, on all ranks. */
   close(): Promise<void>;
 }

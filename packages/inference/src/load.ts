@@ -10,6 +10,7 @@ import { heldFormat, isMatrix, shareOf } from './slices.ts';
 import { BLOCKS, type StoredModel } from './stored.ts';
 import { loadShare } from './weights.ts';
 
+/** How a model is held and computed; what is left out gets a default. */
 export interface ModelOptions {
   /** Sequences at once; default 1. */
   readonly slots?: number | undefined;
@@ -27,7 +28,9 @@ export interface ModelOptions {
 
 /** The options with nothing left open. All ranks of a model must have the same. */
 export interface ChosenOptions extends ComputeOptions {
+  /** The most rows of one step. */
   readonly maxRows: number;
+  /** What matrices are converted to as they are loaded; undefined: they stay as they are. */
   readonly weights: WeightFormat | undefined;
 }
 

@@ -12,7 +12,9 @@ import { bytesOf, lengthOf, type StoredModel } from './stored.ts';
 
 /** In bytes. */
 export interface RankMemory {
+  /** Its share of the weights. */
   readonly weights: number;
+  /** Its keys and values of all past tokens. */
   readonly caches: number;
 }
 

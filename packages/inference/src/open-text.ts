@@ -19,8 +19,11 @@ import { openVocabulary, type Vocabulary } from './text/vocabulary.ts';
 
 /** A model that can write. */
 export interface TextModel {
+  /** As the user named it. */
   readonly name: string;
+  /** Computes the logits. */
   readonly decoder: Decoder;
+  /** Its tokenizer, what begins and ends its texts, and how a chat is written. */
   readonly vocabulary: Vocabulary;
   /** What it takes on each rank. */
   readonly memory: readonly RankMemory[];

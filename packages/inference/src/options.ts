@@ -40,6 +40,7 @@ export const modelFlags = {
     .describe('what ranks send each other: exact, or with fewer bytes'),
 };
 
+/** The values of modelFlags, as a command line gave them. */
 export type ModelFlags = z.output<z.ZodObject<typeof modelFlags>>;
 
 /**

@@ -32,9 +32,11 @@ import { floatsOf, lengthOf, type StoredModel } from './stored.ts';
 import type { LayerWeights, RankWeights, RoutedExperts } from './weights.ts';
 import { type Wanted, wantedOf } from './wire.ts';
 
+/** How a rank computes. */
 export interface ComputeOptions {
   /** Sequences at once, and the positions of each. */
   readonly slots: number;
+  /** Positions of each sequence. */
   readonly maxSeqLength: number;
   /** What the matrices multiply: float32, or int8 in blocks of 32 with a scale each. */
   readonly activations: Activations;
@@ -57,7 +59,9 @@ function stackOf({ layers }: RankWeights, ranks: Ranks): Stack | undefined {
   return within && plain.length === layers.length && areAlike(plain) ? { layers: plain, within } : undefined;
 }
 
+/** One rank's share of a model, with its caches: computes that rank's part of each step. */
 export class RankModel {
+  /** What of the model the rank holds. */
   readonly share: Share;
   readonly #model: StoredModel;
   readonly #weights: RankWeights;
@@ -117,6 +121,7 @@ export class RankModel {
     for (const cache of this.#caches) copyCache(cache, from, to, length);
   }
 
+  /** Frees the weights and the caches. */
   dispose(): void {
     for (const cache of this.#caches) cache.dispose();
     this.#weights.dispose();

@@ -7,8 +7,11 @@ import { kernels } from '@fourfold/ops';
 import type { ProcessGroup } from '@fourfold/process-group';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
+/** The ranks that share a model, as one of them sees them. */
 export interface Ranks {
+  /** This rank, from 0. */
   readonly rank: number;
+  /** How many they are. */
   readonly size: number;
   /**
    * The sum of all ranks' parts, float32 [N, D], onto a tensor that every rank has; all ranks call it in the same

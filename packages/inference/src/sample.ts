@@ -11,9 +11,13 @@ import { cast, keyOf, uniforms } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
+/** How a text goes on from a prompt. */
 export interface SampleOptions {
+  /** How many tokens to add. */
   readonly tokens: number;
+  /** 0 takes the likeliest token; 1 is what the model believes. */
   readonly temperature: number;
+  /** Of the draws. */
   readonly seed: number;
   /** The most tokens that the model looks back on. */
   readonly context: number;

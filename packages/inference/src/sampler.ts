@@ -14,6 +14,7 @@
 import { keyOf, uniforms } from '@fourfold/runtime/random';
 import type { Logits, Row } from './decoder.ts';
 
+/** How the next token is chosen from its logits. */
 export interface Sampling {
   /** At least 0. */
   readonly temperature: number;
@@ -21,6 +22,7 @@ export interface Sampling {
   readonly topP: number;
   /** 0 keeps all. */
   readonly topK: number;
+  /** Of the draws: the same seed gives the same text. */
   readonly seed: number;
   /** Which of several answers to one prompt this is, from 0: each draws its own numbers. Default 0. */
   readonly choice?: number;
@@ -32,15 +34,19 @@ export interface Sampling {
 
 /** A token and its natural log-probability. */
 export interface Scored {
+  /** Its id. */
   readonly token: number;
+  /** By the model itself, before temperature and cuts. */
   readonly logProbability: number;
 }
 
 /** The token that was chosen, and the likeliest ones where they were asked for. */
 export interface Chosen extends Scored {
+  /** The likeliest tokens, likeliest first; empty where none were asked for. */
   readonly alternatives: readonly Scored[];
 }
 
+/** Takes the likeliest token, always. */
 export const greedy: Sampling = { temperature: 0, topP: 1, topK: 0, seed: 0, alternatives: 0 };
 
 /** What a row has to ask of the decoder: few logits travel where few suffice. */

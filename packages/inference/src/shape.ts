@@ -9,7 +9,9 @@
  */
 import type { LlamaConfig } from '@fourfold/model';
 
+/** A Llama's shape, and what its relatives have beside it. */
 export interface ModelShape extends LlamaConfig {
+  /** Which family's weights these are. */
   readonly architecture: 'llama' | 'mistral' | 'qwen3' | 'mixtral' | 'qwen3_moe' | 'grok-1';
   /** RMSNorm over each head of q and k, with weights self_attn.q_norm and k_norm of K numbers. */
   readonly qkNorm: boolean;
@@ -29,6 +31,7 @@ export interface ModelShape extends LlamaConfig {
   readonly grok?: GrokExtras;
 }
 
+/** Grok-1's own numbers. */
 export interface GrokExtras {
   /** Embeddings are multiplied by this. */
   readonly embeddingScale: number;

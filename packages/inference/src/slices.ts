@@ -26,14 +26,21 @@ import { UserError } from '@fourfold/runtime/errors';
 import type { ModelShape } from './shape.ts';
 import { bytesOf, lengthOf, type Part, type Span, type StoredModel, type StoredTensor } from './stored.ts';
 
+/** What one rank holds of a model. */
 export interface Share {
+  /** This rank, from 0. */
   readonly rank: number;
+  /** How many share the model. */
   readonly ranks: number;
+  /** Its query heads. */
   readonly heads: Span;
+  /** The key and value heads that these read. */
   readonly kvHeads: Span;
   /** How many heads of its first kv head's group come before its first: local head h reads kv (h + offset) / group. */
   readonly headOffset: number;
+  /** Its part of F. */
   readonly ffn: Span;
+  /** Its rows of the matrix that makes logits. */
   readonly vocabulary: Span;
 }
 
@@ -92,6 +99,7 @@ export function partOf(name: string, { headDim, tied }: ModelShape, share: Share
   return name === EMBEDDING ? undefined : {};
 }
 
+/** The name of the embedding's matrix. */
 export const EMBEDDING = 'model.embed_tokens.weight';
 /** The matrix that makes logits: a tied model's is its embedding. */
 export const headName = ({ tied }: Pick<ModelShape, 'tied'>): string => (tied ? EMBEDDING : 'lm_head.weight');

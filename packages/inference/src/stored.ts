@@ -52,10 +52,13 @@ export const lengthOf = ([from, to]: Span): number => to - from;
 
 /** Some rows of a matrix, or elements of a vector; and of those rows some columns, whole blocks. Undefined: all. */
 export interface Part {
+  /** Undefined: all of them. */
   readonly rows?: Span;
+  /** Undefined: all of them; where set, whole blocks. */
   readonly columns?: Span;
 }
 
+/** What is known of a stored tensor before it is read. */
 export interface StoredTensor {
   /** What its bytes are in, as `read` gives them. */
   readonly format: WeightFormat;
@@ -63,9 +66,11 @@ export interface StoredTensor {
   readonly shape: readonly number[];
 }
 
+/** A model in its files, open for reading. */
 export interface StoredModel {
   /** Where it lies, for messages. */
   readonly path: string;
+  /** Its shape. */
   readonly shape: ModelShape;
   /** By the names of `tensorShapes`: those and no others. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
@@ -75,6 +80,7 @@ export interface StoredModel {
   readonly tokenizerFiles: ReadonlyMap<string, string>;
   /** Ids of the tokens that begin and end a text. */
   readonly ends: TextEnds;
+  /** Closes its files. */
   close(): void;
 }
 

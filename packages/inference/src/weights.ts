@@ -19,25 +19,35 @@ import { bytesFrom, floatsOf, lengthOf, type StoredModel, type StoredTensor } fr
 
 /** Several feed-forwards, one matrix behind the other, and what chooses among them. */
 export interface RoutedExperts extends ExpertWeights {
+  /** The matrix [E, D] that gives a row its logits of the experts. */
   readonly router: Packed;
 }
 
+/** A rank's share of one layer. Norms' gains are float32. */
 export interface LayerWeights {
+  /** Of the norm before attention. */
   readonly inputNorm_D: Tensor;
+  /** Its heads of attention's matrices. */
   readonly attention: AttentionWeights;
   /** q's and k's gains where each head is normalized. */
   readonly qkNorm: { readonly q_K: Tensor; readonly k_K: Tensor } | undefined;
   /** Grok's: norms of what attention and the experts add. */
   readonly branchNorms: { readonly attention_D: Tensor; readonly mlp_D: Tensor } | undefined;
+  /** Of the norm before the feed-forward. */
   readonly postNorm_D: Tensor;
+  /** Its part of the feed-forward, or of each expert. */
   readonly feedForward: FeedForwardWeights | RoutedExperts;
 }
 
+/** One rank's weights, ready to compute with. */
 export interface RankWeights {
+  /** Of all layers, the first to see the tokens first. */
   readonly layers: readonly LayerWeights[];
+  /** Of the last norm, float32. */
   readonly norm_D: Tensor;
   /** This rank's rows of the matrix that makes logits. */
   readonly head: Packed;
+  /** Frees them. */
   dispose(): void;
 }
 

@@ -10,11 +10,13 @@ import type { Logits, Row } from './decoder.ts';
 
 const ROW_WORDS = 4;
 
+/** Rows as words, 4 each. */
 export function wordsOfRows(rows: readonly Row[]): Int32Array {
   const wantedOf = ({ wanted }: Row) => (wanted === 'all' ? -1 : wanted === 'nothing' ? 0 : wanted);
   return Int32Array.from(rows.flatMap((row) => [row.token, row.slot, row.position, wantedOf(row)]));
 }
 
+/** The way back. */
 export function rowsOfWords(words: Int32Array): Row[] {
   return Array.from({ length: words.length / ROW_WORDS }, (_, n) => {
     const [token, slot, position, wanted] = words.subarray(n * ROW_WORDS, (n + 1) * ROW_WORDS) as unknown as Four;
@@ -23,6 +25,7 @@ export function rowsOfWords(words: Int32Array): Row[] {
 }
 type Four = readonly [number, number, number, number];
 
+/** How many logits of a row travel: all, or the k likeliest. */
 export type Wanted = 'all' | number;
 
 /** What the rows that want any logits want, in their order. */
@@ -33,6 +36,7 @@ export const wantedOf = (rows: readonly Row[]): Wanted[] =>
 export const partWords = (wanted: readonly Wanted[], slice: number): number =>
   wanted.reduce<number>((sum, each) => sum + 1 + (each === 'all' ? slice : 2 * Math.min(each, slice)), 0);
 
+/** A rank's parts of the logits as words, row by row. */
 export function wordsOfParts(parts: readonly Logits[]): Int32Array {
   return Int32Array.from(
     parts.flatMap(({ ids, values, logSumExp }) => [

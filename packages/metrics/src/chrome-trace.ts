@@ -20,12 +20,17 @@ import type { ScheduleCell } from './schedule-picture.ts';
 
 /** A collective that one rank called: a `Call`, or its copy in JSON. Times are in milliseconds since 1970. */
 export interface TracedCall {
+  /** 'allReduce' */
   readonly operation: string;
+  /** What was called: 'allReduce(sum) of float32 [2,3]'. */
   readonly text: string;
+  /** The group's name. */
   readonly group: string;
   /** World ranks of the others. */
   readonly peers: readonly number[];
+  /** When it was called. */
   readonly start: number;
+  /** When it ended; absent while it goes on. */
   readonly end?: number | undefined;
   /** Sent. */
   readonly bytes: number;
@@ -54,10 +59,13 @@ export const spanOf = ({ kind, micro, chunk, start, end }: ScheduleCell): Span =
 
 /** What one rank's recorder kept. */
 export interface TracedRank {
+  /** World rank. */
   readonly rank: number;
   /** 'dp0 tp1' */
   readonly label: string;
+  /** Its collectives. */
   readonly calls: readonly TracedCall[];
+  /** What it computed, and when. */
   readonly spans: readonly Span[];
   /** What its GPU did. */
   readonly device?: readonly DeviceTrace[];

@@ -9,14 +9,19 @@ import { escaped, picture, px, type Scale, scale, ticks } from './svg.ts';
 
 /** A loss in nats a token (or byte), measured after so many steps. */
 export interface CurvePoint {
+  /** How many steps were done. */
   readonly step: number;
+  /** Nats a token, or a byte. */
   readonly loss: number;
 }
 
+/** What a loss curve shows. */
 export interface CurveOptions {
+  /** The picture's title. */
   readonly title: string;
   /** One point a step, in order. */
   readonly train: readonly CurvePoint[];
+  /** Losses on text that is kept from training. */
   readonly validation?: readonly CurvePoint[];
   /** What the vertical axis says; default 'loss (nats per token)'. */
   readonly label?: string;

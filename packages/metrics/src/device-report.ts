@@ -50,6 +50,7 @@ export function deviceShares({ spans }: DeviceTrace): DeviceShares {
  */
 export const busyOf = (spans: readonly DeviceSpan[]): Interval[] => union(spans.filter(isComputing), 0.005);
 
+/** Whether the span is a kernel that computes, and no collective. */
 export const isComputing = ({ track }: DeviceSpan): boolean => track === COMPUTE;
 
 /** What ranks' GPUs did in a step: the mean of those traced, and of all ranks the least and most. No GPU, no line. */

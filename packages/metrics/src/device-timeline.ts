@@ -14,6 +14,7 @@ import { extent, type Interval, lengthOf, union, without } from './intervals.ts'
 import { type Bar, type Lane, lanesPicture, pixel } from './lanes.ts';
 import { formatTraffic } from './traffic-report.ts';
 
+/** A rank with what its GPU did. */
 export interface DeviceRank {
   /** 'dp0 tp1' */
   readonly label: string;
@@ -21,8 +22,11 @@ export interface DeviceRank {
   readonly trace: DeviceTrace;
 }
 
+/** What the picture shows. */
 export interface DeviceTimelineOptions {
+  /** The picture's title. */
   readonly title: string;
+  /** From the top. */
   readonly ranks: readonly DeviceRank[];
 }
 

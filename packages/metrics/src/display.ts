@@ -3,6 +3,7 @@
  */
 import { progressBar, type Screen } from '@fourfold/runtime/progress';
 
+/** What a display has to know of a run. */
 export interface DisplayOptions {
   /** How many steps the run has. */
   readonly steps: number;
@@ -12,6 +13,7 @@ export interface DisplayOptions {
   readonly screen?: Screen;
 }
 
+/** Where a run's lines go. */
 export interface Display {
   /** Prints a line, above the bar where there is one. */
   print(line: string): void;

@@ -19,9 +19,11 @@ import { join } from 'node:path';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import type { MetricsRecord } from './log.ts';
 
+/** An open file of TensorBoard's. */
 export interface EventFile {
   /** Writes the record's numbers under their names, as of its step; they are in the file when this returns. */
   write(record: MetricsRecord & { readonly step: number }): void;
+  /** Closes the file. */
   close(): void;
 }
 
@@ -89,6 +91,7 @@ const bytes = (field: number, data: Buffer): Buffer => Buffer.concat([key(field,
 
 // ## Records
 
+/** A TFRecord: length, checksum of the length, data, checksum of the data. */
 export function record(data: Buffer): Buffer {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(data.length));
@@ -110,6 +113,7 @@ const REMAINDERS = Uint32Array.from({ length: 256 }, (_, byte) => {
   return rest;
 });
 
+/** CRC-32C, the checksum of TFRecords, from 0 to 2³² - 1. */
 export function crc32c(data: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of data) crc = (crc >>> 8) ^ (REMAINDERS[(crc ^ byte) & 255] as number);

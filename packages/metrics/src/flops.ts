@@ -9,9 +9,11 @@
  * doesn't count.
  */
 
+/** What the formula for a token's arithmetic asks of a model. */
 export interface ModelSize {
   /** N, all parameters; a tied embedding once. */
   readonly parameters: number;
+  /** L, how many blocks. */
   readonly layers: number;
   /** D, width of the model. */
   readonly dim: number;

@@ -10,6 +10,7 @@ export * from './device-timeline.ts';
 export * from './display.ts';
 export * from './event-file.ts';
 export * from './flops.ts';
+export type { Interval } from './intervals.ts';
 export * from './log.ts';
 export * from './memory-estimate.ts';
 export * from './overlay.ts';

@@ -10,7 +10,9 @@
 
 /** From `start` up to `end`; empty where they are equal. */
 export interface Interval {
+  /** The first moment of it. */
   readonly start: number;
+  /** The first moment after it. */
   readonly end: number;
 }
 

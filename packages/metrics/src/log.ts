@@ -9,9 +9,11 @@ import { messageOf, UserError } from '@fourfold/runtime/errors';
 /** Figures by name. Values that JSON can't hold (NaN, infinities) are written as null. */
 export type MetricsRecord = Readonly<Record<string, number | string | boolean | undefined>>;
 
+/** An open file of JSON lines, one a step. */
 export interface MetricsLog {
   /** Writes one line and hands it to the operating system at once: a kill loses at most the line being written. */
   write(record: MetricsRecord): void;
+  /** Closes the file. */
   close(): void;
 }
 

@@ -18,18 +18,29 @@
  * over 64 MiB go in equal parts below it, as logits do.
  */
 
+/** What the estimate asks of a training run. */
 export interface TrainingSize {
+  /** N, all parameters. */
   readonly parameters: number;
+  /** L, how many blocks. */
   readonly layers: number;
+  /** D, the width of the residual stream. */
   readonly dim: number;
+  /** H, query heads. */
   readonly heads: number;
+  /** G, key and value heads. */
   readonly kvHeads: number;
+  /** K, dimensions of a head. */
   readonly headDim: number;
+  /** F, the width of the feed-forward. */
   readonly ffn: number;
+  /** V, how many tokens the model knows. */
   readonly vocabulary: number;
   /** Sequences that one pass takes. */
   readonly batch: number;
+  /** T, the tokens of a sequence. */
   readonly seqLength: number;
+  /** Of weights and activations. */
   readonly precision: 'float32' | 'bfloat16';
   /** Of the gradients (default float32). */
   readonly gradients?: 'float32' | 'bfloat16';
@@ -37,6 +48,7 @@ export interface TrainingSize {
   readonly moments?: 'float32' | 'bfloat16';
   /** Whether bfloat16 weights have float32 masters (default true). */
   readonly masterWeights?: boolean;
+  /** What of a block backward computes again instead of keeping it. */
   readonly recompute: 'none' | 'selective' | 'block';
   /** Whether fused kernels will run, a GPU's or those of float32 on TensorFlow (default false). */
   readonly fused?: boolean;

@@ -8,11 +8,15 @@ import { escaped, picture, px, type Scale, scale, ticks } from './svg.ts';
 
 /** A run: its name, and its loss in nats a token after step 1, 2, ... */
 export interface OverlaySeries {
+  /** How the legend names it. */
   readonly name: string;
+  /** Nats a token after step 1, 2, ... */
   readonly losses: readonly number[];
 }
 
+/** What the picture shows. */
 export interface OverlayOptions {
+  /** The picture's title. */
   readonly title: string;
   /** The first is the one that the others are compared with. */
   readonly series: readonly [OverlaySeries, ...OverlaySeries[]];

@@ -16,9 +16,11 @@ import type { DeviceOp, DeviceProfile } from '@fourfold/runtime';
 import { columns } from './columns.ts';
 import { peakBandwidth, peakFlops } from './flops.ts';
 
+/** How a profile is shown. */
 export interface ProfileOptions {
   /** As the driver names it; an unknown one has no column of peaks. */
   readonly device: string;
+  /** Which of the device's peaks the rates are held against. */
   readonly precision: 'float32' | 'bfloat16';
   /** Rows; the ops after them are summed up in one. */
   readonly rows?: number;

@@ -17,8 +17,11 @@ import { openEvents } from './event-file.ts';
 import { openMetrics } from './log.ts';
 import { formatStep, type StepFigures } from './step-line.ts';
 
+/** Where a run's figures go. */
 export interface RunLogOptions {
+  /** Of the loss curve. */
   readonly title: string;
+  /** How many steps the run has. */
   readonly steps: number;
   /** Steps that are done already, by the run that this one goes on from (default 0). */
   readonly done?: number;
@@ -36,17 +39,23 @@ export interface RunLogOptions {
   readonly screen?: Screen;
 }
 
+/** What a validation found. */
 export interface ValidationFigures {
+  /** After so many steps. */
   readonly step: number;
   /** Nats a token. */
   readonly loss: number;
+  /** Comparable between tokenizers. */
   readonly bitsPerByte: number;
 }
 
+/** A run's open log. */
 export interface RunLog {
   /** Prints a line of text. */
   say(line: string): void;
+  /** Takes a step's figures: a line on the screen, and a record in each file. */
   step(figures: Omit<StepFigures, 'steps'>): void;
+  /** The same of a validation. */
   validation(figures: ValidationFigures): void;
   /** Ends the files and the bar; what was measured so far is in them, however early the run ended. */
   close(): void;

@@ -31,7 +31,9 @@ export function rankRun(
   return { ...measured, rank: world.rank, label, totals, pipeline, calls: trace.map(plainCall), spans, device };
 }
 
+/** What the report needs beside the ranks' own figures. */
 export interface RunReportOptions {
+  /** Of the pictures. */
   readonly title: string;
   /** How many steps the totals are of. */
   readonly steps: number;

@@ -14,12 +14,15 @@ import { escaped, picture, px, type Scale, scale, ticks } from './svg.ts';
 
 /** One forward or backward of one micro-batch through one chunk of the model. */
 export interface ScheduleCell {
+  /** Which way. */
   readonly kind: 'forward' | 'backward';
   /** From 0; the picture counts from 1. */
   readonly micro: number;
   /** Which of the rank's chunks of the model, from 0. */
   readonly chunk: number;
+  /** In the picture's unit. */
   readonly start: number;
+  /** In the picture's unit. */
   readonly end: number;
 }
 
@@ -27,13 +30,17 @@ export interface ScheduleCell {
 export interface ScheduleRank {
   /** 'pp0' */
   readonly label: string;
+  /** What it ran. */
   readonly cells: readonly ScheduleCell[];
 }
 
+/** What the picture shows. */
 export interface ScheduleOptions {
+  /** The picture's title. */
   readonly title: string;
   /** What starts and ends count. */
   readonly unit: 'ticks' | 'milliseconds';
+  /** From the top. */
   readonly ranks: readonly ScheduleRank[];
 }
 

@@ -14,7 +14,9 @@ export interface StepFigures {
   readonly loss: number;
   /** Length of the gradient over all parameters, before clipping. */
   readonly gradNorm: number;
+  /** Of the step. */
   readonly learningRate: number;
+  /** Of all ranks together, over the whole step. */
   readonly tokensPerSecond: number;
   /** Time of the whole step. */
   readonly milliseconds: number;

@@ -12,11 +12,15 @@ import { type Bar, lanesPicture } from './lanes.ts';
 export interface TimelineRank {
   /** 'dp0 tp1', or 'rank 3'. */
   readonly label: string;
+  /** Its collectives. */
   readonly calls: readonly TracedCall[];
 }
 
+/** What the picture shows. */
 export interface TimelineOptions {
+  /** The picture's title. */
   readonly title: string;
+  /** From the top. */
   readonly ranks: readonly TimelineRank[];
 }
 

@@ -14,6 +14,7 @@ import { formatCount } from './step-line.ts';
 
 /** What one rank reports when its run ends. */
 export interface RankReport {
+  /** World rank. */
   readonly rank: number;
   /** Its place in the mesh: 'dp0 tp1'. */
   readonly label: string;
@@ -27,6 +28,7 @@ export interface RankReport {
   readonly bubble?: { readonly measured: number; readonly predicted: number };
 }
 
+/** What the report has to know of the run. */
 export interface TrafficOptions {
   /** How many steps the figures are of. */
   readonly steps: number;

@@ -25,19 +25,19 @@ import * as tf from '@tensorflow/tfjs-core';
 
 // ## Shapes
 
+/** A Llama's shape. */
 export interface LlamaConfig {
-  readonly layers: number;
-  readonly dim: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly ffn: number;
-  readonly vocabulary: number;
-  readonly theta: number;
-  readonly normEpsilon: number;
-  /** Whether the output weights are the embedding's. */
-  readonly tied: boolean;
-  readonly ropeScaling?: Llama3Scaling;
+  /** L, how many blocks. */ readonly layers: number;
+  /** D, the width of the residual stream. */ readonly dim: number;
+  /** H, query heads. */ readonly heads: number;
+  /** G, key and value heads; G divides H. */ readonly kvHeads: number;
+  /** K, dimensions of a head: even, for RoPE. */ readonly headDim: number;
+  /** F, the width of the feed-forward. */ readonly ffn: number;
+  /** V, how many tokens it knows. */ readonly vocabulary: number;
+  /** RoPE's base. */ readonly theta: number;
+  /** ε, added to the mean square in RMSNorm. */ readonly normEpsilon: number;
+  /** Whether the output weights are the embedding's. */ readonly tied: boolean;
+  /** How RoPE is stretched, where it is. */ readonly ropeScaling?: Llama3Scaling;
 }
 
 // biome-ignore format: a table
@@ -95,6 +95,7 @@ export function parameterShapes(c: LlamaConfig): Map<string, number[]> {
   return shapes;
 }
 
+/** N, all parameters; a tied embedding once. */
 export const parameterCount = (c: LlamaConfig): number =>
   [...parameterShapes(c).values()].reduce((sum, sides) => sum + sides.reduce((product, side) => product * side, 1), 0);
 
@@ -129,52 +130,48 @@ export function initialize(model: Llama, weights: Initialize): void {
 
 /** Where the tokens of a pass stand: B sequences of T tokens, and the turns of their positions. */
 export interface Place {
-  readonly B: number;
-  readonly T: number;
-  readonly rope: RopeTables;
+  /** Sequences. */ readonly B: number;
+  /** Tokens of each. */ readonly T: number;
+  /** Turns of the T positions. */ readonly rope: RopeTables;
 }
 
 /** The layers of one block, each in a place where another may be put. What has the same x is one product. */
 export interface Block {
-  inputNorm: Layer;
-  /** x_ND to the heads of q, of k and of v beside one another: [N, (H+2G)·K]. */
-  qkv: Layer;
-  /** G. */
-  kvHeads: number;
-  /** For so many key and value heads: qkv_BTJK to o_BTHK, J = H+2G. */
-  attend: (kvHeads: number) => Layer;
-  output: Layer;
-  postNorm: Layer;
-  /** x_ND to gate and up beside one another: [N, 2F]. */
-  gateUp: Layer;
-  down: Layer;
+  /** x_ND to x_ND, before attention. */ inputNorm: Layer;
+  /** x_ND to the heads of q, of k and of v beside one another: [N, (H+2G)·K]. */ qkv: Layer;
+  /** G. */ kvHeads: number;
+  /** For so many key and value heads: qkv_BTJK to o_BTHK, J = H+2G. */ attend: (kvHeads: number) => Layer;
+  /** o_ND of all heads, [N, H·K], to what attention adds: [N, D]. */ output: Layer;
+  /** x_ND to x_ND, before the MLP. */ postNorm: Layer;
+  /** x_ND to gate and up beside one another: [N, 2F]. */ gateUp: Layer;
+  /** The product of SwiGLU, [N, F], to what the MLP adds: [N, D]. */ down: Layer;
 }
 
 /** What of a block backward computes again instead of keeping it: docs/plan.md weighs them. */
 export const RECOMPUTE = ['none', 'selective', 'block'] as const;
+/** One of RECOMPUTE. */
 export type Recompute = (typeof RECOMPUTE)[number];
 
 /** A model, or some consecutive blocks of one: then it has an embedding, or a norm and a loss, or none of them. */
 export interface Llama {
-  readonly config: LlamaConfig;
-  /** Of weights and activations. */
-  readonly dtype: DType;
-  readonly recompute: Recompute;
+  /** Its shape, of the whole model. */ readonly config: LlamaConfig;
+  /** Of weights and activations. */ readonly dtype: DType;
+  /** What backward computes again. */ readonly recompute: Recompute;
   /** Whether a GPU computes the same bits every time, or attention's gradients in any order, which is faster. */
   readonly deterministic: boolean;
-  readonly parameters: Parameter[];
+  /** What this part of the model holds, in the order of the blocks. */ readonly parameters: Parameter[];
   /** The positions, in their whole sequence, of the T tokens that a pass sees of each. */
   positions: (T: number) => Int32Array;
   /** Their turns: the tensors are the caller's, the numbers are kept from one step to the next. */
   readonly turns: (positions_T: Int32Array) => RopeTables;
-  embed: Embedding | undefined;
-  blocks: Block[];
-  norm: Layer | undefined;
-  loss: Loss | undefined;
-  /** The weights that give logits. */
-  head: Parameter | undefined;
+  /** The first layer, where this part has it. */ embed: Embedding | undefined;
+  /** The blocks of this part. */ blocks: Block[];
+  /** The last norm, where this part has it. */ norm: Layer | undefined;
+  /** The output and the loss, where this part has them. */ loss: Loss | undefined;
+  /** The weights that give logits. */ head: Parameter | undefined;
 }
 
+/** What a model is made with; defaults: float32, 'none', deterministic, gradients in float32. */
 export type LlamaOptions = Partial<Pick<Llama, 'dtype' | 'recompute' | 'deterministic'> & { gradDtype: DType }>;
 
 /** Describes a model; `initialize` gives it its values. gradDtype: of matrices' gradients; norms' are float32. */
@@ -221,6 +218,7 @@ export function placeOf({ positions, turns }: Llama, B: number, T: number): Plac
   return { B, T, rope: turns(positions(T)) };
 }
 
+/** Frees a place's tables. */
 export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispose([cos_TK, sin_TK]);
 
 /** One block at a place: two branches beside the residual stream. */

@@ -41,6 +41,7 @@ import {
   transpose,
 } from './kernels.ts';
 
+/** How a block of scores is computed. */
 export interface AttentionBlockOptions {
   /** Whether query i sees keys 0 to i, which needs as many keys as queries; default: every query sees all keys. */
   readonly causal?: boolean;
@@ -186,6 +187,7 @@ interface GradientInputs {
   readonly D: Tensor;
 }
 
+/** What all tiles share: D = Σ_k dO · o of each query, once, and q scaled as it was in forward. */
 function gradientInputs({ q, k, v, o, lse, dO }: AttentionSaved): GradientInputs {
   const D_BTH1 = sum(mul(cast(dO, 'float32'), cast(o, 'float32')), 3, true);
   return {
@@ -201,6 +203,7 @@ function gradientInputs({ q, k, v, o, lse, dO }: AttentionSaved): GradientInputs
 /** Of one tile: dq (by the scaled q), [B, H, t, K], and its part of dk and dv, [B, G, keys, K], float32. */
 type TileGradients = readonly [dq: Tensor, dk: Tensor, dv: Tensor];
 
+/** The equations at the top, of one tile: P again from the scores and lse, then dS, and the three products. */
 function tileGradients(inputs: GradientInputs, tile: Tile, causal: boolean): TileGradients {
   const [B, H, , K] = inputs.q.shape as [number, number, number, number];
   const dtype = dtypeOf(inputs.q);

@@ -27,6 +27,7 @@ import * as fused from './fused.ts';
 import { concat, share, slice } from './kernels.ts';
 import { type Layer, pullback } from './layer.ts';
 
+/** How a rank's attention is computed. */
 export interface AttentionOptions extends Omit<AttentionBlockOptions, 'causal'> {
   /** G. */
   readonly kvHeads: number;
@@ -51,8 +52,10 @@ export const causalAttention =
     return [o_BTHK, pullback(Object.values(saved), backward)];
   };
 
+/** What forward keeps: the inputs as one tensor, o, and one number a query instead of T scores. */
 type Saved = Pick<AttentionSaved, 'o' | 'lse' | 'dO'> & { readonly qkv: Tensor };
 
+/** The same with q, k and v apart, as attention-block.ts wants them. */
 function separated({ qkv, ...saved }: Saved, kvHeads: number): AttentionSaved {
   const [q, k, v] = headsOf(qkv, kvHeads);
   return { ...saved, q, k, v };

@@ -25,6 +25,7 @@ import {
 import { type Pullback, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
+/** What a call of the loss is to give. */
 export interface LossOptions {
   /** Whether there will be a backward (default true): validation wants none, and says so before the work is done. */
   readonly gradients?: boolean;
@@ -47,7 +48,9 @@ export type Loss = (
  * times the softmax less 1 at the target, in any dtype.
  */
 export interface TokenLosses {
+  /** float32 [C]. */
   readonly losses_C: Tensor;
+  /** [C, V], or with the vocabulary split [C, V/n]. */
   readonly dlogits_CV?: Tensor;
 }
 
@@ -58,12 +61,17 @@ export type SoftmaxLoss = (
   options: Required<LossOptions>,
 ) => Promise<TokenLosses>;
 
+/** How the loss is computed. */
 export interface CrossEntropyOptions {
+  /** Bytes that a chunk's logits may take; default: LOSS_CHUNK_BYTES of the device. */
   readonly chunkBytes?: number | undefined;
   /** Default: of logits that are all here. */
   readonly softmaxLoss?: SoftmaxLoss;
 }
 
+/**
+ * The output's product and the loss in one: logits_NV = x_ND · wᵀ are there a chunk at a time, and never as a whole.
+ */
 export const crossEntropy =
   (w_VD: Parameter, { chunkBytes, softmaxLoss = wholeSoftmaxLoss }: CrossEntropyOptions = {}): Loss =>
   async (x_ND, targets, { gradients = true, weight = 1 } = {}) => {
@@ -98,6 +106,7 @@ const noGradients: Pullback<Tensor, void> = pullback([], () => {
   throw new Error('this loss was computed without gradients');
 });
 
+/** The loss of logits that are all here: one op, or stock kernels. */
 const wholeSoftmaxLoss: SoftmaxLoss = async (logits_CV, targets_C, { gradients, weight }) => {
   if (!hasFusedOps(logits_CV)) return stockSoftmaxLoss(logits_CV, targets_C, gradients, weight);
   return lossOf(fused.crossEntropy(logits_CV, targets_C, gradients, weight), logits_CV, gradients);
@@ -151,6 +160,7 @@ function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tenso
 
 // Of logits that are float32; those in bfloat16 take half. A GPU does a product at full speed only if it is large, and
 // each chunk but the first reads and writes the whole of dw once more.
+/** Bytes that the logits of a chunk may take, by device. */
 export const LOSS_CHUNK_BYTES = { cpu: 64 * 2 ** 20, gpu: 2 ** 31 };
 
 /** [start, length] of chunks of N tokens, whose logits, V each, fit into the bytes; all but the last equally long. */
@@ -160,4 +170,5 @@ export function lossChunks(N: number, V: number, chunkBytes = defaultChunkBytes(
   return Array.from({ length: Math.ceil(N / length) }, (_, i) => [i * length, Math.min(length, N - i * length)]);
 }
 
+/** By the device in use. */
 const defaultChunkBytes = (): number => LOSS_CHUNK_BYTES[onTensorflow() && !onTensorflowCpu() ? 'gpu' : 'cpu'];

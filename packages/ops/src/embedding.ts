@@ -23,6 +23,7 @@ import type { Parameter } from './parameter.ts';
 /** ids: int32, any shape of N elements, all below V (data checks that). Returns [N, D]. */
 export type Embedding = (ids: Tensor) => Promise<[x_ND: Tensor, pull: Pullback<void>]>;
 
+/** The embedding of a table [V, D], or of this rank's rows of it. */
 export const embedding =
   (table_VD: Parameter): Embedding =>
   async (ids) => {
@@ -33,7 +34,9 @@ export const embedding =
 
 /** The words that a rank has a row for: `first` and on, of `words` in all. */
 export interface Words {
+  /** The id of its first row. */
   readonly first: number;
+  /** V, of the whole table. */
   readonly words: number;
 }
 
@@ -42,6 +45,7 @@ export function wordsOf({ fullShape: [words = 0], shape: [rows = 0], shard }: Pa
   return { first: shard?.axis === 0 ? shard.index * rows : 0, words };
 }
 
+/** Forward: x_ND, zero in the rows of tokens that another rank has. */
 function rowsOf(table_VD: Parameter, ids_N: Tensor): Tensor {
   const { value } = table_VD;
   if (hasFusedOps(value)) return fused.embedding(value, ids_N, wordsOf(table_VD));
@@ -52,6 +56,7 @@ function rowsOf(table_VD: Parameter, ids_N: Tensor): Tensor {
   });
 }
 
+/** Backward: dx_ND added to the rows of the table's gradient, [V, D], in float32 or the gradient's dtype. */
 function addGradient(table_VD: Parameter, dx_ND: Tensor, ids_N: Tensor): void {
   const [V, D] = table_VD.shape as [number, number];
   const { first } = wordsOf(table_VD);

@@ -40,6 +40,7 @@ export const swiglu = (x_N2F: Tensor): Tensor => execute('FourfoldSwiglu', [x_N2
 export const swigluGrad = (dy_NF: Tensor, x_N2F: Tensor): Tensor =>
   execute('FourfoldSwigluGrad', [dy_NF, x_N2F], T[dtypeOf(x_N2F)]);
 
+/** How heads turn. */
 export interface RopeForm {
   /** How many of the J heads turn, the first ones. */
   readonly turned: number;
@@ -61,6 +62,7 @@ export function rope(x_BTJK: Tensor, cos_TK: Tensor, sin_TK: Tensor, form: RopeF
 /** q_BTHK, k_BSGK and v_BSGK, or one tensor that has them as heads in this order. */
 export type Qkv = readonly [q: Tensor, k: Tensor, v: Tensor] | readonly [qkv_BTJK: Tensor];
 
+/** How attention is computed, forward and backward alike. */
 export interface AttentionForm {
   /** Whether query i sees keys 0 to i alone. */
   readonly causal: boolean;
@@ -69,6 +71,7 @@ export interface AttentionForm {
   /** G of J = H + 2G, where q, k and v are one tensor. */
   readonly kvHeads?: number;
 }
+/** The attributes of both ops. */
 const formOf = (inputs: Qkv, { causal, scale, kvHeads = 0 }: AttentionForm) => [
   ...T[dtypeOf(inputs[0])],
   attr.int('N', inputs.length),

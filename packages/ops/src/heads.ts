@@ -17,6 +17,7 @@ export const mergeHeads: Layer = async (x_BTHK) => {
   return [fromHeads(x_BTHK), pullback([], (dy_ND: Tensor) => reshape(dy_ND, shape))];
 };
 
+/** [B, T, H, K] to [N, H·K]: the same memory. */
 function fromHeads(x_BTHK: Tensor): Tensor {
   const [B, T, H, K] = x_BTHK.shape as [number, number, number, number];
   return reshape(x_BTHK, [B * T, H * K]);

@@ -8,14 +8,16 @@ export {
   attentionBlockGradients,
 } from './attention-block.ts';
 export {
+  type CrossEntropyOptions,
   crossEntropy,
   LOSS_CHUNK_BYTES,
   type Loss,
   type LossOptions,
   lossChunks,
   type SoftmaxLoss,
+  type TokenLosses,
 } from './cross-entropy.ts';
-export { type Embedding, embedding, wordsOf } from './embedding.ts';
+export { type Embedding, embedding, type Words, wordsOf } from './embedding.ts';
 export { flatten, rangesIn, rangesOf, sizeOf, unflatten } from './flat.ts';
 export { mergeHeads, splitHeads } from './heads.ts';
 export * as kernels from './kernels.ts';
@@ -68,5 +70,5 @@ export {
 } from './quantized/packed-product.ts';
 export { rmsNorm } from './rms-norm.ts';
 export { type Llama3Scaling, type RopeTables, rope, ropeFrequencies, ropeTables, ropeTablesFor } from './rope.ts';
-export { logitGradient, logitStatistics } from './split-softmax.ts';
+export { logitGradient, logitStatistics, type SplitLossOptions } from './split-softmax.ts';
 export { swiglu } from './swiglu.ts';

@@ -18,31 +18,42 @@ import * as tf from '@tensorflow/tfjs-core';
 
 export { concat, parts, reshape, share, slice, stack, transpose };
 
+/** The one attribute of most ops: their dtype. Such lists are made once, not at every call. */
 const T = ofDType((t) => [attr.type('T', t)]);
 
 // ## Element by element
 
+/** A kernel of one tensor: the op at x's true dtype, or tfjs-core's function. */
 const unary =
   (op: string, stock: (x: Tensor) => Tensor) =>
   (x: Tensor): Tensor =>
     onTensorflow() ? execute(op, [x], T[dtypeOf(x)]) : stock(x);
 
+/** The same of two tensors. */
 const binary =
   (op: string, stock: (a: Tensor, b: Tensor) => Tensor) =>
   (a: Tensor, b: Tensor): Tensor =>
     onTensorflow() ? execute(op, [a, b], T[dtypeOf(a)]) : stock(a, b);
 
+/** x², element by element. */
 export const square = unary('Square', tf.square);
+/** 1 / (1 + e^-x). */
 export const sigmoid = unary('Sigmoid', tf.sigmoid);
+/** 1 / √x. */
 export const rsqrt = unary('Rsqrt', tf.rsqrt);
+/** e^x. */
 export const exp = unary('Exp', tf.exp);
+/** The natural logarithm. */
 export const log = unary('Log', tf.log);
 /** log(1 + e^x). */
 export const softplus = unary('Softplus', tf.softplus);
+/** -x. */
 export const neg = unary('Neg', tf.neg);
 /** Shapes broadcast as in NumPy; both of one dtype. */
 export const add = binary('AddV2', tf.add);
+/** a - b; shapes broadcast. */
 export const sub = binary('Sub', tf.sub);
+/** a · b; shapes broadcast. */
 export const mul = binary('Mul', tf.mul);
 /** dy · s · (1 - s), the gradient of s = sigmoid(x). */
 export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.tidy(() => tf.mul(dy, tf.mul(s, tf.sub(1, s)))));
@@ -63,6 +74,7 @@ const REDUCE = [true, false].map((keep) =>
   ofDType((t) => [attr.bool('keep_dims', keep), attr.type('T', t), attr.type('Tidx', 'int32')]),
 );
 
+/** A kernel that leaves out one axis, or keeps it with length 1. */
 const reduction =
   (op: string, stock: (x: Tensor, axis: number, keep: boolean) => Tensor) =>
   (x: Tensor, axis: number, keepDims = false): Tensor => {
@@ -73,21 +85,28 @@ const reduction =
     return y;
   };
 
+/** The sum along one axis, which stays with length 1 if `keepDims`. */
 export const sum = reduction('Sum', tf.sum);
+/** The mean along one axis. */
 export const mean = reduction('Mean', tf.mean);
+/** The largest along one axis. */
 export const max = reduction('Max', tf.max);
 /** Softmax over the last axis. */
 export const softmax = unary('Softmax', (x) => tf.softmax(x));
+/** log softmax over the last axis. */
 export const logSoftmax = unary('LogSoftmax', (x) => tf.logSoftmax(x));
 
 // ## Products
 
+/** Which of a product's factors is read transposed: neither, the second, the first. */
 export type Form = 'nn' | 'nt' | 'tn';
+/** Attributes of TensorFlow's products: MatMul for matrices, BatchMatMulV2 for more axes, by form and dtype. */
 const PRODUCT: Record<Form, { plain: Record<DType, Attribute[]>; batched: Record<DType, Attribute[]> }> = {
   nn: product(false, false),
   nt: product(false, true),
   tn: product(true, false),
 };
+/** Whether a and b are read transposed, for both ops and all dtypes. */
 function product(a: boolean, b: boolean) {
   return {
     plain: ofDType((t) => [attr.bool('transpose_a', a), attr.bool('transpose_b', b), attr.type('T', t)]),
@@ -140,6 +159,7 @@ export function matmulInto(
   return executeView('FourfoldProduct', [a, b, sum], fusedProduct(form, a, inPlace), sum);
 }
 
+/** What native/cuda's product can do beside multiplying. */
 interface FusedProduct {
   /** How many tensors are added: 0 or 1. */
   readonly added?: number;
@@ -147,6 +167,7 @@ interface FusedProduct {
   readonly result?: DType;
 }
 
+/** Its attributes. U is the result's dtype, which may be wider than the factors'. */
 const fusedProduct = (
   form: Form,
   a: Tensor,
@@ -198,6 +219,7 @@ export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
   return rows_ND;
 }
 
+/** UnsortedSegmentSum's. */
 const SEGMENTS = ofDType((t) => [
   attr.type('T', t),
   attr.type('Tindices', 'int32'),
@@ -217,6 +239,7 @@ export function addRows(x_ND: Tensor, ids_N: Tensor, rows: number): Tensor {
 export const placesOf = (ids_N: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, ids_N.size, 1, 'int32'), ids_N], 1));
 
+/** Places are int32. */
 const AT_PLACES = attr.type('Tindices', 'int32');
 /** The elements of x_NV at these places: [N]. */
 export const pick = (x_NV: Tensor, places_N2: Tensor): Tensor =>

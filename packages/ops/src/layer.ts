@@ -16,7 +16,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { add, share } from './kernels.ts';
 
+/** Backward of one call of a layer: from the gradient by its value to the gradient by its input. */
 export interface Pullback<X = Tensor, Y = Tensor> {
+  /** Accumulates the parameters' gradients and returns dx, which the caller owns; called once. */
   (dy: Y): Promise<X>;
   /** Frees what was saved, without a gradient. */
   drop(): void;
@@ -29,7 +31,9 @@ export interface Pullback<X = Tensor, Y = Tensor> {
 export interface PullbackOnto<X = Tensor, Y = Tensor> extends Pullback<X, Y> {
   onto(dy: Y, base: X): Promise<X>;
 }
+/** Forward: from x to its value, and the pullback that goes back. */
 export interface Layer<X = Tensor, Y = Tensor> {
+  /** The value, which the caller owns, and its pullback; x stays the caller's. */
   (x: X): Promise<[value: Y, pull: Pullback<X, Y>]>;
   /** base + y at once, where the layer can do that for less: what flows past it is added inside its last product. */
   onto?(x: X, base: Y): Promise<[value: Y, pull: Pullback<X, Y>]>;
@@ -123,6 +127,7 @@ export const chain = (...layers: Layer[]): Layer => {
   return Object.assign(run, { again }, onto ? { onto: forward } : {});
 };
 
+/** Forward of a chain: each value is freed once the next layer has read it, unless that layer writes over it. */
 async function inOrder(layers: Layer[], x: Tensor): Promise<[Tensor, Pullback[]]> {
   const pulls: Pullback[] = [];
   let y = x;
@@ -136,6 +141,10 @@ async function inOrder(layers: Layer[], x: Tensor): Promise<[Tensor, Pullback[]]
   return [y, pulls];
 }
 
+/**
+ * Backward of a chain, the last layer first. A gradient made on the way is freed likewise; the first layer adds the
+ * base.
+ */
 function inReverse(pulls: Pullback[]): Pullback {
   const [first] = pulls;
   const backward = async (dy: Tensor, base?: Tensor) => {

@@ -36,6 +36,7 @@ export function addAt(sum_BT: Tensor, part_BQ: Tensor, start: number): Tensor {
 
 // ## In stock kernels
 
+/** The equations at the top, on copies. */
 const stockMerge = (whole: Attention, [part_BQHK, lse_BHQ]: Attention, start: number): Attention =>
   tf.tidy(() => {
     const [o_BTHK, lse_BHT] = whole;
@@ -46,6 +47,7 @@ const stockMerge = (whole: Attention, [part_BQHK, lse_BHQ]: Attention, start: nu
     return [stockAdd(o_BTHK, more_BQHK, start), stockAdd(lse_BHT, softplus(difference_BHQ), start, 2)];
   });
 
+/** The part with zeros before and after it, so that it can be added as a whole. */
 const stockAdd = (sum: Tensor, part: Tensor, start: number, axis = 1): Tensor =>
   tf.tidy(() => {
     const after = (sum.shape[axis] as number) - start - (part.shape[axis] as number);

@@ -12,19 +12,27 @@ import { add, slice } from './kernels.ts';
 
 /** Which part of the whole tensor this rank holds: part `index` of `of` equal parts along `axis`. */
 export interface Shard {
+  /** Counted from 0. */
   readonly axis: number;
+  /** From 0 to `of` - 1. */
   readonly index: number;
+  /** How many parts there are. */
   readonly of: number;
 }
 
 /** Elements `from` up to `to`, in row-major order, of what this rank holds of `of`; they lie at `at` and behind. */
 export interface Range {
+  /** The parameter that the elements are of. */
   readonly of: Parameter;
+  /** The first of them. */
   readonly from: number;
+  /** The first after them. */
   readonly to: number;
+  /** Where they begin here. */
   readonly at: number;
 }
 
+/** A trained tensor, or this rank's part of one. */
 export class Parameter {
   /** Hugging Face's name for it, such as "model.layers.0.mlp.up_proj.weight". */
   readonly name: string;
@@ -87,6 +95,7 @@ export class Parameter {
     this.#value = value;
   }
 
+  /** Of the value: float32 or bfloat16. */
   get dtype(): DType {
     return dtypeOf(this.value);
   }
@@ -120,6 +129,7 @@ export class Parameter {
     this.grad = undefined;
   }
 
+  /** Frees value and gradient. */
   dispose(): void {
     this.clearGradient();
     this.#value?.dispose();

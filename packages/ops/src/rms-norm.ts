@@ -25,6 +25,7 @@ import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, share, square, s
 import { type PullbackOnto, pullbackOnto } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
+/** The norm of x_ND by the weights w_D; `pull` accumulates dw and returns dx_ND. */
 export const rmsNorm =
   (w_D: Parameter, epsilon: number) =>
   async (x_ND: Tensor): Promise<[y_ND: Tensor, pull: PullbackOnto]> => {
@@ -55,6 +56,7 @@ interface Norm {
   backward(dy_ND: Tensor, kept: [Tensor, Tensor], w_D: Tensor, base_ND?: Tensor): [dx_ND: Tensor, dw_D: Tensor];
 }
 
+/** The equations at the top, an op for each sign in them. It keeps x̂ and r. */
 const stockKernels: Norm = {
   forward: (x_ND, w_D, epsilon) => {
     const r_N1 = rsqrt(add(mean(square(x_ND), 1, true), scalar(epsilon)));

@@ -21,9 +21,13 @@ import { type Layer, type Pullback, pullback } from './layer.ts';
 
 /** Llama 3's stretching of RoPE to contexts longer than it was first trained on. */
 export interface Llama3Scaling {
+  /** By how much long waves are slowed down. */
   readonly factor: number;
+  /** Waves that fit the original context fewer times than this are slowed down wholly. */
   readonly lowFrequencyFactor: number;
+  /** Waves that fit it more often than this are left alone. */
   readonly highFrequencyFactor: number;
+  /** The original context, in tokens. */
   readonly originalMaxPositions: number;
 }
 
@@ -46,7 +50,9 @@ export function ropeFrequencies(K: number, theta: number, scaling?: Llama3Scalin
 
 /** cos and sin± of each position, [T, K] each, float32. */
 export interface RopeTables {
+  /** Cosines, float32 [T, K]. */
   readonly cos_TK: Tensor;
+  /** Sines, negative in the first half of the K dimensions, float32 [T, K]. */
   readonly sin_TK: Tensor;
 }
 
@@ -67,9 +73,11 @@ export function ropeTablesFor(frequencies: Float64Array): (positions_T: ArrayLik
   };
 }
 
+/** Whether two lists hold the same positions. */
 const isSame = (a: ArrayLike<number>, b: ArrayLike<number>): boolean =>
   a.length === b.length && Array.prototype.every.call(a, (position, t) => position === b[t]);
 
+/** cos and sin± in float64, rounded once to float32; each pair's angle stands in both halves of the K dimensions. */
 function turnsOf(positions_T: ArrayLike<number>, frequencies: Float64Array) {
   const [T, half] = [positions_T.length, frequencies.length];
   const cos = new Float32Array(T * 2 * half);
@@ -104,6 +112,7 @@ export const rope = ({ cos_TK, sin_TK }: RopeTables, kvHeads: number): Layer => 
   return Object.assign(layer, { over: (x_BTJK: Tensor) => forward(x_BTJK, true) });
 };
 
+/** Which heads turn, and which way. */
 interface Turn {
   /** Of v, which don't turn. */
   readonly kvHeads: number;
@@ -112,6 +121,7 @@ interface Turn {
   readonly over: boolean;
 }
 
+/** x with all but its last `kvHeads` heads turned, in one op or by stock kernels. */
 function turned(x_BTJK: Tensor, tables: RopeTables, { kvHeads, back, over }: Turn): Tensor {
   const count = (x_BTJK.shape[2] as number) - kvHeads;
   const form = { turned: count, inverse: back, inPlace: over && isSole(x_BTJK) };
@@ -125,6 +135,7 @@ function turned(x_BTJK: Tensor, tables: RopeTables, { kvHeads, back, over }: Tur
   return y_BTJK;
 }
 
+/** x · cos + swap(x) · sin±; back, swap(x · sin±). */
 function stockTurned(x_BTHK: Tensor, { cos_TK, sin_TK }: RopeTables, back: boolean): Tensor {
   const [T, K] = cos_TK.shape as [number, number];
   const overHeads = (table: Tensor) => cast(reshape(table, [T, 1, K]), dtypeOf(x_BTHK));

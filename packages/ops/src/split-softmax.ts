@@ -21,9 +21,11 @@ import { ownRows } from './embedding.ts';
 import * as fused from './fused.ts';
 import { concat, exp, log, max, mul, pick, placesOf, put, reshape, sub, sum } from './kernels.ts';
 
+/** What the loss over split logits asks. */
 export interface SplitLossOptions {
   /** The first of this rank's words. */
   readonly first: number;
+  /** Whether there will be a backward. */
   readonly gradients: boolean;
   /** What the gradients are multiplied by. */
   readonly weight: number;

@@ -24,6 +24,7 @@ export const swiglu: Layer = async (x_N2F) => {
   return [fused.swiglu(x_N2F), pullback([saved_N2F], (dy_NF: Tensor) => fused.swigluGrad(dy_NF, saved_N2F))];
 };
 
+/** The same in stock kernels, which keep gate, up, s and a: 4 N·F numbers, where the fused op keeps the 2 N·F of x. */
 function stockSwiglu(x_N2F: Tensor): Awaited<ReturnType<Layer>> {
   const F = (x_N2F.shape[1] as number) / 2;
   const [gate_NF, up_NF] = [slice(x_N2F, 1, 0, F), slice(x_N2F, 1, F, F)];

@@ -23,9 +23,13 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { InPlaceStates } from './in-place.ts';
 import { PlainStates } from './plain.ts';
 
+/** How AdamW steps. */
 export interface AdamWOptions {
+  /** Of the mean of gradients, m (default 0.9). */
   readonly beta1?: number;
+  /** Of the mean of their squares, v (default 0.95). */
   readonly beta2?: number;
+  /** ε, added to √v (default 1e-8). */
   readonly epsilon?: number;
   /** λ, for parameters that decay. */
   readonly weightDecay?: number;
@@ -53,9 +57,13 @@ export interface Rates extends Clipping {
 
 /** What a parameter's next step depends on. The master is there where AdamW keeps one. */
 export interface ParameterState {
+  /** In the model's dtype. */
   readonly weight: Tensor;
+  /** The same in float32. */
   readonly master?: Tensor;
+  /** The running mean of its gradients. */
   readonly m: Tensor;
+  /** The running mean of their squares. */
   readonly v: Tensor;
 }
 
@@ -104,6 +112,7 @@ export class AdamW {
     this.#states.restore(states);
   }
 
+  /** Frees all states. */
   dispose(): void {
     this.#states.dispose();
   }

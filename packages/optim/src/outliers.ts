@@ -11,10 +11,13 @@ const WINDOW = 128;
 
 /** The last losses and gradient norms, oldest first. */
 export interface Window {
+  /** In nats a token. */
   readonly losses: readonly number[];
+  /** Before clipping. */
   readonly norms: readonly number[];
 }
 
+/** Tells which steps are outliers. */
 export class Outliers {
   readonly #limit: number;
   #window: Window;
@@ -25,6 +28,7 @@ export class Outliers {
     this.#window = window;
   }
 
+  /** The last 128 steps, for a checkpoint. */
   get window(): Window {
     return this.#window;
   }

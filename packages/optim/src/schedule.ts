@@ -7,12 +7,15 @@
  */
 export type ScheduleName = 'constant' | 'linear' | 'cosine' | 'wsd';
 
+/** How the learning rate changes over a run. */
 export interface Schedule {
+  /** Its shape after the warm-up. */
   readonly schedule: ScheduleName;
   /** The peak. */
   readonly learningRate: number;
   /** All steps of the run, warm-up included. */
   readonly steps: number;
+  /** Steps in which it rises. */
   readonly warmupSteps: number;
   /** What part of the peak is left at the end (constant: not used). */
   readonly finalFraction: number;
@@ -20,6 +23,7 @@ export interface Schedule {
   readonly decayFraction: number;
 }
 
+/** The learning rate of step `step`, counted from 0. */
 export function learningRateAt(step: number, s: Schedule): number {
   if (step < s.warmupSteps) return (s.learningRate * (step + 1)) / s.warmupSteps;
   const progress = Math.min(1, (step - s.warmupSteps) / Math.max(1, s.steps - s.warmupSteps));

@@ -16,8 +16,7 @@
  * A message is the activation at one boundary for one micro-batch, N·D elements, or its gradient on the way back. A
  * stage frees what it has sent: its pullbacks, one for each micro-batch in flight, keep what backward needs.
  *
- * Huang et al., "GPipe" (2019); Narayanan et al., "PipeDream" (2019) and "Efficient large-scale language model training
- * on GPU clusters using Megatron-LM" (2021).
+ * Huang et al., "GPipe" (2019); Narayanan et al., "PipeDream" (2019), "Efficient ... using Megatron-LM" (2021).
  */
 import type { Batch } from '@fourfold/data';
 // biome-ignore format: a list
@@ -58,9 +57,8 @@ export function checkPipelineParallel({ layers }: LlamaConfig, pp: number, chunk
 
 /**
  * This rank's parts of a model that isn't allocated yet, in the order of their stages; `chunks` (v) of them. Balanced
- * by cost the head counts too, and the last stage gets fewer layers. Every rank of `pp` calls it.
- *
- * Tied embeddings are on the first and on the last stage: both ranks hold them, and add up their gradients.
+ * by cost the head counts too, so the last stage gets fewer layers. Tied embeddings are on the first stage and on the
+ * last: both ranks hold them, and add up their gradients. Every rank of `pp` calls it.
  */
 export async function applyPipelineParallel(
   model: Llama,
@@ -79,6 +77,7 @@ export async function applyPipelineParallel(
   return parts;
 }
 
+/** The model with one stage's blocks and their parameters alone, and with its ends where the stage is at one. */
 function partOf(model: Llama, lengths: readonly number[], stage: number): Llama {
   const start = lengths.slice(0, stage).reduce((a, b) => a + b, 0);
   const end = start + (lengths[stage] as number);
@@ -101,14 +100,21 @@ function partOf(model: Llama, lengths: readonly number[], stage: number): Llama 
 //
 // An engine is nothing but an order: which micro-batch a rank takes forward or backward next.
 
+/** All forwards before all backwards; one of each in turn; the same with several chunks a rank. */
 export type Engine = 'afab' | '1f1b' | 'interleaved';
-export type Action = { readonly kind: 'forward' | 'backward'; readonly micro: number; readonly chunk: number };
+/** One forward or backward of one micro-batch through one of the rank's chunks. */
+export interface Action {
+  /** Which way. */ readonly kind: 'forward' | 'backward';
+  /** From 0 to m - 1. */ readonly micro: number;
+  /** From 0 to v - 1. */ readonly chunk: number;
+}
 
+/** What an order depends on. */
 export interface Shape {
-  readonly engine: Engine | 'forward'; // without any backward: validation
-  readonly pp: number;
-  readonly chunks: number; // v
-  readonly micros: number; // m
+  /** 'forward': without any backward, for validation. */ readonly engine: Engine | 'forward';
+  /** Ranks. */ readonly pp: number;
+  /** v, the stages of a rank. */ readonly chunks: number;
+  /** m, the micro-batches of a step. */ readonly micros: number;
 }
 
 /** How many forwards a rank runs before its first backward. One more is the most that it ever holds. */
@@ -120,7 +126,6 @@ export function warmUp({ engine, pp, chunks, micros }: Shape, rank: number): num
 
 /**
  * One rank's actions in their order: warm-up; one forward and one backward in turn; the backwards that are left.
- *
  * Groups of pp micro-batches pass through all chunks, one chunk after the other; backward from the last chunk on.
  */
 function actionsOf(shape: Shape, rank: number): Action[] {
@@ -138,10 +143,8 @@ function actionsOf(shape: Shape, rank: number): Action[] {
   const steady = forwards.slice(first).flatMap((action, i) => [action, backwards[i] as Action]);
   return [...forwards.slice(0, first), ...steady, ...backwards.slice(forwards.length - first)];
 }
-
 /** What each rank does in a tick; undefined where it is idle. */
-type Tick = readonly (Action | undefined)[];
-
+export type Tick = readonly (Action | undefined)[];
 const keyOf = ({ kind, micro, chunk }: Action): string => `${kind} ${micro} ${chunk}`;
 
 /** What is sent at a tick's end, and for which action: activations to the next stage, gradients to the one before. */
@@ -218,22 +221,19 @@ export async function runPipeline(
 }
 
 type Pull = Pullback<Tensor | undefined, Tensor | undefined>;
+/** One rank's part of a step: what is in flight, and between which actions messages travel. */
 class Run {
   readonly #parts: readonly Llama[];
   readonly #pp: ProcessGroup;
   readonly #micros: readonly Batch[];
   readonly #shape: Shape;
   readonly #place: Place;
-  /** What the messages at a boundary are. */
-  readonly #like: TensorSpec;
-  /** One for each micro-batch in flight (and chunk), by the action that will call it. */
-  readonly #pulls = new Map<string, Pull>();
+  /** What the messages at a boundary are. */ readonly #like: TensorSpec;
+  /** Of what is in flight, by the action that will call it. */ readonly #pulls = new Map<string, Pull>();
   readonly #losses: Tensor[] = [];
   readonly #batches: Promise<Tensor[]>[] = [];
-  /** For each action that needs a message, how to get it. */
-  readonly #inbox = new Map<string, () => Promise<Tensor>>();
-  /** What the last action made for another stage. */
-  #output: Tensor | undefined;
+  /** Messages by the action that needs them. */ readonly #inbox = new Map<string, () => Promise<Tensor>>();
+  /** What the last action made for another stage. */ #output: Tensor | undefined;
 
   constructor(parts: readonly Llama[], pp: ProcessGroup, micros: readonly Batch[], shape: Shape, tokenRanks: number) {
     const [part, [B, T]] = [parts[0] as Llama, (micros[0] as Batch).shape];

@@ -20,13 +20,17 @@ const machine = z.strictObject({
   network: figure.describe('bytes/s of a device to other nodes'),
   networkLatency: figure,
 });
+/** A kind of machine, as packages/plan/src/machines.json describes it. */
 export type Machine = z.infer<typeof machine>;
 
+/** The machines that plans know, by name. */
 export const MACHINES: Readonly<Record<string, Machine>> = z.record(z.string(), machine).parse(described);
 
 /** A way between ranks: bytes a second and seconds of a rank. */
 export interface Way {
+  /** Bytes a second. */
   readonly rate: number;
+  /** Seconds. */
   readonly latency: number;
 }
 

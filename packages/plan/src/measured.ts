@@ -15,11 +15,15 @@ import { partsOf } from './stages.ts';
 import { timeOf } from './time.ts';
 import type { Job } from './traffic.ts';
 
+/** A run that was measured. */
 export interface MeasuredRun {
+  /** The file that says so. */
   readonly file: string;
+  /** What was run. */
   readonly job: Job;
   /** Its name among MACHINES. */
   readonly machine: string;
+  /** Of a step. */
   readonly seconds: number;
   /** Of each rank. */
   readonly peakBytes: readonly number[];
@@ -42,7 +46,7 @@ function jobOf(given: Record<string, unknown>, shape?: LlamaConfig): Job {
   return { config, shape: shape ?? shapeOf(config, { vocabularySize: 256 }) };
 }
 
-/** Our side of all runs in a folder on machines that are described here. */
+/** Our side of all runs in a folder on machines that are described here. Throws UserError where it can't be read. */
 export function measuredRuns(folder: string): MeasuredRun[] {
   try {
     const files = readdirSync(folder).filter((file) => /^gpu-.*\.json$/.test(file) && !file.includes('check'));

@@ -20,16 +20,23 @@ import { chunksOf, pipelineShape, tokenRanksOf } from '@fourfold/settings';
 import type { Part } from './stages.ts';
 import type { Job } from './traffic.ts';
 
+/** Bytes at the peak, by what takes them. */
 export interface Memory {
+  /** What is trained. */
   readonly weights: number;
+  /** AdamW's two running means. */
   readonly moments: number;
+  /** float32 masters of bfloat16 weights. */
   readonly masters: number;
   /** Of these three, what is there at the peak. */
   readonly gradients: number;
+  /** What blocks keep for backward. */
   readonly activations: number;
+  /** What is there for a moment: logits, a block's own gradients. */
   readonly moment: number;
   /** Where the peak is: 'head', 'top block' or 'bottom block'. */
   readonly peak: string;
+  /** All of them. */
   readonly total: number;
 }
 

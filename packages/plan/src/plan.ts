@@ -15,11 +15,15 @@ import type { Job } from './traffic.ts';
 /** The share of a device's memory that a run may take: the rest is its libraries', and what lies between tensors. */
 export const USABLE = 0.92;
 
+/** What a step of a job will take. */
 export interface Plan {
+  /** What is planned. */
   readonly job: Job;
   /** Of the rank that holds the most. */
   readonly memory: Memory;
+  /** Whether that is at most USABLE of the device. */
   readonly fits: boolean;
+  /** Of the step. */
   readonly time: Time;
 }
 
@@ -35,12 +39,14 @@ function kindsOf(parts: readonly Part[]): Kind[] {
   return [...kinds.values()];
 }
 
+/** The plan of one job on one machine. */
 export function planOf(job: Job, machine: Machine): Plan {
   const parts = partsOf(job);
   const memory = largest(job, kindsOf(parts));
   return { job, memory, fits: fits(memory, machine), time: timeOf(job, machine, parts) };
 }
 
+/** Whether a device has so much to give. */
 export const fits = (memory: Memory, machine: Machine): boolean => memory.total <= USABLE * machine.memory;
 
 const largest = (job: Job, kinds: readonly Kind[]): Memory =>
@@ -105,6 +111,7 @@ function* waysOf(job: Job, mesh: Mesh): Generator<Change> {
         }
 }
 
+/** What a search found. */
 export interface Found {
   /** Fastest first. */
   readonly plans: readonly Plan[];

@@ -7,14 +7,19 @@ import { headCost, stageLengths } from '@fourfold/pipeline-parallel';
 import { chunksOf } from '@fourfold/settings';
 import type { Job } from './traffic.ts';
 
+/** Some consecutive blocks of the model, with its ends if they are at one. */
 export interface Stage {
+  /** How many. */
   readonly blocks: number;
+  /** Whether it begins with the embedding. */
   readonly hasEmbedding: boolean;
+  /** Whether it ends with the last norm and the output. */
   readonly hasHead: boolean;
 }
 
 /** A rank's stages of the pipeline, and the parameters in them. */
 export interface Part {
+  /** In the order in which a token passes them. */
   readonly stages: readonly Stage[];
   /** Elements, of this rank's share of each. */
   readonly parameters: number;

@@ -40,17 +40,29 @@ export const MEASURED = {
 
 /** Seconds of a step, by what takes them. */
 export interface Time {
+  /** Matrix products. */
   readonly products: number;
+  /** Attention's products and softmax. */
   readonly attention: number;
+  /** What is bound by the memory's bandwidth: norms, SwiGLU, RoPE. */
   readonly memory: number;
+  /** The time between kernels. */
   readonly calls: number;
+  /** Waiting for tensor parallelism. */
   readonly tp: number;
+  /** Waiting for the ring. */
   readonly cp: number;
+  /** Sending to the next stage. */
   readonly pp: number;
+  /** Averaging gradients, and with ZeRO gathering weights, where nothing hides it. */
   readonly dp: number;
+  /** The pipeline's filling and draining. */
   readonly bubble: number;
+  /** AdamW. */
   readonly update: number;
+  /** The whole step. */
   readonly step: number;
+  /** Of all ranks together. */
   readonly tokensPerSecond: number;
   /** From 0 to 1. */
   readonly mfu: number;
@@ -59,6 +71,7 @@ export interface Time {
 /** What one micro-batch takes on a rank. */
 type Micro = Pick<Time, 'products' | 'attention' | 'memory' | 'calls' | 'tp' | 'cp'>;
 
+/** The time of a step; `parts` are those of each rank of the pipeline. */
 export function timeOf(job: Job, machine: Machine, parts: readonly Part[]): Time {
   const { config, shape } = job;
   const micros = parts.map((part) => microOf(job, machine, part));

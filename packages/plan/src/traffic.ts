@@ -12,10 +12,14 @@ import { coordinatesOf, type Layout, type Mesh, ProcessGroup } from '@fourfold/p
 import { chunksOf, pipelineShape, type Settings, tokenRanksOf } from '@fourfold/settings';
 import { applyTensorParallel, tensorParallelBytes } from '@fourfold/tensor-parallel';
 
+/** What is planned: settings and a model. */
 export interface Job {
+  /** The run's settings. */
   readonly config: Settings;
+  /** The model's shape. */
   readonly shape: LlamaConfig;
 }
+/** Bytes by the name of a group. */
 export type Bytes = Readonly<Record<string, number>>;
 
 /** Bytes that a rank with these parts of the model sends in a step, by group. `data`: those of data parallelism. */
@@ -63,7 +67,9 @@ class GroupOnPaper extends ProcessGroup {
   }
 }
 
+/** A rank that exists on paper: its groups know their sizes and send nothing. */
 export interface RankOnPaper extends Pick<Mesh, 'tp' | 'pp' | 'dpCp'> {
+  /** Its stages of the model, without values. */
   readonly parts: readonly Llama[];
 }
 

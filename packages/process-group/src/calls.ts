@@ -13,8 +13,10 @@
 import { type DType, dtypeOf } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
+/** What of all ranks' tensors: their sum, largest or mean, element by element. */
 export type Reduction = 'sum' | 'mean' | 'max';
 
+/** The collectives, in the order in which reports list them. */
 export const OPERATIONS = [
   'allReduce',
   'allGather',
@@ -25,14 +27,18 @@ export const OPERATIONS = [
   'barrier',
   'split',
 ] as const;
+/** One of OPERATIONS. */
 export type Operation = (typeof OPERATIONS)[number];
 
 /** Shape and true dtype of a tensor. */
 export interface TensorSpec {
+  /** Of this rank's tensor. */
   readonly shape: readonly number[];
+  /** The true one, bfloat16 too. */
   readonly dtype: DType;
 }
 
+/** What a rank says of a tensor, so that others can tell whether theirs is alike. */
 export const specOf = (x: Tensor): TensorSpec => ({ shape: x.shape, dtype: dtypeOf(x) });
 
 /** 'float32 [2,3]' */
@@ -46,6 +52,7 @@ export const now = (): number => performance.timeOrigin + performance.now();
 
 /** One collective, as one rank called it. */
 export class Call {
+  /** Which one. */
   readonly operation: Operation;
   /** What all ranks of the group must have called: 'allReduce(sum) of float32 [2,3]'. */
   readonly text: string;
@@ -53,7 +60,9 @@ export class Call {
   readonly group: string;
   /** World ranks of the others. */
   readonly peers: readonly number[];
+  /** When it was called, in now()'s milliseconds. */
   readonly start = now();
+  /** When it ended, by the same clock; undefined: not yet. */
   end: number | undefined;
   /** Bytes of tensors sent; the transport adds to it. */
   bytes = 0;
@@ -71,6 +80,7 @@ export class Call {
     this.#waitingSince ??= now();
   }
 
+  /** Whether somebody awaits it and it has not ended. */
   get isWaitedFor(): boolean {
     return this.#waitingSince !== undefined && this.end === undefined;
   }
@@ -84,9 +94,13 @@ export class Call {
 
 /** What all calls of one operation in one group add up to. */
 export interface Totals {
+  /** The group's name. */
   readonly group: string;
+  /** Which collective. */
   readonly operation: Operation;
+  /** How many. */
   calls: number;
+  /** Bytes that this rank sent. */
   bytes: number;
   /** Milliseconds. */
   waited: number;
@@ -94,8 +108,11 @@ export interface Totals {
 
 /** A stretch of computing, as a trace shows it: 'forward of micro-batch 2'. Start and end are in a Call's clock. */
 export interface Span {
+  /** What the trace calls it. */
   readonly name: string;
+  /** When it began. */
   readonly start: number;
+  /** When it was over. */
   readonly end: number;
 }
 
@@ -109,6 +126,7 @@ export interface DeviceSpan {
   readonly bytes?: number;
   /** In milliseconds after the trace's start, by the GPU's clock. */
   readonly start: number;
+  /** By the same clock. */
   readonly end: number;
 }
 
@@ -116,6 +134,7 @@ export interface DeviceSpan {
 export interface DeviceTrace {
   /** In a Call's clock. */
   readonly start: number;
+  /** In the order of their starts on each track. */
   readonly spans: readonly DeviceSpan[];
 }
 

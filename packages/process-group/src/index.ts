@@ -3,6 +3,7 @@ export {
   Call,
   type DeviceSpan,
   type DeviceTrace,
+  OPERATIONS,
   type Operation,
   Recorder,
   type Reduction,
@@ -15,6 +16,13 @@ export { COMPUTE, startDeviceTrace } from './device-trace.ts';
 export { spmd } from './local/local.ts';
 export { checkLayout, coordinatesOf, createMesh, type Layout, labelOf, type Mesh, rankCount } from './mesh.ts';
 export { gatherObjects } from './objects.ts';
-export { ProcessGroup, type Transfer } from './process-group.ts';
+export {
+  type GroupOptions,
+  ProcessGroup,
+  type Receiving,
+  type Sending,
+  type Transfer,
+  type Transport,
+} from './process-group.ts';
 export { allGatherBytes, allReduceBytes } from './traffic.ts';
-export { attempt, inWorld, isLaunched, type Joined, joinWorld, type WorldOptions } from './world.ts';
+export { attempt, type Environment, inWorld, isLaunched, type Joined, joinWorld, type WorldOptions } from './world.ts';

@@ -16,15 +16,23 @@ import type { ProcessGroup } from './process-group.ts';
 
 /** How many ranks each dimension has, or a rank's place in each. */
 export interface Layout {
+  /** Data parallel. */
   readonly dp: number;
+  /** Pipeline parallel. */
   readonly pp: number;
+  /** Context parallel. */
   readonly cp: number;
+  /** Tensor parallel. */
   readonly tp: number;
 }
 
+/** One rank's groups: `dp`, `pp`, `cp` and `tp` join the ranks that differ in that dimension alone. */
 export interface Mesh extends Record<keyof Layout, ProcessGroup> {
+  /** All ranks. */
   readonly world: ProcessGroup;
+  /** Ranks with the same weights and other tokens: gradients are averaged over it. */
   readonly dpCp: ProcessGroup;
+  /** How many ranks each dimension has. */
   readonly layout: Layout;
   /** This rank's place. */
   readonly coordinates: Layout;
@@ -34,16 +42,20 @@ export interface Mesh extends Record<keyof Layout, ProcessGroup> {
 
 const DIMENSIONS = ['dp', 'pp', 'cp', 'tp'] as const; // slowest first
 
+/** dp · pp · cp · tp. */
 export const rankCount = ({ dp, pp, cp, tp }: Layout): number => dp * pp * cp * tp;
 
+/** The rank at a place. */
 export const rankOf = (place: Layout, { pp, cp, tp }: Layout): number =>
   ((place.dp * pp + place.pp) * cp + place.cp) * tp + place.tp;
 
+/** A rank's place. */
 export function coordinatesOf(rank: number, { pp, cp, tp }: Layout): Layout {
   const along = (size: number, faster: number) => Math.floor(rank / faster) % size;
   return { dp: Math.floor(rank / (tp * cp * pp)), pp: along(pp, tp * cp), cp: along(cp, tp), tp: along(tp, 1) };
 }
 
+/** A place as output shows it, 'dp0 tp1': dimensions of one rank are left out. */
 export const labelOf = (place: Layout, layout: Layout): string =>
   DIMENSIONS.filter((dimension) => layout[dimension] > 1)
     .map((dimension) => `${dimension}${place[dimension]}`)

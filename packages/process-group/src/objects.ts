@@ -59,6 +59,7 @@ function wordsOf(value: unknown): Int32Array {
   return new Int32Array(padded.buffer);
 }
 
+/** The way back; spaces after JSON mean nothing. */
 function parsed<T>(words: Int32Array, sender: string): T {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(words));

@@ -30,29 +30,35 @@ import { Work } from './work.ts';
 /** One message of sendReceive, from this rank or to it; `to` and `receiveFrom` are ranks of the group. */
 export type Transfer = Sending | Receiving;
 
+/** A message from this rank. */
 export interface Sending {
-  readonly send: Tensor;
-  readonly to: number;
+  /** What is sent; it stays the caller's. */ readonly send: Tensor;
+  /** A rank of the group. */ readonly to: number;
 }
 
+/** A message to this rank. */
 export interface Receiving {
-  readonly receiveFrom: number;
-  readonly like: TensorSpec;
+  /** A rank of the group. */ readonly receiveFrom: number;
+  /** What it will be. */ readonly like: TensorSpec;
 }
 
 /** How a group's tensors travel: one rank's end of it. Inputs are checked, and held until the promise is settled. */
 export interface Transport {
   /** Whether the ranks are coroutines of one process. */
   readonly isLocal?: boolean;
+  /** Of all ranks' x, on each of them. */
   allReduce(x: Tensor, reduction: Reduction, call: Call): Promise<Tensor>;
   /** `sizes[r]` is what rank r brings along `axis`. */
   allGather(x: Tensor, axis: number, sizes: readonly number[], call: Call): Promise<Tensor>;
+  /** This rank's part of it, along `axis`. */
   reduceScatter(x: Tensor, reduction: Reduction, axis: number, call: Call): Promise<Tensor>;
+  /** The root's x. */
   broadcast(x: Tensor, root: number, call: Call): Promise<Tensor>;
+  /** From each rank its part for this one, joined along `axis`. */
   allToAll(x: Tensor, axis: number, call: Call): Promise<Tensor>;
   /** What was received, in the order of the receives among `transfers`. */
   sendReceive(transfers: readonly Transfer[], call: Call): Promise<Tensor[]>;
-  barrier(call: Call): Promise<void>;
+  /** Ends when all ranks have called it. */ barrier(call: Call): Promise<void>;
   /** A transport among `members`: ranks of this group, in their new order, this rank among them. All ranks call it. */
   subset(members: readonly number[], call: Call): Promise<Transport>;
   /** Somebody awaits `call`. */
@@ -61,14 +67,16 @@ export interface Transport {
   drained?(): Promise<void>;
   /** Where collectives run on a GPU: takes the times of all groups' there until what it returns is called. */
   timeCalls?(base: number): () => DeviceSpan[];
-  close(): Promise<void>;
+  /** Lets go of it. */ close(): Promise<void>;
 }
 
+/** What travels; bool does not. */
 const DTYPES = ['float32', 'bfloat16', 'int32'];
 
+/** What a group is made of. */
 export interface GroupOptions {
-  readonly name: string;
-  readonly rank: number;
+  /** 'world', 'tp': as errors and reports name it. */ readonly name: string;
+  /** This rank's place in the group, from 0. */ readonly rank: number;
   /** World ranks of the members, in the group's order. */
   readonly ranks: readonly number[];
   /** Where calls are counted; default: a recorder of its own. */
@@ -77,12 +85,13 @@ export interface GroupOptions {
   readonly transport?: Transport | undefined;
 }
 
+/** A group of ranks, as this one of them sees it. */
 export class ProcessGroup {
-  readonly name: string;
+  /** 'world', 'tp': as errors and reports name it. */ readonly name: string;
   /** This rank's place in the group, from 0. */
   readonly rank: number;
-  readonly ranks: readonly number[];
-  readonly recorder: Recorder;
+  /** World ranks of the members, in the group's order. */ readonly ranks: readonly number[];
+  /** Where its calls are counted, with those of the rank's other groups. */ readonly recorder: Recorder;
   /** Whom to tell this rank's place in the mesh, once it has one: the launcher shows it before the rank's output. */
   onPlace: ((label: string) => void) | undefined;
   readonly #transport: Transport | undefined;
@@ -99,7 +108,7 @@ export class ProcessGroup {
     this.#others = ranks.map((_, r) => r).filter((r) => r !== rank);
   }
 
-  get size(): number {
+  /** How many ranks it has. */ get size(): number {
     return this.ranks.length;
   }
 
@@ -275,13 +284,16 @@ export class ProcessGroup {
   }
 }
 
+/** The other end of a message. */
 const peerOf = (transfer: Transfer): number => ('send' in transfer ? transfer.to : transfer.receiveFrom);
 
+/** Before anything is sent. */
 function checkAxis(x: Tensor, axis: number): void {
   if (Number.isInteger(axis) && axis >= 0 && axis < x.rank) return;
   throw new Error(`a tensor of shape [${x.shape}] has no axis ${axis}`);
 }
 
+/** The same. */
 function checkReduction(x: Tensor, reduction: Reduction): void {
   if (reduction === 'mean' && x.dtype === 'int32') throw new Error('the mean of int32 tensors is no int32: use sum');
 }

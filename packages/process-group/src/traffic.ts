@@ -13,6 +13,7 @@
 import { BYTES } from '@fourfold/runtime/tensorflow';
 import { sizeOf, type TensorSpec } from './calls.ts';
 
+/** Bytes of a tensor, at its true dtype. */
 export const bytesOf = ({ shape, dtype }: TensorSpec): number => sizeOf(shape) * BYTES[dtype];
 
 /** Where part `rank` of `count` elements begins, if n ranks share them as evenly as can be. */
@@ -43,4 +44,5 @@ export function allReduceBytes(spec: TensorSpec, rank: number, n: number): numbe
   return full * ofSlice(SLICE) + ofSlice(bytes - full * SLICE);
 }
 
+/** Bytes that a rank with a part like `spec` sends: the part, to each of the others. */
 export const allGatherBytes = (spec: TensorSpec, n: number): number => (n - 1) * bytesOf(spec);

@@ -20,6 +20,7 @@ import { type Place, placeOf } from './tcp/rendezvous.ts';
 import { dialStore, type Store, serveStore } from './tcp/store.ts';
 import { type TcpOptions, TcpTransport, WORLD } from './tcp/tcp.ts';
 
+/** How a process finds the others, and how tensors travel. */
 export interface WorldOptions extends TcpOptions {
   /** What carries tensors; default tcp. nccl needs a GPU for each rank, and meets over tcp too. */
   readonly transport?: 'tcp' | 'nccl' | undefined;
@@ -33,6 +34,7 @@ export interface WorldOptions extends TcpOptions {
 
 /** This process's end of the world. */
 export interface Joined {
+  /** The group of all ranks. */
   readonly world: ProcessGroup;
   /** Ends the run: tells all peers why. Closing the world instead says that all is well. */
   fail(error: Error): Promise<void>;
@@ -44,8 +46,13 @@ export const isLaunched = (environment: Environment = process.env): boolean => p
 /** How often the launcher has started the ranks before, after failures. */
 export const attempt = (environment: Environment = process.env): number => placeIn(environment)?.attempt ?? 0;
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/** Variables by name: launchers tell a process its rank so. */
+export type Environment = Readonly<Record<string, string | undefined>>;
 
+/**
+ * The place that a launcher gave this process. A file to meet through stands in for an address, which is then not asked
+ * for.
+ */
 const placeIn = (environment: Environment): Place | undefined =>
   placeOf(fileOf(environment) ? { ...environment, MASTER_ADDR: '127.0.0.1' } : environment);
 
@@ -114,6 +121,7 @@ async function overNccl(control: ProcessGroup, endpoint: Endpoint, timeoutSecond
   return transport;
 }
 
+/** The world of a process that nobody launched. */
 const alone = (): ProcessGroup => new ProcessGroup({ name: WORLD, rank: 0, ranks: [0] });
 
 /** The file to meet through, if MASTER_ADDR names one. */
@@ -127,6 +135,7 @@ function fileOf(environment: Environment): string | undefined {
   }
 }
 
+/** Rank 0's store, or the way to it; through a file, with the secret that the file has. */
 async function openStore(
   { rank, worldSize, attempt, host, port, secret }: Place,
   path: string | undefined,

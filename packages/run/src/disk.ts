@@ -14,12 +14,19 @@ async function exportModel(rank: Rank, say?: (line: string) => void): Promise<vo
   if (plan) await exportRanks(plan, parameterShapes(shape), rank, say);
 }
 
+/** The five things, each of which all ranks call. */
 export interface Disk {
+  /** Goes on from a checkpoint. */
   readonly restore: typeof restore;
+  /** Opens what saves checkpoints. */
   readonly openSaver: typeof openSaver;
+  /** Writes the first step's gradients to a file. */
   readonly writeGradients: typeof writeGradients;
+  /** Writes what the run cost. */
   readonly report: typeof report;
+  /** Writes the trained model. */
   readonly exportModel: typeof exportModel;
 }
 
+/** Node's. */
 export const disk: Disk = { restore, openSaver, writeGradients, report, exportModel };

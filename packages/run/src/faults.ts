@@ -11,9 +11,13 @@ import { read, UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Rank } from './rank.ts';
 
+/** A step's numbers, of which some are none. */
 export interface Numbers {
+  /** From 1. */
   readonly step: number;
+  /** Over all ranks. */
   readonly loss: number;
+  /** Over all parameters and ranks. */
   readonly gradNorm: number;
   /** What this rank brought into the step's sums: its loss first. */
   readonly own: Tensor;

@@ -12,20 +12,27 @@ import type { Mesh } from '@fourfold/process-group';
 import type { Setup } from '@fourfold/settings';
 import type { Disk } from './disk.ts';
 
+/** One rank of a training run. */
 export interface Rank {
+  /** The run's settings, model shape, text and files. */
   readonly setup: Setup;
+  /** Its groups. */
   readonly mesh: Mesh;
   /** Its stages of the model. */
   readonly parts: readonly Llama[];
+  /** What it trains. */
   readonly parameters: readonly Parameter[];
+  /** What averages its gradients. */
   readonly data: DataParallel;
+  /** What updates them. */
   readonly optimizer: AdamW;
 }
 
 /** All of it may be missing, as a disk is in a web page: then nothing is read from one or written to it. */
 export type Around = Surroundings & (WithDisk | { readonly disk?: never; readonly found?: never });
 
-interface Surroundings {
+/** Who hears of the run, and who may end it. */
+export interface Surroundings {
   /** Hears how it goes: on the first rank. */
   readonly log?: RunLog | undefined;
   /** Asks for the end, after a step. */
@@ -34,7 +41,9 @@ interface Surroundings {
   readonly between?: () => Promise<void>;
 }
 
-interface WithDisk {
+/** Where there is a disk. */
+export interface WithDisk {
+  /** What to do with it. */
   readonly disk: Disk;
   /** The checkpoint to begin at. */
   readonly found?: Found | undefined;

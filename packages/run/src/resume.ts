@@ -16,7 +16,8 @@ import { type Settings, type Setup, sequencesPerStep } from '@fourfold/settings'
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Rank } from './rank.ts';
 
-type Say = (sentence: string) => void;
+/** Hears a sentence for the user. */
+export type Say = (sentence: string) => void;
 
 // ## Where to begin
 

@@ -18,8 +18,10 @@ import { UserError } from './errors.ts';
 import { findTensorflow, type Installed } from './setup/index.ts';
 import { type NativeOps, type NodeBackendClass, type TensorflowBackend, withTrueDtypes } from './tensorflow.ts';
 
+/** Where tensors can be; 'auto' is the best of the others that there is. */
 export type Device = 'auto' | 'cuda' | 'cpu' | 'wasm';
 
+/** Which backend to open. */
 export interface BackendOptions {
   /** Default 'auto': the best that is there. Any other is taken or refused, never replaced. */
   device?: Device;
@@ -29,9 +31,13 @@ export interface BackendOptions {
   log?: boolean;
 }
 
+/** What was opened. */
 export interface Backend {
+  /** Where tensors are. */
   readonly device: 'cuda' | 'cpu' | 'wasm';
+  /** CPU threads that it computes with. */
   readonly threads: number;
+  /** 'TensorFlow 2.21.0 on 1 CPU thread' */
   readonly description: string;
   /** With device 'auto', why nothing better than wasm was to be had. */
   readonly note?: string;

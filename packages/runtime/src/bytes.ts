@@ -29,7 +29,9 @@ import {
   tensorflow,
 } from './tensorflow.ts';
 
+/** Bytes that are lent. */
 export interface Lent {
+  /** The bytes themselves: no copy, where the backend has them in this process's memory. */
   readonly view: Uint8Array;
   /** Ends the loan: the view is empty from now on. */
   giveBack(): void;
@@ -37,6 +39,7 @@ export interface Lent {
 
 /** The memory of a tensor, of which any part may be lent: bytes `from` up to `to`. */
 export interface Memory {
+  /** Lends bytes `from` up to `to`. */
   part(from: number, to: number): Lent;
 }
 
@@ -129,6 +132,7 @@ function widened(bytes: Uint8Array): Uint32Array<ArrayBuffer> {
 
 // ## Sums over bytes
 
+/** What of several arrays: their sum, mean or largest, element by element. */
 export type Fold = 'sum' | 'mean' | 'max';
 const FOLDS: readonly Fold[] = ['sum', 'mean', 'max'];
 

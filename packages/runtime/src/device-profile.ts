@@ -9,7 +9,9 @@ import { type Attribute, sizeOf, type TensorflowBackend, tensorflow } from './te
 
 /** All calls of one op. */
 export interface DeviceOp {
+  /** Its registered name, such as 'FourfoldProduct'. */
   readonly op: string;
+  /** How many. */
   calls: number;
   /** On the GPU. */
   milliseconds: number;
@@ -19,6 +21,7 @@ export interface DeviceOp {
   bytes: number;
 }
 
+/** Where a GPU's time went. */
 export interface DeviceProfile {
   /** Longest first. */
   readonly ops: readonly DeviceOp[];

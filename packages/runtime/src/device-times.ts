@@ -16,14 +16,18 @@ import { type Attribute, type NodeBackend, type TensorflowBackend, tensorflow } 
 
 /** One call of an op; times are milliseconds on the GPU's clock. */
 export interface TimedOp {
+  /** Its registered name. */
   readonly op: string;
+  /** When it began. */
   readonly start: number;
+  /** When it was done. */
   readonly end: number;
 }
 
 /** Sees an op before it runs; what it returns sees the outputs. */
 export type See = (op: string, attributes: Attribute[], inputs: TensorInfo[]) => (outputs: TensorInfo[]) => void;
 
+/** A timing that goes on. */
 export interface OpTimes {
   /** The mark that times count from, as the driver names it: another module's times can count from it too. */
   readonly base: number;
@@ -31,7 +35,10 @@ export interface OpTimes {
   stop(): TimedOp[];
 }
 
-/** Times every op from here on. CUDA only, and one at a time, since marks don't say whose they are. */
+/**
+ * Times every op from here on, one timing at a time, since marks don't say whose they are. Throws UserError without
+ * CUDA.
+ */
 export function timeOps(see?: See): OpTimes {
   const backend = tensorflow();
   const { cuda } = backend;

@@ -4,7 +4,10 @@
  * The message is one sentence with the key, the value and what would do. Command lines print it without a stack trace
  * and exit with 2; anything else that is thrown is a defect of ours and keeps its stack.
  */
+
+/** A mistake of the user's, who can mend it. */
 export class UserError extends Error {
+  /** 'UserError'. */
   override readonly name = 'UserError';
 }
 
@@ -15,6 +18,7 @@ export const messageOf = (error: unknown): string => (error instanceof Error ? e
  * A run that can't go on for a reason outside this process: a peer died, or a link. One sentence; commands exit with 1.
  */
 export class RunError extends Error {
+  /** 'RunError'. */
   override readonly name = 'RunError';
 }
 

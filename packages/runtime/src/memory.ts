@@ -4,6 +4,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { onTensorflow, tensorflow } from './tensorflow.ts';
 
+/** What tensors take. */
 export interface MemoryFigures {
   /** Tensors alive, as tfjs counts them. */
   tensors: number;
@@ -15,6 +16,7 @@ export interface MemoryFigures {
   devicePeakBytes?: number;
 }
 
+/** What tensors take now, and the most that they took. */
 export function memory(): MemoryFigures {
   const { numTensors, numBytes } = tf.memory();
   if (!onTensorflow()) return { tensors: numTensors, bytes: numBytes, peakBytes: numBytes };

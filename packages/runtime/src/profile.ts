@@ -7,9 +7,13 @@
  */
 import { type Binding, tensorflow } from './tensorflow.ts';
 
+/** All calls of one op. */
 export interface OpTime {
+  /** Its registered name. */
   readonly op: string;
+  /** How many. */
   calls: number;
+  /** Of all of them together. */
   milliseconds: number;
 }
 

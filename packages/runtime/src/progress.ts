@@ -6,12 +6,17 @@
 
 /** Where a bar is drawn: process.stdout, process.stderr, or a test's stand-in. */
 export interface Screen {
+  /** Writes as it is. */
   write(text: string): unknown;
+  /** Whether a bar can be redrawn in place. */
   readonly isTTY?: boolean | undefined;
+  /** Its width in characters. */
   readonly columns?: number | undefined;
 }
 
+/** What a bar is of. */
 export interface ProgressOptions {
+  /** What stands before it. */
   readonly label: string;
   /** The count at which the work is done. */
   readonly total: number;
@@ -23,6 +28,7 @@ export interface ProgressOptions {
   readonly every?: number;
 }
 
+/** A bar on the screen. */
 export interface ProgressBar {
   /** Shows that `count` of the total is done. Cheap to call often: it draws at most ten times a second. */
   update(count: number): void;

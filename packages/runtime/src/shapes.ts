@@ -36,6 +36,10 @@ export function reshape(x: Tensor, shape: number[]): Tensor {
 }
 
 const TRANSPOSE = ofDType((t) => [attr.type('T', t), attr.type('Tperm', 'int32')]);
+/**
+ * x with its axes in another order: axis i of the result is axis order[i] of x. [B, T, H, K] by [0, 2, 1, 3] is [B, H,
+ * T, K].
+ */
 export function transpose(x: Tensor, order: number[]): Tensor {
   if (x.size === 0)
     return reshape(

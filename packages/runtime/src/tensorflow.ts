@@ -12,21 +12,21 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { CudaModule } from './cuda.ts';
 import { UserError } from './errors.ts';
 
+/** The dtypes that ops and packages above know. */
 export type DType = 'float32' | 'bfloat16' | 'int32' | 'bool';
-
 /** Bytes of one element. */
 export const BYTES: Record<DType, number> = { float32: 4, bfloat16: 2, int32: 4, bool: 1 };
 
-// TensorFlow's numbers for dtypes and for kinds of attributes (TF_DataType and TF_AttrType of its C API).
+/** TensorFlow's numbers for dtypes (TF_DataType of its C API), and below for kinds of attributes (TF_AttrType). */
 export const TYPE_NUMBER: Record<DType, number> = { float32: 1, int32: 3, bool: 10, bfloat16: 14 };
 const BFLOAT16 = TYPE_NUMBER.bfloat16;
 const [STRING, INT, FLOAT, BOOL, TYPE, SHAPE] = [0, 1, 2, 3, 4, 5];
 
 /** One attribute of an op, as the binding takes it. */
 export interface Attribute {
-  readonly name: string;
-  readonly type: number;
-  readonly value: unknown;
+  /** As the op's registration has it. */ readonly name: string;
+  /** TensorFlow's number for its kind. */ readonly type: number;
+  /** In the kind's form. */ readonly value: unknown;
 }
 
 /** Attributes by kind: `attr.type('T', 'float32')`, `attr.bool('keep_dims', true)`. */
@@ -42,39 +42,43 @@ export const attr = {
 };
 
 /** What the binding reports of an op's output. */
-interface Handle {
-  id: number;
-  shape: number[];
-  dtype: number;
+export interface Handle {
+  /** By which the binding knows it. */ id: number;
+  /** Its sides. */ shape: number[];
+  /** TensorFlow's number. */ dtype: number;
 }
 
 /** Memory that several handles may share: it is gone with the last of them. */
 export interface Buffer {
-  readonly bytes: number;
-  holders: number;
+  /** Its size. */ readonly bytes: number;
+  /** How many handles have it. */ holders: number;
 }
 
 /** What tfjs-node keeps for each piece of data: a TensorFlow handle, or values not handed over yet (id -1). */
-interface Stored extends Handle {
-  values: unknown;
-  refCount: number;
-  buffer?: Buffer;
+export interface Stored extends Handle {
+  /** What JavaScript gave, until it is handed over. */ values: unknown;
+  /** How many tensors share it. */ refCount: number;
+  /** The memory that it has. */ buffer?: Buffer;
 }
 
 /** The part of tfjs-node's native binding that is used here. */
 export interface Binding {
+  /** Runs a registered op on handles' ids. */
   executeOp(op: string, attributes: Attribute[], inputs: number[], outputs: number): Handle[];
 }
 
 /** The part of tfjs-node's NodeJSKernelBackend that is used here (some of it is private in its declarations). */
 export interface NodeBackend extends KernelBackend {
-  readonly isUsingGpuDevice: boolean;
-  binding: Binding;
+  /** Whether its device is a GPU. */ readonly isUsingGpuDevice: boolean;
+  /** The native binding itself. */ binding: Binding;
+  /** What it keeps for each piece of data. */
   readonly tensorMap: { get(id: DataId): Stored; set(id: DataId, data: Stored): void; has(id: DataId): boolean };
-  createOutputTensor(output: Handle): Tensor;
+  /** A tensor for a handle. */ createOutputTensor(output: Handle): Tensor;
+  /** Runs an op with several outputs. */
   executeMultipleOutputs(op: string, attributes: Attribute[], inputs: TensorInfo[], outputs: number): Tensor[];
-  executeSingleOutput(op: string, attributes: Attribute[], inputs: TensorInfo[]): Tensor;
+  /** With one output. */ executeSingleOutput(op: string, attributes: Attribute[], inputs: TensorInfo[]): Tensor;
 }
+/** Its class, which is there once TensorFlow has been loaded. */
 export type NodeBackendClass = new (binding: unknown, packageName: string) => NodeBackend;
 
 /**
@@ -83,14 +87,17 @@ export type NodeBackendClass = new (binding: unknown, packageName: string) => No
  * packed-variants.h.
  */
 export interface NativeOps {
-  quantize(format: number, floats: Uint8Array, out: Uint8Array): void;
-  dequantize(format: number, bytes: Uint8Array, floats: Uint8Array): void;
-  panelBytes(format: number, rows: number, columns: number): number;
+  /** float32 to blocks. */ quantize(format: number, floats: Uint8Array, out: Uint8Array): void;
+  /** Blocks to float32. */ dequantize(format: number, bytes: Uint8Array, floats: Uint8Array): void;
+  /** Bytes of one packed matrix. */ panelBytes(format: number, rows: number, columns: number): number;
+  /** Row-major blocks to panels. */
   pack(format: number, rows: number, columns: number, matrices: number, bytes: Uint8Array, out: Uint8Array): void;
-  hasVariant(variant: number): boolean;
-  takeLent(from: number, to: number): ArrayBuffer;
-  giveBack(buffer: ArrayBuffer): void;
+  /** Whether the processor has its instructions. */ hasVariant(variant: number): boolean;
+  /** The lent memory, from byte to byte. */ takeLent(from: number, to: number): ArrayBuffer;
+  /** Ends a loan. */ giveBack(buffer: ArrayBuffer): void;
+  /** The sum, mean or largest of arrays of bytes. */
   fold(out: Uint8Array, inputs: readonly Uint8Array[], dtype: number, reduction: number): void;
+  /** The number of the lanes. */
   openLanes(
     rank: number,
     sockets: readonly number[],
@@ -98,26 +105,23 @@ export interface NativeOps {
     format: number,
     timeoutMs: number,
   ): number;
-  gatherLanes(lanes: number, bytes: Uint8Array, lengths: readonly number[]): Uint8Array[];
-  lanesCost(lanes: number): [sent: number, received: number, milliseconds: number];
-  closeLanes(lanes: number): void;
+  /** All ranks' bytes. */ gatherLanes(lanes: number, bytes: Uint8Array, lengths: readonly number[]): Uint8Array[];
+  /** Since they were opened. */ lanesCost(lanes: number): [sent: number, received: number, milliseconds: number];
+  /** Ends them. */ closeLanes(lanes: number): void;
 }
 
 /** A TensorFlow backend that lets bfloat16 through and counts the bytes that tensors hold. */
 export interface TensorflowBackend extends NodeBackend {
-  readonly native: NativeOps;
-  /** With CUDA: what runs the fused ops on the GPU. */
-  readonly cuda: CudaModule | undefined;
-  /** What the fused ops are made for on its device. */
-  readonly fusedDtypes: readonly DType[];
-  readonly memoryBytes: { now: number; peak: number };
-  /** Counts memory that a new holder has made. */
-  allocate(bytes: number): Buffer;
-  /** Counts one holder less. */
-  release(buffer: Buffer): void;
+  /** The addon's functions. */ readonly native: NativeOps;
+  /** With CUDA: what runs the fused ops on the GPU. */ readonly cuda: CudaModule | undefined;
+  /** What the fused ops are made for on its device. */ readonly fusedDtypes: readonly DType[];
+  /** Bytes that tensors hold, and the most they held. */ readonly memoryBytes: { now: number; peak: number };
+  /** Counts memory that a new holder has made. */ allocate(bytes: number): Buffer;
+  /** Counts one holder less. */ release(buffer: Buffer): void;
   /** Runs an op whose first outputs lie in memory that is counted already; undefined: in memory of their own. */
   view<Y>(buffers: (Buffer | undefined)[], run: () => Y): Y;
 }
+/** Its class. */
 export type TensorflowBackendClass = new (binding: unknown, packageName: string) => TensorflowBackend;
 
 /** Bytes that a tensor of this shape and dtype takes. */

@@ -50,7 +50,9 @@ export const hostFloats = (numbers: readonly number[]): Tensor =>
 
 /** Numbers, and when they were there, in performance.now()'s milliseconds. */
 export interface Timed {
+  /** The tensor's, as float32. */
   readonly numbers: Float32Array;
+  /** When they were there. */
   readonly at: number;
 }
 

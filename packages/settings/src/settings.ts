@@ -19,6 +19,7 @@ const from0 = z.number().nonnegative();
 const DEVICES = ['auto', 'cuda', 'cpu', 'wasm'] as const;
 
 // biome-ignore format: a table
+/** Every setting of a training run: its type, its default and what --help says of it. */
 export const settings = z.object({
   model: z.enum(Object.keys(MODELS)).default('micro').describe('the shape, by name').meta({ group: 'Model' }),
   initFrom: z.string().optional()
@@ -105,6 +106,7 @@ export const settings = z.object({
   tensorboard: z.string().optional().describe('folder for TensorBoard event files, with the same figures'),
   curve: z.string().optional().describe('file for the loss curve, an SVG'),
 });
+/** A training run's settings, all of them. */
 export type Settings = z.infer<typeof settings>;
 
 /** Steps at the end of a run that a trace shows. */

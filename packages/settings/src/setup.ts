@@ -9,11 +9,17 @@ import { type Backend, openBackend, UserError } from '@fourfold/runtime';
 import { openModel } from './model.ts';
 import { type Settings, TRACED } from './settings.ts';
 
+/** What a run has opened before it allocates anything. */
 export interface Setup {
+  /** Its settings, with what the model decides filled in. */
   readonly config: Settings;
+  /** The model's shape. */
   readonly shape: LlamaConfig;
+  /** Where tensors are. */
   readonly backend: Backend;
+  /** Text to ids and back. */
   readonly tokenizer: Tokenizer;
+  /** The tokens to train on, and those to validate on. */
   readonly text: TokenizedText;
   /** What the model's parameters begin with, where that isn't the seed's numbers. */
   readonly weights?: Initialize | undefined;
@@ -23,7 +29,7 @@ export interface Setup {
   readonly close: () => void;
 }
 
-/** Opens everything that can be missing or wrong before anything is allocated. */
+/** Opens everything that can be missing or wrong before anything is allocated. Throws UserError for what is. */
 export async function prepare(settings: Settings): Promise<Setup> {
   const { config, shape, tokenizer, weights, plan, close } = await openModel(settings);
   const corpus = await openCorpus(config.data);
@@ -43,7 +49,10 @@ export async function prepare(settings: Settings): Promise<Setup> {
   return { config, shape, backend, tokenizer, text, weights, plan, close: closeAll };
 }
 
-/** A GPU's ops can be timed for one purpose at a time. */
+/**
+ * A GPU's ops can be timed for one purpose at a time. Throws UserError where there is no GPU, or a trace needs the
+ * step.
+ */
 export function checkProfile({ profile, trace, steps }: Settings, { device, description }: Backend): void {
   if (profile === undefined) return;
   if (device !== 'cuda') throw new UserError(`profile=${profile} takes the times of a GPU, and this is ${description}`);

@@ -226,9 +226,13 @@ export async function applyTensorParallel(
 
 /** What the formula asks of a part of a model, which need not exist. */
 export interface SplitPart extends Pick<Llama, 'dtype' | 'recompute'> {
+  /** The model's width, D. */
   readonly config: Pick<LlamaConfig, 'dim'>;
+  /** How many blocks the part has. */
   readonly blocks: { readonly length: number };
+  /** Present where the part begins with the embedding. */
   readonly embed?: unknown;
+  /** Present where it ends with the output. */
   readonly loss?: unknown;
 }
 

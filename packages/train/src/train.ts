@@ -62,12 +62,13 @@ const positionsOf = ({ parts, setup: { config } }: Rank): Int32Array =>
 // Nothing in a step waits for the device: the gradients' norm is computed, and clipped by, where the gradients are. The
 // loop reads a step's numbers when the next step is on its way, so that a GPU always has something to do.
 
+/** What a step's forwards and backwards leave beside the gradients. */
 export interface Gradients {
   /** Over all ranks: the losses, the gradients' squares, who was asked to stop, and who has written. Float32 [4]. */
   readonly sums: tf.Tensor;
   /** What this rank brought into the sums. */
   readonly own: tf.Tensor;
-  readonly ran: readonly Ran[];
+  /** What the pipeline ran, and when, for a trace. */ readonly ran: readonly Ran[];
 }
 
 /** What ranks tell each other beside the gradients, and so all learn after the same step. */

@@ -16,11 +16,15 @@ import { progressBar, type Screen } from '@fourfold/runtime/progress';
 import { downloadFile, HubApiError, type ListFileEntry, listFiles } from '@huggingface/hub';
 import { isModelName, modelFolder } from '../pretrained.ts';
 
+/** How a model is fetched from the hub. */
 export interface HubOptions {
+  /** The cache's folder, in which the model gets a folder of its own. */
   readonly cache: string;
   /** Default: https://huggingface.co. */
   readonly hubUrl?: string | undefined;
+  /** A branch, tag or commit of the model's repository; default: main. */
   readonly revision?: string | undefined;
+  /** Where the progress bar is drawn. */
   readonly screen?: Screen;
 }
 

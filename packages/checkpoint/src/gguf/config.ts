@@ -9,7 +9,7 @@ import type { TextEnds } from '../weights.ts';
 import type { GgufFile } from './file.ts';
 
 /** The lists at a file's beginning. */
-type Lists = Pick<GgufFile, 'path' | 'settings' | 'tensors'>;
+export type Lists = Pick<GgufFile, 'path' | 'settings' | 'tensors'>;
 
 /** What the file's kind of model is called in it, such as "llama" or "qwen3": its settings begin with that. */
 export const architectureOf = ({ settings }: Lists): string => String(settings.get('general.architecture'));

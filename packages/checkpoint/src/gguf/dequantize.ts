@@ -14,14 +14,17 @@
 import { bfloatValue, halfValue } from '../floats.ts';
 
 /** Writes a block's weights, which begin at byte `at`, to out[to] and after. */
-type Unpack = (block: DataView, at: number, out: Float32Array, to: number) => void;
+export type Unpack = (block: DataView, at: number, out: Float32Array, to: number) => void;
 
+/** How weights of one kind lie in a GGUF file. */
 export interface BlockFormat {
+  /** As ggml names it: 'Q4_0'. */
   readonly name: string;
   /** Weights of a block. */
   readonly weights: number;
   /** Bytes of a block. */
   readonly bytes: number;
+  /** Turns one block into numbers. */
   readonly unpack: Unpack;
 }
 

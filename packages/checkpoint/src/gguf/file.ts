@@ -16,22 +16,29 @@ import { fillSync, openFile } from '../files.ts';
 import { sizeOf } from '../header.ts';
 import { type BlockFormat, dequantize, FORMATS } from './dequantize.ts';
 
+/** What a file says of one tensor. */
 export interface GgufTensor {
   /** The outermost side first, as everywhere here. */
   readonly shape: readonly number[];
+  /** What its weights are kept in. */
   readonly format: BlockFormat;
   /** Its first byte in the file. */
   readonly begin: number;
 }
 
+/** An open GGUF file. */
 export interface GgufFile {
+  /** Where it lies. */
   readonly path: string;
+  /** By key, such as 'llama.embedding_length'. */
   readonly settings: ReadonlyMap<string, unknown>;
+  /** By ggml's names, such as 'blk.0.attn_q.weight'. */
   readonly tensors: ReadonlyMap<string, GgufTensor>;
   /** The blocks of weights `from` up to `to` of a tensor as they are; both are multiples of its block's length. */
   readBlocks(name: string, from: number, to: number): Uint8Array;
   /** The same weights as float32. */
   read(name: string, from: number, to: number): Float32Array;
+  /** Closes the file. */
   close(): void;
 }
 

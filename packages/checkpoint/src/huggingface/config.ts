@@ -11,7 +11,8 @@ import { UserError } from '@fourfold/runtime/errors';
 import { show } from '../files.ts';
 import type { LlamaShape, TextEnds } from '../weights.ts';
 
-type Json = Readonly<Record<string, unknown>>;
+/** A JSON object whose fields are not checked yet. */
+export type Json = Readonly<Record<string, unknown>>;
 const isRecord = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -82,8 +83,11 @@ function ropeFrom(json: Json, path: string): Pick<LlamaShape, 'theta' | 'ropeSca
 
 /** What config.json says beside the shape. */
 export interface ConfigNotes {
+  /** What the weights are stored as. */
   readonly dtype: 'float32' | 'float16' | 'bfloat16';
+  /** Positions that the model was trained for. */
   readonly maxPositions: number;
+  /** Ids that begin and end a text. */
   readonly ends: TextEnds;
 }
 

@@ -23,18 +23,23 @@ import { configFrom } from './config.ts';
 
 /** A tensor to export: its shape, and its numbers when they are wanted. */
 export interface TensorSource {
+  /** Its sides, the outermost first. */
   readonly shape: readonly number[];
   /** What it is written as. */
   readonly dtype: FloatDType;
+  /** Its numbers in row-major order; called once, when its turn comes. */
   readonly values: () => Floats | Promise<Floats>;
 }
 
 /** A model to export. */
 export interface ExportedModel {
+  /** Of the Llama, for config.json. */
   readonly shape: LlamaShape;
   /** By Hugging Face name, in the order in which they fill the files. */
   readonly tensors: ReadonlyMap<string, TensorSource>;
+  /** Positions that the model was trained for. */
   readonly maxPositions: number;
+  /** Ids that begin and end a text. */
   readonly ends: TextEnds;
   /** Texts of tokenizer.json and the like, by file name. */
   readonly tokenizerFiles: ReadonlyMap<string, string>;
@@ -58,8 +63,11 @@ export async function exportModel(folder: string, model: ExportedModel, fileByte
 
 /** What a model's folder consists of: texts by file name, tensors, and what its weight files say of themselves. */
 export interface ModelFolder {
+  /** Texts by file name: config.json and the like. */
   readonly texts: ReadonlyMap<string, string>;
+  /** Tensors by name, each made when it is written. */
   readonly tensors: ReadonlyMap<string, MadeTensor>;
+  /** What the weight files say of themselves. */
   readonly notes: Metadata;
 }
 

@@ -90,7 +90,9 @@ export function tokenizerFilesOf(folder: string): Map<string, string> {
 
 /** The tensors of all of a folder's weight files: in which file each is. */
 export interface FolderTensors {
+  /** By the tensor's name. */
   readonly homes: ReadonlyMap<string, SlicedFile>;
+  /** Closes the files. */
   close(): void;
 }
 

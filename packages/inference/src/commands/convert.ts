@@ -14,6 +14,7 @@ import { z } from 'zod';
 import { CONVERTED, convert } from '../convert.ts';
 import { openModel } from '../open.ts';
 
+/** The command's settings. */
 export const schema = z.object({
   model: z.string().describe('the model to convert: a folder, a .gguf file or a fetched name').meta({ group: 'Model' }),
   out: z.string().describe('the folder to write, which must not be there yet'),
@@ -45,4 +46,5 @@ async function run(argv: readonly string[]): Promise<void> {
   }
 }
 
+/** Starts the command with what follows its name. */
 export const main = (argv: readonly string[]): Promise<void> => runMain(() => run(argv));

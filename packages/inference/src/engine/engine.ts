@@ -22,11 +22,13 @@ import { commonLength, type Slot, Slots } from './slots.ts';
 /** So many positions in common are worth waiting for until another prompt's are computed. */
 const WORTH_WAITING = 32;
 
+/** What is asked of the engine: tokens that follow some tokens. */
 export interface TokenRequest {
   /** At least one token, and fewer than the decoder's positions. */
   readonly prompt: readonly number[];
   /** The most tokens of the answer; fewer where the positions end. */
   readonly maxTokens: number;
+  /** How tokens are chosen. */
   readonly sampling: Sampling;
   /** Ids after which the answer is over. */
   readonly ends: ReadonlySet<number>;
@@ -36,18 +38,25 @@ export interface TokenRequest {
 
 /** What one step did, for those who count. */
 export interface StepReport {
+  /** Tokens of prompts that it computed. */
   readonly promptRows: number;
+  /** Tokens of answers that it computed. */
   readonly answerRows: number;
+  /** Requests that have a slot. */
   readonly running: number;
+  /** Requests that wait for one. */
   readonly waiting: number;
   /** Prompt tokens that needn't be computed, of requests that began with this step. */
   readonly reused: number;
+  /** Its time and bytes. */
   readonly cost: StepCost;
 }
 
+/** How an engine behaves. */
 export interface EngineOptions {
   /** The most requests that wait for a slot. */
   readonly maxWaiting?: number;
+  /** Hears of each step. */
   readonly onStep?: ((report: StepReport) => void) | undefined;
   /** Hears why the decoder can go on no more; `replaceDecoder` gives the engine another. */
   readonly onFailure?: ((error: RunError) => void) | undefined;
@@ -55,6 +64,7 @@ export interface EngineOptions {
 
 /** Too many wait already: come again later. */
 export class QueueFull extends Error {
+  /** 'QueueFull'. */
   override readonly name = 'QueueFull';
 }
 
@@ -67,6 +77,7 @@ interface Sequence {
   isOver: boolean;
 }
 
+/** Answers many requests with one decoder: each step takes rows of all that run. */
 export class Engine {
   #decoder: Decoder;
   #slots: Slots;
@@ -84,10 +95,12 @@ export class Engine {
     this.#watch(decoder);
   }
 
+  /** How many requests have a slot. */
   get running(): number {
     return this.#running.length;
   }
 
+  /** How many requests wait for one. */
   get waiting(): number {
     return this.#waiting.length;
   }
@@ -97,6 +110,7 @@ export class Engine {
     return this.#failure?.message;
   }
 
+  /** Positions that a prompt and its answer may take together. */
   get maxSeqLength(): number {
     return this.#decoder.maxSeqLength;
   }

@@ -19,6 +19,7 @@ const LONGEST_WINDOW = 64;
 /** As many of the tokens before a text as may matter for its beginning. */
 const CONTEXT = 8;
 
+/** The state of one text on its way from tokens. */
 export class Detokenizer {
   readonly #tokenizer: Tokenizer;
   /** Tokens that are decoded together: some that have been said already, and those after them. */

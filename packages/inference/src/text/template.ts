@@ -10,11 +10,15 @@
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { Template } from '@huggingface/jinja';
 
+/** One message of a chat. */
 export interface Message {
+  /** Who says it: 'system', 'user' or 'assistant'. */
   readonly role: string;
+  /** What is said. */
   readonly content: string;
 }
 
+/** How a model expects chats to be written. */
 export interface ChatTemplate {
   /**
    * The text of a chat, up to where the answer begins.
@@ -26,7 +30,9 @@ export interface ChatTemplate {
 
 /** What begins and ends a text, in words: a template may write them. */
 export interface Names {
+  /** The token that begins one, such as '<s>'. */
   readonly begin: string;
+  /** The token that ends one, such as '</s>'. */
   readonly end: string;
 }
 

@@ -12,7 +12,9 @@ import { type Tokenizer, tokenizerFrom } from '@fourfold/data';
 import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { type ChatTemplate, chatTemplateFrom } from './template.ts';
 
+/** What goes between text and ids for one model. */
 export interface Vocabulary {
+  /** Text to ids and back. */
   readonly tokenizer: Tokenizer;
   /** Ids that stand before a text; a chat's template writes its own. */
   readonly begin: readonly number[];
@@ -26,7 +28,9 @@ export interface Vocabulary {
 export interface VocabularyFiles {
   /** What the user calls the model, for messages. */
   readonly model: string;
+  /** Texts of tokenizer.json and the like, by file name. */
   readonly tokenizerFiles: ReadonlyMap<string, string>;
+  /** Ids that begin and end a text. */
   readonly ends?: { readonly begin?: number | undefined; readonly end?: number | readonly number[] | undefined };
 }
 

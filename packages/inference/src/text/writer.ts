@@ -13,22 +13,30 @@ import { Detokenizer } from './detokenizer.ts';
 import { Stops } from './stops.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
+/** A text that is asked for. */
 export interface TextRequest {
+  /** Ids of the prompt's tokens. */
   readonly prompt: readonly number[];
+  /** The most tokens of the text. */
   readonly maxTokens: number;
+  /** How tokens are chosen. */
   readonly sampling: Sampling;
+  /** Texts after which it is over; they are not part of it. */
   readonly stop: readonly string[];
   /** Whether the text goes on from the prompt's, or is one of its own, as a chat's answer is. */
   readonly goesOn: boolean;
   /** Whether tokens that end a text end this one; default yes. */
   readonly endsItself?: boolean;
+  /** Ends the request. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Why a text is over: it ended itself or came to a stop string, or it is as long as was allowed. */
 export type Finish = 'stop' | 'length';
 
+/** A piece of the text, as soon as nothing that follows can change it. */
 export interface Piece {
+  /** What it adds; may be empty. */
   readonly text: string;
   /** The tokens that came since the last piece; that which ended the text is none of them. */
   readonly tokens: readonly Chosen[];

@@ -7,9 +7,11 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { hasPackedOps } from './packed.ts';
 
+/** The likeliest tokens of each row. */
 export interface BestLogits {
   /** int32 [N, k], likeliest first, of equal ones the lower id. */
   readonly ids_NK: Tensor;
+  /** float32 [N, k], their logits. */
   readonly values_NK: Tensor;
   /** log Σ exp(logit) over the row. */
   readonly logSumExp_N: Tensor;
@@ -23,6 +25,7 @@ export function bestLogits(logits_NV: Tensor, k: number): BestLogits {
   return { ids_NK, values_NK, logSumExp_N } as BestLogits;
 }
 
+/** The same by sorting, which takes V log V comparisons a row. */
 function stockBest(logits_NV: Tensor, k: number): Tensor[] {
   const [N, V] = logits_NV.shape as [number, number];
   const values = logits_NV.dataSync() as Float32Array;

@@ -20,16 +20,20 @@ import { BLOCK, FORMAT_NUMBER, inBlocks, rowBytes } from './formats.ts';
 import { hasPackedOps } from './packed.ts';
 import { stockAttention, stockCopy } from './stock-attention.ts';
 
+/** What keys and values are kept in. */
 export type CacheFormat = 'f32' | 'bf16' | 'q80';
 
+/** How large a cache is. */
 export interface CacheShape {
   /** Sequences, and positions of each. */
   readonly slots: number;
+  /** Positions of each sequence. */
   readonly positions: number;
   /** This rank's. */
   readonly kvHeads: number;
   /** K, a multiple of 32 for q80. */
   readonly headDim: number;
+  /** What the numbers are kept in. */
   readonly format: CacheFormat;
 }
 
@@ -41,9 +45,11 @@ export interface Cache extends CacheShape {
   readonly values?: Float32Array;
   /** Of memory. */
   readonly bytes: number;
+  /** Frees it. */
   dispose(): void;
 }
 
+/** How a step's rows look at the caches. */
 export interface CachedAttentionOptions {
   /** This rank's query heads. */
   readonly heads: number;

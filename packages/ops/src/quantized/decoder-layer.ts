@@ -14,7 +14,9 @@ import { attentionNumbers, type Cache, type CachedAttentionOptions, cachedAttent
 import { type Packed, shapeNumbers } from './packed.ts';
 import { type Activations, type NormOptions, packedProduct } from './packed-product.ts';
 
+/** How one branch of a block is computed. */
 export interface HalfOptions {
+  /** What the matrices multiply. */
   readonly activations: Activations;
   /** RMSNorm of x. */
   readonly norm: NormOptions;
@@ -22,6 +24,7 @@ export interface HalfOptions {
   readonly onto_ND?: Tensor | undefined;
 }
 
+/** The matrices of attention, or a rank's part of them. */
 export interface AttentionWeights {
   /** (H + 2G)·K rows of D: q's heads, k's and v's. */
   readonly qkv_JD: Packed;
@@ -49,6 +52,7 @@ export function attentionHalf(
   return execute('FourfoldAttentionHalf', inputs, [...attributes, ...attentionNumbers(cache, options)]);
 }
 
+/** The matrices of a feed-forward, or a rank's part of them. */
 export interface FeedForwardWeights {
   /** 2F rows of D: gate's, then up's. */
   readonly up_2FD: Packed;
@@ -69,6 +73,7 @@ export function feedForward(x_ND: Tensor, { up_2FD, down_DF }: FeedForwardWeight
   return execute('FourfoldFeedForward', [x_ND, up_2FD.data, down_DF.data, ...extras], attributes);
 }
 
+/** What both ops are told: the two matrices' shapes, and what is there beside them. */
 const halfAttributes = (
   [first, second]: [Packed, Packed],
   extras: number,

@@ -13,15 +13,23 @@ import type { AttentionWeights, FeedForwardWeights } from './decoder-layer.ts';
 import { type Packed, shapeNumbers } from './packed.ts';
 import type { Activations } from './packed-product.ts';
 
+/** One layer's weights, or a rank's part of them. Norms' gains are float32. */
 export interface DecoderLayer {
+  /** Of the norm before attention. */
   readonly inputNorm_D: Tensor;
+  /** The matrices of attention. */
   readonly attention: AttentionWeights;
+  /** Of the norms of each head of q and of k, where the model has them (Qwen3). */
   readonly qkNorm: { readonly q_K: Tensor; readonly k_K: Tensor } | undefined;
+  /** Of the norm before the feed-forward. */
   readonly postNorm_D: Tensor;
+  /** The matrices of the feed-forward. */
   readonly feedForward: FeedForwardWeights;
 }
 
+/** What holds for all layers alike. */
 export interface DecoderLayersOptions extends Omit<CachedAttentionOptions, 'qkNorm'> {
+  /** What the matrices multiply. */
   readonly activations: Activations;
   /** Of all norms. */
   readonly epsilon: number;
@@ -29,9 +37,11 @@ export interface DecoderLayersOptions extends Omit<CachedAttentionOptions, 'qkNo
   readonly lanes?: number | undefined;
 }
 
+/** The four matrices of a layer, in the order in which a row meets them. */
 const matricesOf = ({ attention, feedForward }: DecoderLayer): Packed[] => [
   ...[attention.qkv_JD, attention.out_DH, feedForward.up_2FD, feedForward.down_DF],
 ];
+/** Format, rows and columns of each. */
 const shapesOf = (layer: DecoderLayer): number[] => matricesOf(layer).flatMap(shapeNumbers);
 
 /** Whether one op can compute these layers: native, of one shape and one format each. */

@@ -12,6 +12,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type Packed, shapeNumbers } from './packed.ts';
 import { type Activations, type NormOptions, packedProduct, stockNorm } from './packed-product.ts';
 
+/** All experts of a layer, or a rank's part of each. */
 export interface ExpertWeights {
   /** E matrices of 2F rows, gate's then up's, and D columns. */
   readonly up_E2FD: Packed;
@@ -19,10 +20,13 @@ export interface ExpertWeights {
   readonly down_EDF: Packed;
 }
 
+/** How rows choose their experts, and what these compute. */
 export interface ExpertsOptions {
+  /** What the matrices multiply. */
   readonly activations: Activations;
   /** RMSNorm of x first. */
   readonly norm?: NormOptions | undefined;
+  /** Added to the result. */
   readonly onto_ND?: Tensor | undefined;
   /** How many compute a row. */
   readonly active: number;
@@ -79,6 +83,7 @@ const stockGeglu = (x_N2F: Tensor): Tensor =>
     return tf.mul(tf.mul(gate, tf.sigmoid(u)), up);
   });
 
+/** Expert e's matrix alone, where weights are plain float32. */
 function matrixOf(w: Packed, e: number): Packed {
   return { ...w, matrices: 1, data: tf.slice(w.data, [e * w.rows, 0], [w.rows, -1]) };
 }

@@ -15,6 +15,7 @@
 import { onTensorflow } from '@fourfold/runtime';
 import { tensorflow } from '@fourfold/runtime/tensorflow';
 
+/** How weights are kept: as floats, or in blocks. */
 export type WeightFormat = 'f32' | 'bf16' | 'q40' | 'q41' | 'q80';
 
 /** Numbers of a block. */
@@ -30,6 +31,7 @@ export const inBlocks = (format: WeightFormat): boolean => format !== 'f32' && f
 /** Bytes of a row of `columns` numbers. */
 export const rowBytes = (format: WeightFormat, columns: number): number => (columns * BLOCK_BYTES[format]) / BLOCK;
 
+/** The same memory as bytes. */
 const asBytes = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
   new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
 
@@ -55,11 +57,13 @@ export function dequantize(format: WeightFormat, bytes: Uint8Array): Float32Arra
   return values;
 }
 
+/** The count itself, where it makes whole blocks. */
 function wholeBlocks(numbers: number): number {
   if (numbers % BLOCK === 0) return numbers;
   throw new RangeError(`${numbers} numbers are not a multiple of ${BLOCK}`);
 }
 
+/** Calls `work` with 32 numbers and their block's bytes, block after block. */
 function eachBlock(
   format: WeightFormat,
   values: Float32Array,
@@ -77,11 +81,14 @@ function eachBlock(
 // ## Blocks in TypeScript
 
 const { fround } = Math;
+/** 1 / d in float32, as C computes it; 0 for a block of zeros. */
 const inverse = (d: number): number => (d === 0 ? 0 : fround(1 / d));
 /** Half away from zero, as C's roundf. */
 const away = (x: number): number => Math.sign(x) * Math.round(Math.abs(x));
+/** A number from 0 to 15, as C's cast cuts it. */
 const nibble = (x: number): number => Math.min(15, Math.trunc(fround(x)));
 
+/** 32 numbers into a block. q40's d comes of the number farthest from 0, with its sign, so that this one is -8 · d. */
 const quantizeBlock: Record<WeightFormat, (x: Float32Array, block: DataView) => void> = {
   f32: (x, block) => {
     for (const [i, value] of x.entries()) block.setFloat32(4 * i, value, true);
@@ -109,14 +116,18 @@ const quantizeBlock: Record<WeightFormat, (x: Float32Array, block: DataView) => 
   },
 };
 
+/** 32 numbers of 4 bits in 16 bytes: number i below number i + 16. */
 function putNibbles(block: DataView, at: number, q: (i: number) => number): void {
   for (let i = 0; i < 16; i++) block.setUint8(at + i, q(i) | (q(i + 16) << 4));
 }
 
+/** The float16 at a byte. */
 const half = (block: DataView, at: number): number => halfToFloat(block.getUint16(at, true));
+/** Number i of 32, 4 bits. */
 const nibbleAt = (block: DataView, at: number, i: number): number =>
   i < 16 ? block.getUint8(at + i) & 15 : block.getUint8(at + i - 16) >> 4;
 
+/** Number i of a block. */
 const numberAt: Record<WeightFormat, (block: DataView, i: number) => number> = {
   f32: (block, i) => block.getFloat32(4 * i, true),
   bf16: (block, i) => bfloat16ToFloat(block.getUint16(2 * i, true)),
@@ -127,6 +138,7 @@ const numberAt: Record<WeightFormat, (block: DataView, i: number) => number> = {
 
 // ## Numbers of 16 bits
 
+/** A float32's bits. */
 const words = (x: number): number => new Uint32Array(Float32Array.of(x).buffer)[0] as number;
 
 /** To the nearest bfloat16, of two equally near ones the even one. */
@@ -135,6 +147,7 @@ function floatToBfloat16(x: number): number {
   return Number.isNaN(x) ? 0x7fc0 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
+/** A bfloat16 is the upper half of a float32. */
 const bfloat16ToFloat = (bits: number): number => new Float32Array(Uint32Array.of(bits << 16).buffer)[0] as number;
 
 /** Sign, 5 bits of exponent (bias 15), 10 of fraction: (1 + f / 1024) · 2^(e - 15), and f · 2^-24 where e is 0. */

@@ -18,18 +18,23 @@ import { matmul } from '../kernels.ts';
 import { BLOCK, inBlocks } from './formats.ts';
 import { type Packed, shapeNumbers } from './packed.ts';
 
+/** What weights multiply: floats, or int8 in blocks of 32 with a scale each. */
 export type Activations = 'float32' | 'q80';
 
+/** RMSNorm of a product's x. */
 export interface NormOptions {
   /** float32. */
   readonly gain_I: Tensor;
+  /** ε, added to the mean square. */
   readonly epsilon: number;
 }
 
 /** The processor's instructions: the best that it has unless a test or a benchmark asks for others. */
 export type Variant = 'best' | 'plain' | 'avx2' | 'vnni';
+/** Their numbers in native/ops/packed-variants.h. */
 export const VARIANT_NUMBER: Record<Variant, number> = { best: 0, plain: 1, avx2: 2, vnni: 3 };
 
+/** What a product does beside multiplying. */
 export interface PackedProductOptions {
   /** 'q80' for weights in blocks alone; those of f32 and bf16 are multiplied as floats in any case. */
   readonly activations: Activations;
@@ -39,6 +44,7 @@ export interface PackedProductOptions {
   readonly swiglu?: boolean;
   /** Added to the product. */
   readonly onto_NO?: Tensor | undefined;
+  /** Which instructions compute it; default: the best. */
   readonly variant?: Variant;
 }
 
@@ -65,6 +71,7 @@ const isRounded = ({ format }: Packed, activations: Activations): boolean => act
 
 // ## By tfjs-core
 
+/** The same by stock kernels: weights are float32 there, and x is rounded as the blocks would round it. */
 function stockProduct(x: Tensor, w_OI: Packed, { activations, norm, swiglu, onto_NO }: PackedProductOptions): Tensor {
   return tf.tidy(() => {
     const prepared_NI = norm ? stockNorm(x, norm) : swiglu ? stockSwiglu(x) : x;
@@ -81,6 +88,7 @@ export const stockNorm = (x_NI: Tensor, { gain_I, epsilon }: NormOptions): Tenso
     return tf.mul(tf.mul(x_NI, tf.rsqrt(tf.add(squares_N1, epsilon))), gain_I);
   });
 
+/** silu(gate) · up. */
 const stockSwiglu = (x_N2I: Tensor): Tensor =>
   tf.tidy(() => {
     const [gate, up] = tf.split(x_N2I, 2, 1) as [Tensor, Tensor];

@@ -18,9 +18,11 @@ import { BLOCK, dequantize, FORMAT_NUMBER, inBlocks, rowBytes, type WeightFormat
 
 /** Weights w_OI, or several matrices of one shape one behind the other, [E, O, I]. */
 export interface Packed {
+  /** What the weights are kept in. */
   readonly format: WeightFormat;
   /** O and I of one matrix. */
   readonly rows: number;
+  /** I of one matrix. */
   readonly columns: number;
   /** E: 1 but for experts. */
   readonly matrices: number;
@@ -30,6 +32,7 @@ export interface Packed {
   readonly native: boolean;
   /** TensorFlow knows no bytes: float32's, four at a time. tf.tidy does not free it. */
   readonly data: Tensor;
+  /** Frees them. */
   dispose(): void;
 }
 
@@ -60,8 +63,10 @@ export function packWeight(
   return { ...shape, bytes: 4 * data.size, native, data, dispose: () => data.dispose() };
 }
 
+/** What is known of a matrix before it is packed. */
 type Shape = Pick<Packed, 'format' | 'rows' | 'columns' | 'matrices'>;
 
+/** Bytes in panels, for native ops: as many as before, but for rows up to a multiple of 16. */
 function panels({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): Tensor {
   const { native } = tensorflow();
   const number = FORMAT_NUMBER[format];
@@ -70,6 +75,7 @@ function panels({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): 
   return memory.finish();
 }
 
+/** The numbers themselves, [E·O, I], for stock kernels. */
 function floats({ format, rows, columns, matrices }: Shape, bytes: Uint8Array): Tensor {
   const whole = new Uint8Array(Math.ceil(bytes.length / rowBytes(format, BLOCK)) * rowBytes(format, BLOCK));
   whole.set(bytes); // float32 and bfloat16 rows need not be whole blocks

@@ -47,18 +47,21 @@ function cacheRow({ values, kvHeads, positions, headDim }: Cache, slot: number, 
 const asCached = (x: number[], format: CacheFormat): Float32Array =>
   format === 'f32' ? Float32Array.from(x) : roundedIn(format, Float32Array.from(x));
 
+/** x as it comes out of the format again. */
 function roundedIn(format: CacheFormat, x: Float32Array): Float32Array {
   const padded = new Float32Array(Math.ceil(x.length / 32) * 32);
   padded.set(x);
   return dequantize(format, quantize(format, padded)).subarray(0, x.length);
 }
 
+/** RMSNorm of one head. */
 function normed(x: number[], gain: ArrayLike<number>, epsilon: number): number[] {
   const squares = x.reduce((sum, value) => sum + value * value, 0);
   const r = 1 / Math.sqrt(squares / x.length + epsilon);
   return x.map((value, i) => value * r * (gain[i] as number));
 }
 
+/** RoPE of one head: each dimension with its partner half a head away. */
 function turned(x: number[], position: number, { cos, sin }: { cos: ArrayLike<number>; sin: ArrayLike<number> }) {
   const K = x.length;
   const partner = (i: number) => x[(i + K / 2) % K] as number;
@@ -67,12 +70,14 @@ function turned(x: number[], position: number, { cos, sin }: { cos: ArrayLike<nu
   );
 }
 
+/** Which positions of which sequence a query sees. */
 interface Seen {
   readonly slot: number;
   readonly first: number;
   readonly last: number;
 }
 
+/** One query's o: softmax of its scores, times the values. */
 function look(cache: Cache, q: number[], g: number, { slot, first, last }: Seen, options: CachedAttentionOptions) {
   const { scale, softcap } = options;
   const scores = Array.from({ length: last + 1 - first }, (_, j) => {

@@ -21,14 +21,18 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** How numbers travel: 4 bytes each; 2; or 33 for 32 (packages/runtime/native/ops/transfer-format.h). */
 export const transferFormats = ['float32', 'bfloat16', 'q80'] as const;
+/** One of transferFormats. */
 export type TransferFormat = (typeof transferFormats)[number];
 
+/** What lanes are opened with. */
 export interface LanesOptions {
+  /** This rank, from 0. */
   readonly rank: number;
   /** The connection to each rank, by rank; undefined at this rank's own place. They are taken over. */
   readonly sockets: readonly (Socket | undefined)[];
   /** How errors name each rank. */
   readonly names: readonly string[];
+  /** How numbers travel. */
   readonly format: TransferFormat;
   /** How long to wait for a peer. */
   readonly timeoutMs: number;
@@ -36,14 +40,21 @@ export interface LanesOptions {
 
 /** Bytes, and milliseconds of waiting and of copying to sockets, since the lanes were opened. */
 export interface LanesCost {
+  /** Bytes that this rank sent. */
   readonly sent: number;
+  /** Bytes that it received. */
   readonly received: number;
+  /** Of waiting, and of copying to sockets. */
   readonly milliseconds: number;
 }
 
+/** One rank's end of the lanes. */
 export class Lanes {
+  /** This rank, from 0. */
   readonly rank: number;
+  /** How many ranks there are. */
   readonly size: number;
+  /** How numbers travel. */
   readonly format: TransferFormat;
   readonly #number: number;
   #final: LanesCost | undefined;
@@ -82,6 +93,7 @@ export class Lanes {
     return named(() => tensorflow().native.gatherLanes(this.#number, bytes, lengths));
   }
 
+  /** So far; after `close`, in all. */
   get cost(): LanesCost {
     if (this.#final) return this.#final;
     const [sent, received, milliseconds] = tensorflow().native.lanesCost(this.#number);

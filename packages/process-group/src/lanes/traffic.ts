@@ -7,6 +7,7 @@
  */
 import type { TransferFormat } from './lanes.ts';
 
+/** Numbers of a block, which messages are cut between. */
 const BLOCK = 32;
 /** What two steps must save. */
 const WORTH_A_HOP = 1 << 16;

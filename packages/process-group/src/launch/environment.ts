@@ -14,8 +14,10 @@ import { UserError } from '@fourfold/runtime/errors';
 import { freePort, type Machine, threadsFor } from './machine.ts';
 import type { Address, Settings } from './settings.ts';
 
+/** Of one that a user gives. */
 const SHORTEST_SECRET = 16; // characters
 
+/** Environment variables by name. */
 type Variables = Readonly<Record<string, string | undefined>>;
 
 /** Where the ranks of one attempt find each other. */

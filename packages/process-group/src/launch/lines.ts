@@ -13,6 +13,7 @@ import { StringDecoder } from 'node:string_decoder';
 /** Characters; a longer line comes in pieces, so that one without an end can't fill the memory. */
 export const LONGEST_LINE = 64 * 1024;
 
+/** One stream of one process: chunks in, whole lines out. */
 export class Lines {
   readonly #decoder = new StringDecoder('utf8'); // keeps the first half of a character that two chunks share
   #rest = '';

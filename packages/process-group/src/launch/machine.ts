@@ -4,9 +4,11 @@
 import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 
+/** What ranks can be spread over. */
 export interface Machine {
   /** As CUDA_VISIBLE_DEVICES names them. */
   readonly gpus: readonly string[];
+  /** As many as this process may use. */
   readonly cores: number;
 }
 

@@ -20,6 +20,7 @@ export interface Sink extends NodeJS.WritableStream {
 /** Neither red, which looks like an error, nor black or white, one of which is the paper. */
 const COLORS = ['cyan', 'yellow', 'green', 'magenta', 'blue'] as const;
 
+/** The terminal that all ranks share. */
 export class Output {
   readonly #sinks: readonly Sink[];
   readonly #names: Map<number, string>;

@@ -10,6 +10,7 @@ import { Lines } from './lines.ts';
 import type { Output } from './output.ts';
 import { placeIn } from './rank.ts';
 
+/** How much of stderr is kept, to be said again when the rank has failed. */
 const LAST_WORDS = 10; // lines
 
 /** What to start, and as whom. */
@@ -31,6 +32,7 @@ export interface Ending {
   readonly lastWords: readonly string[];
 }
 
+/** A running rank: what it prints goes to the output, what it tells of itself is kept, and its end is promised. */
 export class RankProcess {
   readonly rank: number;
   /** Settles when the process is gone. Some of its output may still be on the way. */

@@ -21,6 +21,7 @@ export function endWithLauncher(): void {
   if (process.listenerCount('message') === 0) process.channel?.unref(); // else somebody else wants it open
 }
 
+/** Says why, and ends. Nobody may hear it any more. */
 function end(): void {
   console.error('the launcher has gone, and this rank goes with it');
   process.exit(1);

@@ -15,6 +15,7 @@ export interface Address {
   readonly port: number;
 }
 
+/** What the launcher was told. */
 export interface Settings {
   /** Ranks on this node. */
   readonly nproc: number;
@@ -32,6 +33,7 @@ export interface Settings {
   readonly args: readonly string[];
 }
 
+/** What --help prints. */
 export const helpOfLaunch = `npx fourfold launch [flags] script.ts [the script's own arguments]
 
 Starts the script once for each rank, tells each who it is (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and
@@ -56,6 +58,7 @@ Examples:
 
 Exit code: 0 if every rank ended with 0, else that of the rank which failed first; 128 + n for signal n.`;
 
+/** The launcher's own flags, as node:util's parseArgs takes them; those of the script come after its name. */
 const FLAGS = {
   nproc: { type: 'string' },
   nnodes: { type: 'string' },
@@ -112,8 +115,10 @@ function split(argv: readonly string[]) {
   return { flags, script: argv[at], args: argv.slice(at + 1) };
 }
 
+/** Texts by the flag's name. */
 type Flags = ReadonlyMap<string, string | undefined>;
 
+/** A flag's whole number from `least` to `most`, or `otherwise` where it wasn't given. */
 function wholeNumber(flags: Flags, name: string, otherwise: number, least: number, most: number): number {
   if (!flags.has(name)) return otherwise;
   const text = flags.get(name) ?? '';
@@ -132,6 +137,7 @@ function seconds(flags: Flags, name: string): number | undefined {
   throw new UserError(`${said(name, text)}: use a number of seconds, up to 86400`);
 }
 
+/** The flag as the user wrote it, for messages. */
 const said = (name: string, text: string): string => `--${name} ${text === '' ? "''" : text}`;
 
 /** 'host:29500', '10.0.0.1:29500' or '[fe80::1]:29500'. */
@@ -143,6 +149,7 @@ function readAddress(text: string): Address {
   throw new UserError(`${said('rendezvous', text)}: use HOST:PORT, with a port from 1 to 65535`);
 }
 
+/** The script's absolute path. */
 function checkScript(script: string | undefined): string {
   if (script === undefined)
     throw new UserError('there is no script to launch: use npx fourfold launch --nproc 4 script.ts');

@@ -13,6 +13,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  */
 const ECHO = 500;
 
+/** What the launcher does with signals. */
 export class Stop {
   /** The first that came. */
   signal: NodeJS.Signals | undefined;

@@ -11,6 +11,7 @@ import { type Ending, type RankPlan, RankProcess } from './process.ts';
 /** Milliseconds from the first failure to SIGTERM: for the deaths that belong to it to come in, before ours do. */
 const SETTLE = 100;
 
+/** The ranks' processes, and the one promise of how all of them ended. */
 export class Team {
   /** Settles when all ranks are gone and their output is printed: with the failure that ended them, if any. */
   readonly ended: Promise<Ending | undefined>;

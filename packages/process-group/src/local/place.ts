@@ -24,6 +24,7 @@ export interface Message {
   readonly taken: (tensor: Tensor | undefined) => void;
 }
 
+/** One group's meetings, by their number in its order of calls, and its messages, by sender and receiver. */
 export class Place {
   readonly world: LocalWorld;
   /** World ranks of the members. */

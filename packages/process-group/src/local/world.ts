@@ -11,6 +11,9 @@
  */
 import type { Call } from '../calls.ts';
 
+/**
+ * Who of the ranks still runs and which calls are open. When every rank that runs waits in a call, that is a deadlock.
+ */
 export class LocalWorld {
   readonly size: number;
   /** What stopped the run. */

@@ -8,6 +8,7 @@ import { reshape, transpose } from '@fourfold/runtime/shapes';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
+/** 0, 1, ... count - 1. */
 const places = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /** The order of axes that puts `axis` first. */

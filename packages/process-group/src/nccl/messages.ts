@@ -8,8 +8,10 @@ import { type DType, dtypeOf } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Transfer } from '../process-group.ts';
 
+/** In the order in which the op takes them. */
 const DTYPES: readonly DType[] = ['float32', 'bfloat16', 'int32'];
 
+/** One sendReceive, as the op's inputs and attributes. */
 export interface Plan {
   /** Tensors to send: the float32 ones, then bfloat16, then int32. */
   readonly inputs: Tensor[];
@@ -21,6 +23,7 @@ export interface Plan {
   readonly order: number[];
 }
 
+/** Sorts the tensors and writes the plan: a few whole numbers a message, in the caller's order. */
 export function planOf(transfers: readonly Transfer[]): Plan {
   const sent = DTYPES.map((): Tensor[] => []);
   const received = DTYPES.map((): number[] => []);

@@ -54,4 +54,5 @@ export async function loadNccl(): Promise<NativeNccl> {
   return native;
 }
 
+/** For messages. */
 const deviceName = (): string => (onTensorflow() ? 'cpu' : tf.getBackend() || 'no device');

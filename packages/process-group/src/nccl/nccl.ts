@@ -69,6 +69,7 @@ export class Session {
 /** Seconds to end in order: that may wait for the GPU, which may be stuck. */
 const LAST_SECONDS = 3;
 
+/** Their numbers in packages/runtime/native/nccl/collectives.cc. */
 const REDUCTION: Record<Reduction, number> = { sum: 0, mean: 1, max: 2 };
 
 /** One rank's end of a group. Made by openNccl, and by splitting. */

@@ -8,6 +8,7 @@ import type { ProcessGroup } from '../process-group.ts';
 import { loadNccl, type NativeNccl } from './native.ts';
 import { type Execute, NcclTransport, Session, within } from './nccl.ts';
 
+/** What NCCL is set up with. */
 export interface NcclOptions {
   /** A group of the same ranks over tcp: it carries the set-up, barriers and splits. */
   readonly control: ProcessGroup;
@@ -34,6 +35,7 @@ export async function openNccl(options: NcclOptions): Promise<NcclTransport> {
   return new NcclTransport(session, comm, control);
 }
 
+/** What becomes of a rank whose peers are lost: a collective on the GPU can't be called back, so the process ends. */
 function endProcess(error: Error): void {
   process.stderr.write(`${error.message}\n`);
   process.exit(1);
@@ -64,4 +66,5 @@ async function shared(bytes: Uint8Array, control: ProcessGroup): Promise<Uint8Ar
   return Buffer.from(words.buffer);
 }
 
+/** Bytes as int32, which tensors can hold. */
 const wordsOf = (bytes: Uint8Array): Int32Array => new Int32Array(Uint8Array.from(bytes).buffer);

@@ -9,6 +9,7 @@
 import type { Call, DeviceSpan } from '../calls.ts';
 import type { NativeNccl } from './native.ts';
 
+/** What is known of a collective when it starts. */
 type Named = Pick<DeviceSpan, 'track' | 'name' | 'bytes'>;
 
 /** Collectives that have been started since this was made. */

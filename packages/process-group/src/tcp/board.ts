@@ -9,6 +9,7 @@
  */
 import { RunError } from '@fourfold/runtime/errors';
 
+/** Somebody who waits for a text. */
 interface Waiter {
   readonly key: string;
   /** The rank that is to set it, where known. */
@@ -17,6 +18,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+/** Texts by key, who waits for which, and which ranks have left. */
 export class Board {
   readonly #values = new Map<string, string>();
   readonly #waiting = new Set<Waiter>();
@@ -62,6 +64,7 @@ export class Board {
   }
 }
 
+/** The error of who waits for a text of a rank that is gone. */
 const leftWithout = (key: string, owner: number): Error =>
   new RunError(`rank ${owner} left without having set '${key}'`);
 

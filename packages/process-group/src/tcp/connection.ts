@@ -17,6 +17,9 @@ export const MAX_FRAME = 1 << 20;
 const MAX_EARLY = 4 << 20;
 const HEADER = 16;
 
+/**
+ * What frames are for, by their number on the wire: a collective's bytes, a message's, and the last words of a rank.
+ */
 export const KINDS = { call: 0, message: 1, goodbye: 2, failure: 3 } as const;
 export type Kind = keyof typeof KINDS;
 const KIND_NAMES = Object.keys(KINDS) as Kind[];
@@ -28,6 +31,7 @@ export interface Lane {
   readonly number: number;
 }
 
+/** A lane's name among the connection's. */
 const keyOf = ({ kind, group, number }: Lane): string => `${kind} ${group} ${number}`;
 
 /** What a rank does that its peer keeps it from ending, for time-outs. */
@@ -39,6 +43,7 @@ export interface Wait {
   readonly lacks: 'call' | 'send' | 'take';
 }
 
+/** Somebody who waits for a lane's next frame. */
 interface Wanted extends Wait {
   /** Where the frame is to go; without it, whatever comes is taken. */
   readonly view: Uint8Array | undefined;
@@ -46,6 +51,7 @@ interface Wanted extends Wait {
   readonly reject: (error: Error) => void;
 }
 
+/** What a connection tells its endpoint. */
 export interface ConnectionEvents {
   /** The peer says goodbye: it will send nothing more, on purpose. */
   goodbye(): void;
@@ -55,6 +61,7 @@ export interface ConnectionEvents {
   broken(why: string): void;
 }
 
+/** The frames of one peer: sent in order, and given to whoever waits for their lane. */
 export class Connection {
   readonly #inlet: Inlet;
   readonly #outlet: net.Socket;
@@ -275,8 +282,10 @@ export class Connection {
   }
 }
 
+/** A peer's words, cut to a length that can be shown. */
 const decode = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes).slice(0, 1000);
 
+/** Bytes that came early, copied to where they are wanted. */
 function placed(bytes: Uint8Array, view: Uint8Array | undefined): Uint8Array {
   view?.set(bytes);
   return view ?? bytes;

@@ -18,6 +18,7 @@ import { Inlet } from './inlet.ts';
 import { Scratch } from './scratch.ts';
 import type { Store } from './store.ts';
 
+/** Who this rank is, and how it finds the others. */
 export interface EndpointOptions {
   readonly rank: number;
   readonly worldSize: number;
@@ -30,8 +31,10 @@ export interface EndpointOptions {
   readonly timeout: number;
 }
 
+/** The lane of last words. */
 const control = (kind: 'goodbye' | 'failure'): Lane => ({ kind, group: 0, number: 0 });
 
+/** One rank's connections. What goes wrong on one of them ends all, with the first cause in words. */
 export class Endpoint {
   readonly rank: number;
   readonly scratch = new Scratch();
@@ -160,6 +163,7 @@ export class Endpoint {
   }
 }
 
+/** The error of a peer that went without a word. */
 const died = (peer: number, why: string): Error => new RunError(`rank ${peer} died: ${why}`);
 
 /** The first cause, however many ranks have passed it on: one that names no rank is the sender's own. */
@@ -208,8 +212,10 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   return endpoint;
 }
 
+/** Where on the store's board a rank's address is. */
 const keyOf = (rank: number): string => `address of rank ${rank}`;
 
+/** A server on a free port of this host. */
 function listen(host: string): Promise<net.Server> {
   return new Promise((resolve, reject) => {
     const server = net.createServer({ noDelay: true, keepAlive: true });

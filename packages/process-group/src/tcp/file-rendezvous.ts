@@ -19,6 +19,7 @@ import { messageOf, UserError } from '@fourfold/runtime/errors';
 import { HANDSHAKE_MS, Stranger } from './handshake.ts';
 import { knock, type Store, serveStore } from './store.ts';
 
+/** Which file, and who asks. */
 export interface FileStoreOptions {
   /** The file, in a folder that exists; the same for all ranks. */
   readonly path: string;
@@ -53,6 +54,7 @@ export function fileStore(options: FileStoreOptions): Promise<FileStore> {
   return options.rank === 0 ? leaveNote(options) : followNote(options);
 }
 
+/** Rank 0: serves a store, and says in the file where it is. Takes the file away at the end, if it is still its own. */
 async function leaveNote(options: FileStoreOptions): Promise<FileStore> {
   const { path, worldSize, attempt, timeoutMs, host = '127.0.0.1' } = options;
   const secret = randomBytes(32).toString('hex');
@@ -71,6 +73,7 @@ async function leaveNote(options: FileStoreOptions): Promise<FileStore> {
   });
 }
 
+/** The others: look for the file, and try what it names, until the store answers or the time is over. */
 async function followNote(options: FileStoreOptions): Promise<FileStore> {
   const { path, rank, timeoutMs } = options;
   const deadline = performance.now() + timeoutMs;
@@ -87,6 +90,7 @@ async function followNote(options: FileStoreOptions): Promise<FileStore> {
   }
 }
 
+/** So seldom that a shared disk doesn't notice. */
 const PAUSE = 100; // milliseconds between two looks at the file
 
 /** Reads the file and tries the store that it names, once; throws an Error that says why the file is not believed. */
@@ -104,6 +108,7 @@ async function follow(options: FileStoreOptions, ms: number): Promise<FileStore>
   }
 }
 
+/** A store with the file's secret beside it. */
 function withSecret(store: Store, secret: string, close: () => Promise<void>): FileStore {
   return {
     secret,
@@ -132,6 +137,7 @@ async function write(path: string, note: Note): Promise<void> {
   }
 }
 
+/** Longer files are somebody else's. */
 const MAX_NOTE = 4096; // bytes
 
 /** The file's note; throws what is wrong with it, in a few words. */
@@ -150,6 +156,7 @@ async function read(path: string): Promise<Note> {
   }
 }
 
+/** A note whose every field makes sense; an Error with the one that doesn't. */
 function parseNote(text: string): Note {
   let value: unknown;
   try {
@@ -169,4 +176,5 @@ function parseNote(text: string): Note {
   return { host, port, secret, attempt, written };
 }
 
+/** What is wrong with a note. */
 const badField = (name: string): Error => new Error(`its ${name} is missing or makes no sense`);

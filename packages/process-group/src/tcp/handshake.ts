@@ -24,6 +24,7 @@ import { UserError } from '@fourfold/runtime/errors';
 export interface ByteStream {
   /** The next `count` bytes, none beyond. Rejects where the connection ends before. One read at a time. */
   read(count: number): Promise<Uint8Array>;
+  /** Sends them. */
   write(bytes: Uint8Array): void;
 }
 
@@ -32,8 +33,11 @@ const purposes = ['store', 'peer', 'root', 'lane'] as const;
 
 /** What the end that dials says of itself. */
 export interface Hello {
+  /** What the connection is for. */
   readonly purpose: (typeof purposes)[number];
+  /** Its world rank. */
   readonly rank: number;
+  /** How many ranks it believes there are. */
   readonly worldSize: number;
   /** How often this run has been restarted: ranks of an earlier attempt must not meet those of this one. */
   readonly attempt: number;
@@ -41,9 +45,11 @@ export interface Hello {
 
 /** The other end is none of ours: it speaks otherwise, or has another secret. */
 export class Stranger extends Error {
+  /** 'Stranger'. */
   override readonly name = 'Stranger';
 }
 
+/** Of these messages. Ends of two versions find so at their first bytes. */
 const VERSION = 1;
 const MAGIC = Buffer.from([...Buffer.from('FOURFLD'), VERSION]); // 8 bytes
 const NONCE = 32; // bytes; so many random ones are never drawn twice
@@ -119,15 +125,18 @@ function withLength(text: Uint8Array): Buffer {
   return Buffer.concat([length, text]);
 }
 
+/** The text that withLength wrote, if it is no longer than any of ours. */
 async function readText(stream: ByteStream): Promise<Buffer> {
   const length = Buffer.from(await stream.read(2)).readUInt16BE();
   if (length > MAX_TEXT) throw new Stranger(`it announces ${length} bytes where at most ${MAX_TEXT} are allowed`);
   return Buffer.from(await stream.read(length));
 }
 
+/** Of any world that is believed. */
 const MAX_RANKS = 65536;
 const isPurpose = (value: unknown): value is Hello['purpose'] => purposes.some((purpose) => purpose === value);
 
+/** What the other end says of itself, if every field makes sense. */
 function parseHello(text: Buffer): Hello | undefined {
   const among = (value: unknown, low: number, high: number): value is number =>
     Number.isInteger(value) && (value as number) >= low && (value as number) <= high;
@@ -198,7 +207,9 @@ export async function within<T>(ms: number, socket: Socket, work: Promise<T>): P
 export const HANDSHAKE_MS = 5000;
 const MAX_OUTSIDE = 64;
 
+/** What `guard` asks of who lets others in. */
 export interface Door {
+  /** What all ranks know. */
   readonly secret: string;
   /** Says why this one may not come in; else it counts as being in, from here on. */
   readonly refuse: (hello: Hello, socket: Socket) => string | undefined;

@@ -11,8 +11,12 @@
 import net from 'node:net';
 import type { ByteStream } from './handshake.ts';
 
+/** The room for what comes before the first view is known. */
 const HANDSHAKE_BYTES = 4096; // more than any handshake takes
 
+/**
+ * The reading end of a connection: first pieces of the handshake, then one view after another, each filled in place.
+ */
 export class Inlet implements ByteStream {
   readonly socket: net.Socket;
   /** Bytes of the handshake, and perhaps of what follows it. */

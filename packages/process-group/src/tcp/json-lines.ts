@@ -10,6 +10,7 @@
  */
 import type { Socket } from 'node:net';
 
+/** A request or its answer. */
 export interface Message {
   /** The sender's number for its request; the answer has the same. */
   readonly id: number;
@@ -19,6 +20,7 @@ export interface Message {
   readonly error?: string;
 }
 
+/** The longest line that either end reads. */
 export const MAX_LINE = 65536; // characters
 
 /**
@@ -43,6 +45,7 @@ export async function* messages(socket: Socket): AsyncGenerator<Message> {
   }
 }
 
+/** A line's message; throws where it is none. */
 function parse(line: string): Message {
   if (line.length > MAX_LINE) throw new Error(`a line of ${line.length} characters`);
   const value: unknown = JSON.parse(line);
@@ -50,6 +53,7 @@ function parse(line: string): Message {
   return value;
 }
 
+/** Whether every field that is there is of its kind. */
 function isMessage(value: unknown): value is Message {
   if (typeof value !== 'object' || value === null) return false;
   const fields = value as Record<string, unknown>;

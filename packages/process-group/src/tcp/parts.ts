@@ -23,6 +23,10 @@ export interface Joint {
   finish(): Tensor;
 }
 
+/**
+ * Whether parts along the axis are runs of memory, so that they can be cut without a copy: no axis before it is longer
+ * than 1.
+ */
 const liesInOrder = (shape: readonly number[], axis: number): boolean => sizeOf(shape.slice(0, axis)) === 1;
 
 /** x's bytes, cut along `axis` into n parts of equal length. */

@@ -15,6 +15,7 @@ import { isIP } from 'node:net';
 import { UserError } from '@fourfold/runtime/errors';
 import { checkSecret, isLoopback } from './handshake.ts';
 
+/** Who this process is, and where it meets the others. */
 export interface Place {
   readonly rank: number;
   readonly worldSize: number;
@@ -31,6 +32,7 @@ export interface Place {
   readonly from: string;
 }
 
+/** Environment variables by name. */
 type Env = Readonly<Record<string, string | undefined>>;
 
 /** What the launchers say each in its own words; `host` and `port` where MASTER_ADDR and MASTER_PORT say nothing. */
@@ -46,6 +48,7 @@ interface Told {
   readonly from: string;
 }
 
+/** Where nothing else is said. */
 const DEFAULT_PORT = 29500; // torchrun's
 const MAX_RANKS = 65536;
 const MAX_ID = 2 ** 48;
@@ -65,6 +68,7 @@ export function placeOf(env: Env): Place | undefined {
   return { rank, worldSize, localRank, host, port, attempt, secret: checkSecret(env['FOURFOLD_SECRET'], host), from };
 }
 
+/** torchrun, and all who speak like it. */
 function fromTorchrun(env: Env): Told | undefined {
   const size = pair(env, 'RANK', 'WORLD_SIZE');
   if (!size) return undefined;
@@ -80,6 +84,7 @@ function fromTorchrun(env: Env): Told | undefined {
   };
 }
 
+/** Open MPI's mpirun, whose port comes of the job's number. */
 function fromOpenMpi(env: Env): Told | undefined {
   const size = pair(env, 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE');
   if (!size) return undefined;

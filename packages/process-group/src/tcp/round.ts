@@ -28,6 +28,7 @@ export function chunksOf(view: Uint8Array): Uint8Array[] {
   return Array.from({ length: count }, (_, i) => view.subarray(i * CHUNK, (i + 1) * CHUNK));
 }
 
+/** Which collective of which group, and how its numbers travel. */
 export interface RoundOptions {
   readonly endpoint: Endpoint;
   readonly members: Members;
@@ -36,6 +37,7 @@ export interface RoundOptions {
   readonly wire: Wire;
 }
 
+/** The collective's frames to and from each peer, each checked against what the peer has called. */
 export class Round {
   readonly #options: RoundOptions;
   /** For each peer that was expected: the promise that it has called the same. */

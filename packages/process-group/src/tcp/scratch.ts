@@ -6,6 +6,7 @@
  */
 const MAX_KEPT = 1 << 28; // bytes
 
+/** Buffers that are not in use; the smallest that fits is taken. */
 export class Scratch {
   #free: ArrayBuffer[] = [];
 

@@ -30,6 +30,7 @@ import {
 } from './handshake.ts';
 import { lineOf, type Message, messages } from './json-lines.ts';
 
+/** The board, from any rank. */
 export interface Store {
   /** Resolves when rank 0 has it. A value that was there is replaced. */
   set(key: string, value: string): Promise<void>;
@@ -40,6 +41,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** Where the store is, and of which world. */
 export interface StoreOptions {
   readonly host: string;
   readonly port: number;
@@ -50,6 +52,7 @@ export interface StoreOptions {
   readonly timeoutMs: number;
 }
 
+/** The same for who dials. */
 export interface DialOptions extends StoreOptions {
   readonly rank: number;
 }
@@ -66,6 +69,7 @@ export async function serveStore(options: StoreOptions): Promise<Store & { reado
   return store;
 }
 
+/** Rank 0's own end: the board itself, and a connection to each of the others. */
 class ServedStore implements Store {
   localAddress = '';
   port = 0;
@@ -185,6 +189,7 @@ function whyNotListening(error: NodeJS.ErrnoException, host: string, port: numbe
 /** Host and port in one word. */
 const at = (host: string, port: number): string => `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 
+/** Said at once: a name that nobody knows will not come by waiting. */
 const noSuchHost = (host: string): string => `no host is called ${host}: set MASTER_ADDR to rank 0's name or address`;
 
 /**
@@ -211,6 +216,7 @@ export async function dialStore(options: DialOptions): Promise<Store> {
   }
 }
 
+/** What answers at the address is none of ours. */
 function notRankZero({ rank, host, port }: DialOptions, { message }: Stranger): Error {
   const hint = 'check MASTER_PORT, and that FOURFOLD_SECRET is the same on every host';
   return new UserError(`rank ${rank}: what answers at ${at(host, port)} is not rank 0, ${message}: ${hint}`);
@@ -228,6 +234,7 @@ export async function knock(options: DialOptions, ms: number): Promise<Store> {
   return new RemoteStore(socket, options);
 }
 
+/** Another rank's end: requests with numbers, and answers in any order. */
 class RemoteStore implements Store {
   readonly localAddress: string;
   readonly #socket: Socket;

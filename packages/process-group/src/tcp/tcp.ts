@@ -35,6 +35,7 @@ export const SMALL = 1 << 17;
 /** The name of the group of all ranks. */
 export const WORLD = 'world';
 
+/** How sums are taken, and how numbers travel. */
 export interface TcpOptions {
   /** Default 'direct'. A ring takes its sums in another order than local does. */
   readonly algorithm?: 'direct' | 'ring';
@@ -42,6 +43,7 @@ export interface TcpOptions {
   readonly wire?: WireName;
 }
 
+/** One group's collectives over the endpoint's connections: each call is a lane of its own, so calls may overlap. */
 export class TcpTransport implements Transport {
   readonly #endpoint: Endpoint;
   readonly #name: string;

@@ -14,6 +14,7 @@
  */
 import type { DType } from '@fourfold/runtime/tensorflow';
 
+/** How a chunk of float32 numbers becomes bytes, and numbers again. */
 export interface Wire {
   /** `chunk` as it travels; the same memory where nothing changes. */
   encode(chunk: Uint8Array): Uint8Array;
@@ -23,14 +24,17 @@ export interface Wire {
   decode(bytes: Uint8Array, chunk: Uint8Array): void;
 }
 
+/** The wires by name. */
 export const WIRES = ['plain', 'bfloat16', 'q80'] as const;
 export type WireName = (typeof WIRES)[number];
 
 /** The wire for tensors of this dtype. */
 export const wireFor = (name: WireName, dtype: DType): Wire => (dtype === 'float32' ? wires[name] : plain);
 
+/** The same memory as numbers. */
 const floats = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
+/** As they lie in memory: nothing is copied. */
 const plain: Wire = {
   encode: (chunk) => chunk,
   room: (chunk) => chunk,
@@ -47,6 +51,7 @@ function upperHalf(bits: number): number {
   return isNumber ? (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16 : (bits >>> 16) | 0x40;
 }
 
+/** Halves of words: what is cut off is rounded away first. */
 const bfloat16: Wire = {
   encode(chunk) {
     const words = new Uint32Array(chunk.buffer, chunk.byteOffset, chunk.byteLength / 4);
@@ -66,6 +71,7 @@ const bfloat16: Wire = {
 const BLOCK = 32;
 const SCALE_BYTES = 2;
 
+/** Block by block: a scale, then its int8. What is sent comes of the rounded scale, as the other end will read it. */
 const q80: Wire = {
   encode(chunk) {
     const x = floats(chunk);
@@ -99,8 +105,10 @@ const q80: Wire = {
   },
 };
 
+/** To int8: a scale that was rounded down would give 128 and more. */
 const clamp = (q: number): number => Math.max(-127, Math.min(127, q));
 
+/** By name. */
 const wires: Record<WireName, Wire> = { plain, bfloat16, q80 };
 
 // ## Half precision (IEEE 754 binary16: 1 bit of sign, 5 of exponent, 10 of the fraction)
@@ -116,6 +124,7 @@ export function toHalf(value: number): number {
   return value < 2 ** -14 ? ulps : ((exponent + 14) << 10) + ulps;
 }
 
+/** The number of a half's bits, sign left out. */
 export function fromHalf(half: number): number {
   const exponent = (half >>> 10) & 0x1f;
   const fraction = half & 0x3ff;

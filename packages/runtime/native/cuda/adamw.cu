@@ -11,11 +11,13 @@
 #include "types.cuh"
 #include "../ops/stochastic-rounding.h"
 
+// What is the same for all parameters; `root` is 1 / √(1 - β₂ᵗ), and rate has 1 / (1 - β₁ᵗ) in it.
 struct Rates {
     float rate, beta1, beta2, epsilon, root, limit;
     unsigned step;
 };
 
+// To the type of the last argument: float32 as it is, bfloat16 to the nearest or, by random bits, up or down.
 __device__ inline float nearest(float x, float) { return x; }
 __device__ inline bfloat16 nearest(float x, bfloat16) { return {fourfold::RoundToNearest(__float_as_uint(x))}; }
 __device__ inline float stochastic(float x, unsigned, float) { return x; }
@@ -34,6 +36,7 @@ struct Parameter {
     unsigned key;
 };
 
+// As in optimizer.h, which counts the blocks.
 constexpr int STRETCH = 8192;  // elements of a block
 
 // MASTERS: whether the weights are rounded copies of `masters`.
@@ -61,6 +64,7 @@ __device__ inline void update(const Rates& r, float factor, const Parameter& p, 
     if (MASTERS) store(p.masters + at, master_);
 }
 
+// A block finds its parameter in the list, and takes a stretch of it; clipping's factor is computed by each thread.
 extern "C" __global__ void adamw(Rates r, const Parameter* all, int parameters, const float* squares) {
     const Parameter mine = all[entry_of(all, parameters, blockIdx.x)];
     const int64_t start = (blockIdx.x - mine.first) * STRETCH, end = min(mine.count, start + STRETCH);

@@ -9,6 +9,7 @@
  */
 #include "types.cuh"
 
+// A read of the part, and a read and a write of as much of the sum: the rest of it is not touched.
 extern "C" __global__ void add_at(float* sum, const T* part, int64_t count, int64_t stride, int64_t offset) {
     const int64_t at = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * WIDTH;
     if (at >= count) return;

@@ -38,6 +38,7 @@ static void Good(fe::error_t error) {
     if (!error.is_good()) throw Error("cuDNN says: " + error.get_message());
 }
 
+/** cuDNN, opened once. */
 static cudnnHandle_t Handle() {
     static const cudnnHandle_t handle = [] {
         cudnnHandle_t made;
@@ -49,6 +50,7 @@ static cudnnHandle_t Handle() {
     return handle;
 }
 
+/** Backward in one order needs this beside its tensors: heads are taken a few at a time where it would be more. */
 constexpr double kMostScratch = 2.0 * (1 << 30);  // bytes, for adding up in order
 
 /** Numbers for the tensors of a graph. */
@@ -94,6 +96,7 @@ struct Plan {
 
 // ## The ops
 
+/** What forward and backward share: how q, k and v come, and who computes them. */
 class Attention : public GpuOp {
   public:
     explicit Attention(OpKernelConstruction* c)

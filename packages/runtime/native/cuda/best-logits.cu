@@ -11,10 +11,12 @@
  */
 #include "types.cuh"
 
+// Threads of a block, which has a row; and values of a digit.
 constexpr int THREADS = 1024, DIGITS = 256;
 constexpr float LEAST = -3.402823466e38f;  // what NaN counts as
 using Key = unsigned long long;
 
+// Float32 as whole numbers in the same order: positive ones get their top bit set, negative ones all bits turned.
 __device__ inline Key key_of(float x, int id) {
     const unsigned bits = __float_as_uint(x == x ? x + 0.0f : LEAST);  // -0 is 0
     const unsigned ordered = bits >> 31 ? ~bits : bits | 0x80000000u;
@@ -33,11 +35,13 @@ __device__ inline void count_digits(const float* row, int V, int shift, Key pref
     }
 }
 
+// What the search ends with.
 struct Selected {
     Key prefix;
     int shift;  // a key is among the k largest where key >> shift is prefix or more
 };
 
+// One pass a digit. It ends early where all that share the digits so far are wanted.
 __device__ inline Selected select(const float* row, int V, int k) {
     __shared__ unsigned counts[DIGITS];
     __shared__ Key prefix;

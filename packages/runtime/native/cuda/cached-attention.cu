@@ -12,6 +12,7 @@
  */
 #include "packed.cuh"
 
+// Sizes of a row, and how the work is shared out.
 constexpr int EACH = (K + 31) / 32;                              // numbers of a thread
 constexpr int ROW_BYTES = K * block_bytes(FORMAT) / BLOCK;  // of a key
 constexpr int WARPS = 8, KEYS = 4;
@@ -59,6 +60,7 @@ struct Head {
     __device__ float turned(int i) const { return at(i) * cos[i] + at((i + K / 2) % K) * sin[i]; }
 };
 
+// 1 / sqrt(mean(x²) + ε) of a head.
 __device__ inline float scale_of(const float* x, float epsilon, int lane) {
     float squares = 0;
     for (int i = lane; i < K; i += 32) squares = fmaf(x[i], x[i], squares);
@@ -91,6 +93,7 @@ struct Seen {
     float most, sum, o[EACH];
 };
 
+// q · k, which a warp adds up; q has the scale in it.
 __device__ inline float score_of(const float (&q)[EACH], const byte* key, int lane, float cap) {
     float part = 0;
     for (int e = 0; e < EACH; e++)

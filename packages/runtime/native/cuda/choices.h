@@ -19,6 +19,7 @@
 
 namespace fourfold::cuda {
 
+/** The file's lines in memory, and a way to add one. */
 class Choices {
   public:
     explicit Choices(const std::string& file) : file_(file) { Read(); }

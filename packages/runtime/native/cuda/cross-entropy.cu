@@ -23,12 +23,14 @@ struct Softmax {
     float most, sum;
 };
 
+// Two parts of a row become one: the sum under the smaller maximum is brought down to the larger one.
 __device__ inline Softmax join(Softmax a, Softmax b) {
     const float most = fmaxf(a.most, b.most);
     if (most == -INFINITY) return {most, a.sum + b.sum};  // both 0, or NaN
     return {most, a.sum * exponential(a.most - most) + b.sum * exponential(b.most - most)};
 }
 
+// Pairs, pairs of pairs, ...: the same in every thread of the warp, and in the same order every time.
 __device__ inline Softmax of_warp(Softmax x) {
     for (int step = 16; step > 0; step /= 2)
         x = join(x, {__shfl_xor_sync(0xffffffff, x.most, step), __shfl_xor_sync(0xffffffff, x.sum, step)});
@@ -37,8 +39,10 @@ __device__ inline Softmax of_warp(Softmax x) {
 
 // ## A row, of which each thread has EACH packs
 
+// Where in the row a thread's pack e begins: neighbours in the block are neighbours in memory.
 __device__ inline int place(int e) { return (e * THREADS + threadIdx.x) * WIDTH; }
 
+// A row into registers.
 __device__ inline void read_row(const T* row, Pack<T, WIDTH>* x) {
     for (int e = 0; e < EACH; e++)
         if (place(e) < V) x[e] = load<WIDTH>(row + place(e));
@@ -77,6 +81,7 @@ __device__ inline void write_gradient(T* row, Pack<T, WIDTH>* x, Softmax whole, 
 
 // ## The kernels
 
+// Row by row: the loss, and over the logits their gradient.
 extern "C" __global__ void __launch_bounds__(THREADS)
     cross_entropy(T* logits, const int* targets, float weight, int gradients, float* losses) {
     __shared__ Softmax parts[32];

@@ -12,9 +12,11 @@
  */
 #include "types.cuh"
 
+// Threads of a query or key, and the dimensions of each; queries or keys of a block, and those that come by at a time.
 constexpr int PARTS = K % 4 == 0 ? 4 : 2, MINE = K / PARTS;
 constexpr int OWN = 64, TILE = 32;
 
+// The sum over the threads that share a query or a key.
 __device__ inline float part_sum(float x) {
     for (int step = PARTS / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffff, x, step);
     return x;
@@ -25,12 +27,14 @@ __device__ inline void take(const T* x, int64_t row, bool there, float* mine) {
     for (int d = 0; d < MINE; d++) mine[d] = there ? wide(x[row * K + d * PARTS + threadIdx.x % PARTS]) : 0;
 }
 
+// The product of a row that these threads have with one in shared memory.
 __device__ inline float dot(const float* mine, const float* row) {
     float sum = 0;
     for (int d = 0; d < MINE; d++) sum += mine[d] * row[d * PARTS + threadIdx.x % PARTS];
     return part_sum(sum);
 }
 
+// mine += factor · row.
 __device__ inline void add(float* mine, float factor, const float* row) {
     for (int d = 0; d < MINE; d++) mine[d] += factor * row[d * PARTS + threadIdx.x % PARTS];
 }
@@ -53,6 +57,7 @@ extern "C" __global__ void row_sums(const T* dO, const T* o, int64_t tokens, int
     D[(n / H / tokens * H + n % H) * tokens + n / H % tokens] = sum;
 }
 
+// dq: a query and its dO stay in registers while keys and values come by.
 extern "C" __global__ void __launch_bounds__(OWN * PARTS)
     grad_of_queries(const T* dO, const T* q, const T* k, const T* v, const float* lse, const float* D, float scale,
                     int64_t tokens, int64_t keys, T* dq) {
@@ -81,6 +86,7 @@ extern "C" __global__ void __launch_bounds__(OWN * PARTS)
         for (int d = 0; d < MINE; d++) dq[row * K + d * PARTS + threadIdx.x % PARTS] = narrow<T>(dq_[d]);
 }
 
+// dk and dv: a key and its value stay, while the queries of all heads that share them come by.
 extern "C" __global__ void __launch_bounds__(OWN * PARTS)
     grad_of_keys(const T* dO, const T* q, const T* k, const T* v, const float* lse, const float* D, float scale,
                  int64_t tokens, int64_t keys, T* dk, T* dv) {

@@ -16,6 +16,7 @@
  */
 #include "types.cuh"
 
+// How a block's work is shared out.
 constexpr int PARTS = K % 4 == 0 ? 4 : 2, MINE = K / PARTS;  // threads of a query, and dimensions of a thread
 constexpr int QUERIES = 64, KEYS = 32;                       // of a block, and of a tile
 
@@ -25,6 +26,7 @@ __device__ inline float part_sum(float x) {
     return x;
 }
 
+// Block (x, h, b): 64 queries of head h of sequence b.
 extern "C" __global__ void __launch_bounds__(QUERIES * PARTS)
     flash_attention(const T* q, const T* k, const T* v, float scale, int64_t tokens, int64_t keys, T* o, float* lse) {
     __shared__ float k_tile[KEYS][K], v_tile[KEYS][K];

@@ -3,8 +3,10 @@
 
 namespace fourfold::cuda {
 
+/** A block has so many rows of its own, and PARTS threads for each. */
 constexpr int64_t kOwn = 64;  // queries, or keys, of a block: QUERIES and OWN in the .cu files
 
+/** PARTS is 4, or 2 where K has no 4 equal parts. */
 static int Threads(int64_t K) { return kOwn * (K % 4 == 0 ? 4 : 2); }
 
 /** What the files are compiled for. Two tiles of 32 rows of K floats must fit into 48 KiB. */
@@ -15,12 +17,14 @@ static Given GivenFor(const Attended& a) {
             Constant("Q_ROW", a.q.row), Constant("KV_ROW", a.k.row), Constant("CAUSAL", a.causal)};
 }
 
+/** A block for each 64 queries of each head. */
 void Flash(OpKernelContext* ctx, const Attended& a, const Tensor& o, const Tensor& lse) {
     const CUfunction kernel = Find("flash-attention.cu", "flash_attention", GivenFor(a));
     Launch(ctx, kernel, {Blocks(a.q.tokens, kOwn), a.q.count, a.q.B}, Threads(a.q.K), a.q.at, a.k.at, a.v.at, a.scale,
            a.q.tokens, a.k.tokens, Data(o), Data(lse));
 }
 
+/** D of each query first; then the two kernels, over queries and over keys. */
 void FlashGrad(OpKernelContext* ctx, const Attended& a, const AttendedOutput& out, const AttendedGradients& grads) {
     const int64_t B = a.q.B, T = a.q.tokens, H = a.q.count, S = a.k.tokens, G = a.k.count, queries = B * T * H;
     const Given given = GivenFor(a);

@@ -23,15 +23,18 @@ struct Heads {
     }
 };
 
+/** What is attended, and how. */
 struct Attended {
     Heads q, k, v;
     bool causal;
     float scale;
     DataType type;
 };
+/** What forward gave, and the gradient by its output. */
 struct AttendedOutput {
     const Tensor &dO, &o, &lse;
 };
+/** Where backward writes: heads like those of the inputs. */
 struct AttendedGradients {
     Heads dq, dk, dv;
 };
@@ -39,6 +42,7 @@ struct AttendedGradients {
 /** o and lse of q, k and v. */
 void Flash(OpKernelContext* ctx, const Attended& inputs, const Tensor& o, const Tensor& lse);
 
+/** dq, dk and dv. */
 void FlashGrad(OpKernelContext* ctx, const Attended& inputs, const AttendedOutput& output,
                const AttendedGradients& gradients);
 

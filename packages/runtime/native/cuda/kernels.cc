@@ -15,6 +15,7 @@ namespace fourfold::cuda {
 
 using tensorflow::OpKernelContext;
 
+/** Both set once, before the first kernel. */
 static std::string sources_folder, cache_folder;
 
 void Configure(const std::string& sources, const std::string& cache) {
@@ -37,12 +38,14 @@ std::string Type(const char* name, tensorflow::DataType type) {
 
 // ## Compiling
 
+/** A file's text. */
 static std::string TextOf(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     if (!file) throw Error(path + " can't be read");
     return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
+/** The compiler's words, with lines of the .cu file. */
 static std::string LogOf(nvrtcProgram program) {
     size_t bytes = 0;
     CheckCode("nvrtcGetProgramLogSize", nvrtc().nvrtcGetProgramLogSize(program, &bytes));
@@ -51,6 +54,7 @@ static std::string LogOf(nvrtcProgram program) {
     return log;
 }
 
+/** The compiled program. */
 static std::string CubinOf(nvrtcProgram program) {
     size_t bytes = 0;
     CheckCode("nvrtcGetCUBINSize", nvrtc().nvrtcGetCUBINSize(program, &bytes));
@@ -59,6 +63,7 @@ static std::string CubinOf(nvrtcProgram program) {
     return cubin;
 }
 
+/** The file behind the given lines; #line makes errors count from the file's own first line. */
 std::string Compile(const std::string& file, const Given& given, const std::string& arch) {
     std::string source = "#include \"types.cuh\"\n";
     for (const std::string& line : given) source += line + "\n";
@@ -109,12 +114,14 @@ static std::string Program(const std::string& file, const Given& given) {
     return cubin;
 }
 
+/** A program in the GPU's memory. */
 static CUmodule Load(const std::string& cubin) {
     CUmodule module;
     Check("cuModuleLoadData", driver().cuModuleLoadData(&module, cubin.data()));
     return module;
 }
 
+/** Programs are loaded once each, and found by their file and what they are compiled for. */
 CUfunction Find(const std::string& file, const char* kernel, const Given& given) {
     static std::mutex mutex;
     static std::map<std::string, CUmodule> modules;
@@ -129,6 +136,7 @@ CUfunction Find(const std::string& file, const char* kernel, const Given& given)
 
 // ## Launching
 
+/** Of the op that ran last. */
 static CUstream compute_stream = nullptr;
 static tensorflow::Allocator* compute_allocator = nullptr;
 
@@ -142,6 +150,7 @@ CUstream ComputeStream() { return compute_stream; }
 
 tensorflow::Allocator* ComputeAllocator() { return compute_allocator; }
 
+/** Enqueues on TensorFlow's stream, behind what its own kernels do; nobody waits. */
 void LaunchArguments(OpKernelContext* ctx, CUfunction kernel, Grid grid, int threads, void** arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;  // nothing to do, which CUDA calls an error
     const auto launch = driver().cuLaunchKernel;

@@ -38,6 +38,7 @@ std::string Compile(const std::string& file, const Given& given, const std::stri
 /** A kernel of a file, from memory, from the cache, or newly compiled. */
 CUfunction Find(const std::string& file, const char* kernel, const Given& given);
 
+/** How many blocks, in each direction. */
 struct Grid {
     int64_t x = 1, y = 1, z = 1;
 };
@@ -49,6 +50,7 @@ CUstream StreamOf(tensorflow::OpKernelContext* ctx);
 CUstream ComputeStream();
 tensorflow::Allocator* ComputeAllocator();
 
+/** The same for arguments given by their addresses. */
 void LaunchArguments(tensorflow::OpKernelContext* ctx, CUfunction kernel, Grid grid, int threads, void** arguments);
 
 /** Enqueues a kernel. The arguments must have the very types that it declares: pointers, int, int64_t, float. */

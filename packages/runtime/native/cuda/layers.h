@@ -4,6 +4,7 @@
 
 namespace fourfold::cuda {
 
+/** y and r of x: 8 rows, a warp each, a block. */
 class RmsNorm : public GpuOp {
   public:
     explicit RmsNorm(OpKernelConstruction* c) : GpuOp(c), epsilon_(Attribute<float>(c, "epsilon")) {}
@@ -24,6 +25,10 @@ class RmsNorm : public GpuOp {
     const float epsilon_;
 };
 
+/**
+ * dx and dw, with the residual stream's gradient added: as many blocks as the GPU runs at once, so that few sums are
+ * left to add.
+ */
 class RmsNormGrad : public GpuOp {
   public:
     using GpuOp::GpuOp;
@@ -62,6 +67,7 @@ struct SwigluGrid {
     }
 };
 
+/** y [N, F] of x [N, 2F]. */
 class Swiglu : public GpuOp {
   public:
     using GpuOp::GpuOp;
@@ -77,6 +83,7 @@ class Swiglu : public GpuOp {
     }
 };
 
+/** dx [N, 2F] of dy and x. */
 class SwigluGrad : public GpuOp {
   public:
     using GpuOp::GpuOp;
@@ -93,6 +100,7 @@ class SwigluGrad : public GpuOp {
     }
 };
 
+/** x turned, or turned back; in place where nobody else has x's memory. */
 class Rope : public GpuOp {
   public:
     explicit Rope(OpKernelConstruction* c)

@@ -3,6 +3,7 @@
 
 namespace fourfold::cuda {
 
+/** The run-time compiler's functions, by name. */
 static Nvrtc OpenNvrtc() {
     void* library = Open({"libnvrtc.so.12", "libnvrtc.so.13"});
     Nvrtc f;
@@ -17,6 +18,7 @@ static Nvrtc OpenNvrtc() {
     return f;
 }
 
+/** cuBLASLt's, likewise. */
 static CublasLt OpenCublasLt() {
     void* library = Open({"libcublasLt.so.12", "libcublasLt.so.13"});
     CublasLt f;

@@ -18,6 +18,7 @@ using namespace gpu;
 
 using nvrtcProgram = void*;
 
+/** The functions that are used, as nvrtc.h declares them. */
 struct Nvrtc {
     int (*nvrtcVersion)(int* major, int* minor);
     int (*nvrtcCreateProgram)(nvrtcProgram*, const char* source, const char* name, int headers, const char* const*,
@@ -30,6 +31,7 @@ struct Nvrtc {
     int (*nvrtcDestroyProgram)(nvrtcProgram*);
 };
 
+/** Opened at the first call. */
 const Nvrtc& nvrtc();
 
 // ## Products (libcublasLt.so.12 or .13)
@@ -52,12 +54,14 @@ struct cublasLtHeuristic {
     int reserved[4];
 };
 
+/** Numbers of NVIDIA's headers, which need not be there. */
 constexpr int CUDA_R_32F = 0, CUDA_R_16BF = 14;
 constexpr int CUBLAS_COMPUTE_32F = 68;
 constexpr int CUBLAS_OP_N = 0, CUBLAS_OP_T = 1;
 constexpr int CUBLASLT_MATMUL_DESC_TRANSA = 3, CUBLASLT_MATMUL_DESC_TRANSB = 4;
 constexpr int CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1;
 
+/** The functions that are used, as cublasLt.h declares them. */
 struct CublasLt {
     size_t (*cublasLtGetVersion)();
     int (*cublasLtCreate)(cublasLtHandle*);
@@ -75,6 +79,7 @@ struct CublasLt {
                           cublasLtLayout, const cublasLtAlgo*, void* workspace, size_t workspaceBytes, CUstream);
 };
 
+/** Opened at the first call. */
 const CublasLt& cublasLt();
 
 // ## Results

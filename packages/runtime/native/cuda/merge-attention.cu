@@ -14,6 +14,7 @@
  */
 #include "types.cuh"
 
+// Block n: token `start` + n mod Q of sequence n / Q.
 extern "C" __global__ void merge_attention(float* o, float* lse, const T* part, const float* part_lse, int64_t tokens,
                                            int64_t queries, int64_t start) {
     __shared__ float weights[H];

@@ -23,6 +23,7 @@ class MergeOp : public GpuOp {
     const int64_t start_;
 };
 
+/** o and lse with a part merged in, where they lie. */
 class MergeAttention : public MergeOp {
   public:
     using MergeOp::MergeOp;
@@ -45,6 +46,7 @@ class MergeAttention : public MergeOp {
     }
 };
 
+/** sum with a part added, where it lies. */
 class AddAt : public MergeOp {
   public:
     using MergeOp::MergeOp;

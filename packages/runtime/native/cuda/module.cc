@@ -34,15 +34,18 @@ namespace fourfold::cuda {
 
 // ## Kernels
 
+/** configure(sources, cache) */
 static napi_value Configured(const Arguments& a) {
     Configure(a.Text(0), a.Text(1));
     return nullptr;
 }
 
+/** compile(file, given, arch) -> bytes: for tests, where there is no GPU. */
 static napi_value Compiled(const Arguments& a) {
     return NumberOf(a.env, Compile(a.Text(0), a.Texts(1), a.Text(2)).size());
 }
 
+/** dtypes() -> what the ops are made for */
 static napi_value Dtypes(const Arguments& a) {
     napi_value list;
     napi_create_array(a.env, &list);
@@ -84,6 +87,7 @@ static napi_value Copied(const Arguments& a) {
     });
 }
 
+/** aim(memory, at, from, bytes): where the next FourfoldCopyInto copies to */
 static napi_value Aim(const Arguments& a) {
     InContext context;
     void* memory = nullptr;
@@ -93,6 +97,7 @@ static napi_value Aim(const Arguments& a) {
     return nullptr;
 }
 
+/** arrived() -> a promise: all that is enqueued up to here has been done */
 static napi_value ArrivedAll(const Arguments& a) {
     InContext context;
     auto end = std::make_shared<Event>(CU_EVENT_DISABLE_TIMING);
@@ -104,6 +109,7 @@ static napi_value ArrivedAll(const Arguments& a) {
     });
 }
 
+/** unpin(): the memory may move again */
 static napi_value Unpin(const Arguments&) {
     InContext context;
     landings().Unpin();
@@ -118,6 +124,7 @@ static std::vector<Event>& Places() {
     return *places;
 }
 
+/** mark() -> the event's address: times count from it */
 static napi_value Mark(const Arguments& a) {
     InContext context;
     Event place(CU_EVENT_DEFAULT);
@@ -126,6 +133,7 @@ static napi_value Mark(const Arguments& a) {
     return NumberOf(a.env, reinterpret_cast<uintptr_t>(Places().back().Handle()));
 }
 
+/** marks() -> milliseconds after the first */
 static napi_value Marks(const Arguments& a) {
     InContext context;
     const std::vector<Event> places = std::move(Places());
@@ -150,6 +158,7 @@ static napi_value Memory(const Arguments& a) {
     return figures;
 }
 
+/** resetPeak(): the peak is measured from here */
 static napi_value ResetPeak(const Arguments&) {
     if (ComputeAllocator() != nullptr) ComputeAllocator()->ClearStats();
     return nullptr;

@@ -11,11 +11,13 @@ namespace fourfold::cuda {
 
 // These three are structures of adamw.cu and squared-norm.cu too.
 
+/** What is the same for all parameters. */
 struct Rates {
     float rate, beta1, beta2, epsilon, root, limit;
     unsigned step;
 };
 
+/** One of the list: where its tensors are, and which blocks are its. */
 struct Parameter {
     void *weights, *masters, *m, *v, *grad;
     int64_t count, first;
@@ -23,6 +25,7 @@ struct Parameter {
     unsigned key;
 };
 
+/** One of the list: its share is how much of it this rank counts. */
 struct Gradient {
     void* g;
     int64_t count, first;
@@ -51,6 +54,7 @@ inline std::vector<float> FloatsOf(OpKernelContext* ctx, const char* name, int64
     return floats;
 }
 
+/** Puts the list together, one entry a parameter, and launches one kernel for all of them. */
 class AdamW : public GpuOp {
   public:
     using GpuOp::GpuOp;
@@ -84,6 +88,7 @@ class AdamW : public GpuOp {
     }
 };
 
+/** Σ share · g² over all gradients: one kernel, and a small one that adds up its blocks' sums. */
 class SquaredNorm : public GpuOp {
   public:
     using GpuOp::GpuOp;

@@ -10,6 +10,7 @@
  */
 #include "packed.cuh"
 
+// silu(gate) · up, or GELU's (by tanh) in its place.
 __device__ inline float gated(const float* x, int i, int I) {
     const float gate = x[i], u = KIND == 2 ? gate : 1.5957691216f * (gate + 0.044715f * gate * gate * gate);
     return gate / (1 + expf(-u)) * x[I + i];
@@ -31,6 +32,7 @@ __device__ inline void round_block(float x, signed char* q, float* d) {
     if (threadIdx.x % 32 == 0) *d = scale;
 }
 
+// Block n: row n.
 extern "C" __global__ void prepare_rows(const float* x, const float* gain, float epsilon, int I, float* y,
                                         signed char* q, float* d) {
     const int64_t n = blockIdx.x;

@@ -22,8 +22,10 @@
 
 namespace fourfold::cuda {
 
+/** Memory in which cuBLASLt may keep parts of sums. */
 constexpr int64_t kWorkspace = 32 << 20;  // bytes: what NVIDIA recommends for Hopper
 
+/** One product. What it needs beside the tensors is made when a product of its shape first comes, and kept. */
 class Product : public GpuOp {
   public:
     explicit Product(OpKernelConstruction* c)

@@ -13,6 +13,7 @@
  */
 #include "types.cuh"
 
+// dx, and this block's part of dw.
 extern "C" __global__ void __launch_bounds__(THREADS)
     rms_norm_grad(const T* dy, const T* x, const T* w, const float* r, const T* onto, int64_t N, T* dx, float* parts) {
     __shared__ float scratch[32];

@@ -9,9 +9,11 @@
  */
 #include "types.cuh"
 
+// A block is 8 warps; a warp has a row, a thread every 32nd pack of it.
 constexpr int WARPS = 8;                                    // rows of a block
 constexpr int EACH = (D + 32 * WIDTH - 1) / (32 * WIDTH);  // packs of a thread
 
+// The row is read into registers, its squares are added up over the warp, and it is written scaled.
 extern "C" __global__ void rms_norm(const T* x, const T* w, float epsilon, int64_t N, T* y, float* r) {
     const int64_t n = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / 32;
     const int lane = threadIdx.x % 32;

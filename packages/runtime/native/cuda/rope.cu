@@ -13,8 +13,10 @@
  */
 #include "types.cuh"
 
+// What turns together is half a head apart.
 constexpr int HALF = K / 2, PIECES = HALF / WIDTH;  // a head is that many threads' work
 
+// a' = a · cos - b · sin, b' = b · cos + a · sin.
 extern "C" __global__ void rope(const T* x, const float* cos, const float* sin, float sign, int tokens, T* y) {
     const int64_t n = blockIdx.x;
     const int i = threadIdx.x % PIECES * WIDTH, t = blockIdx.x % tokens;

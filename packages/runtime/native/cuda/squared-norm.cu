@@ -13,8 +13,10 @@ struct Gradient {
     float share;
 };
 
+// As in optimizer.h, which counts the blocks.
 constexpr int STRETCH = 32768;  // elements of a block
 
+// One stretch of one tensor: its sum, times the tensor's share, at this block's place.
 extern "C" __global__ void squares(const Gradient* all, int tensors, float* places) {
     __shared__ float scratch[32];
     const Gradient mine = all[entry_of(all, tensors, blockIdx.x)];
@@ -32,6 +34,7 @@ extern "C" __global__ void squares(const Gradient* all, int tensors, float* plac
     if (threadIdx.x == 0) places[blockIdx.x] = sum * mine.share;
 }
 
+// One block adds up all places, always in the same order.
 extern "C" __global__ void sum_places(const float* places, int count, float* total) {
     __shared__ float scratch[32];
     float sum = 0;

@@ -8,6 +8,7 @@
  */
 #include "types.cuh"
 
+// From 0 to 1.
 __device__ inline float sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
 // Where this thread's neighbours are in y and in x; false after the end.
@@ -18,6 +19,7 @@ __device__ inline bool place(int64_t N, int64_t* in_y, int64_t* in_x) {
     return at < N * F;
 }
 
+// Forward.
 extern "C" __global__ void swiglu(const T* x, int64_t N, T* y) {
     int64_t in_y, in_x;
     if (!place(N, &in_y, &in_x)) return;
@@ -27,6 +29,7 @@ extern "C" __global__ void swiglu(const T* x, int64_t N, T* y) {
     store(y + in_y, y_);
 }
 
+// Backward, of gate and up at once.
 extern "C" __global__ void swiglu_grad(const T* dy, const T* x, int64_t N, T* dx) {
     int64_t in_y, in_x;
     if (!place(N, &in_y, &in_x)) return;

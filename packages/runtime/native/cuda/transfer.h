@@ -159,6 +159,7 @@ Tensor Uploaded(OpKernelContext* ctx, const Value* values, size_t count) {
     return there;
 }
 
+/** Numbers from the host, as the bits of float32. */
 class Upload : public GpuOp {
   public:
     using GpuOp::GpuOp;
@@ -171,6 +172,7 @@ class Upload : public GpuOp {
     }
 };
 
+/** A copy to pinned memory; `copied` of module.cc gives it to JavaScript. */
 class CopyOut : public GpuOp {
   public:
     using GpuOp::GpuOp;
@@ -179,6 +181,7 @@ class CopyOut : public GpuOp {
     void Run(OpKernelContext* ctx) override { transfers().Down(ctx, ctx->input(0)); }
 };
 
+/** A copy to JavaScript's own memory, where `aim` has said. */
 class CopyInto : public GpuOp {
   public:
     using GpuOp::GpuOp;

@@ -14,6 +14,7 @@ struct bfloat16 {
     unsigned short bits;
 };
 
+// Either type as float32; a bfloat16 is its upper half.
 __device__ inline float wide(float x) { return x; }
 __device__ inline float wide(bfloat16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
 

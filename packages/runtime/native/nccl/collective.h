@@ -20,6 +20,7 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
+/** NCCL's number for a tensor's dtype. */
 inline ncclDataType_t TypeOf(const Tensor& x) {
     switch (x.dtype()) {
         case tensorflow::DT_FLOAT: return ncclFloat32;
@@ -28,8 +29,10 @@ inline ncclDataType_t TypeOf(const Tensor& x) {
     }
 }
 
+/** Where a tensor lies: NCCL takes pointers that it may write to. */
 inline char* DataOf(const Tensor& x) { return const_cast<char*>(x.tensor_data().data()); }
 
+/** Throws what would have been needed. */
 inline void Require(bool condition, std::string_view needed) {
     if (!condition) throw Error(std::string(needed));
 }

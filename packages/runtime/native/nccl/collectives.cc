@@ -36,6 +36,7 @@ static ncclRedOp_t ReductionOf(OpKernelConstruction* construction) {
     return ncclSum;
 }
 
+/** y = the sum, mean or largest of all ranks' x, on each of them. */
 class AllReduce : public Collective {
   public:
     explicit AllReduce(OpKernelConstruction* construction)
@@ -56,6 +57,7 @@ class AllReduce : public Collective {
     const ncclRedOp_t reduction_;
 };
 
+/** y = this rank's part of it along axis 0. */
 class ReduceScatter : public Collective {
   public:
     explicit ReduceScatter(OpKernelConstruction* construction)
@@ -80,6 +82,7 @@ class ReduceScatter : public Collective {
 
 // ## Parts and wholes
 
+/** y = all ranks' x, joined along axis 0. */
 class AllGather : public Collective {
   public:
     using Collective::Collective;
@@ -135,6 +138,7 @@ class AllGatherUneven : public Collective {
     }
 };
 
+/** y = the root's x. */
 class Broadcast : public Collective {
   public:
     explicit Broadcast(OpKernelConstruction* construction) : Collective(construction) {

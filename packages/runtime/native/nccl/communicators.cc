@@ -12,15 +12,18 @@ namespace fourfold::nccl {
 
 using Clock = std::chrono::steady_clock;
 
+/** Those of the process. They are never destroyed: the driver may be gone by then. */
 Communicators& communicators() {
     static Communicators* const table = new Communicators;
     return *table;
 }
 
+/** By a clock that never goes back. */
 static double SecondsSince(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/** "600 s", for messages. */
 static std::string InSeconds(double timeout) {
     char text[32];
     snprintf(text, sizeof text, "%g s", timeout);
@@ -55,6 +58,7 @@ static void UseOnce(const Group& group, float* x, double timeout) {
     Drain(group.stream, timeout);
 }
 
+/** Waits until all ranks are there, so it runs in a thread of its own. */
 int Communicators::Join(const ncclUniqueId& id, int size, int rank, double timeout) {
     InContext context;
     ncclComm_t comm = nullptr;
@@ -62,6 +66,7 @@ int Communicators::Join(const ncclUniqueId& id, int size, int rank, double timeo
     return Add(comm, timeout);
 }
 
+/** NCCL's own split: ranks of one colour become a group, in the order of their keys. -1 where this rank is in none. */
 int Communicators::Split(int parent, int color, int key) {
     InContext context;
     ncclComm_t from, comm = nullptr;
@@ -76,6 +81,7 @@ int Communicators::Split(int parent, int color, int key) {
     return comm == nullptr ? -1 : Add(comm, timeout);
 }
 
+/** A stream of its own for each group: collectives of different groups may overlap, those of one follow one another. */
 int Communicators::Add(ncclComm_t comm, double timeout) {
     auto made = std::make_unique<Communicator>();
     made->comm = comm;
@@ -98,6 +104,7 @@ int Communicators::Add(ncclComm_t comm, double timeout) {
     return static_cast<int>(all_.size()) - 1;
 }
 
+/** In peace after the last collective; by force where a peer is lost, whose collective would never end. */
 void Communicators::Close(int number, bool abort) {
     InContext context;
     std::unique_ptr<Communicator> closed;
@@ -118,17 +125,20 @@ void Communicators::Close(int number, bool abort) {
 
 // ## Collectives
 
+/** By its number; the lock is held. */
 Communicator& Communicators::Find(int number) {
     if (number < 0 || number >= static_cast<int>(all_.size()) || all_[number] == nullptr)
         throw Error("there is no communicator " + std::to_string(number));
     return *all_[number];
 }
 
+/** The same for who has no lock. */
 Group Communicators::At(int number) {
     std::lock_guard<std::mutex> lock(mutex_);
     return Find(number);
 }
 
+/** One that is free, or a new one. */
 Event Communicators::TakeEvent() {
     if (spare_.empty()) return Event(CU_EVENT_DISABLE_TIMING);
     Event event = std::move(spare_.back());
@@ -136,6 +146,10 @@ Event Communicators::TakeEvent() {
     return event;
 }
 
+/**
+ * The group's stream waits for the tensors to be there, then runs the collective. Neither the host nor the compute
+ * stream waits: the tensors are held until somebody does, or the watch sees the end.
+ */
 void Communicators::Start(int number, CUstream compute, Held held, const Enqueue& enqueue) {
     std::unique_lock<std::mutex> lock(mutex_);
     const Group group = Find(number);
@@ -162,6 +176,7 @@ void Communicators::Start(int number, CUstream compute, Held held, const Enqueue
     timed_.push_back(std::move(*timed));
 }
 
+/** The number of the collective started last, and what to call it in messages. */
 int64_t Communicators::Ticket(int number, const std::string& call) {
     std::lock_guard<std::mutex> lock(mutex_);
     Communicator& communicator = Find(number);
@@ -170,6 +185,7 @@ int64_t Communicators::Ticket(int number, const std::string& call) {
     return communicator.newest;
 }
 
+/** The compute stream waits for the collective's end; the host goes on. */
 void Communicators::Wait(int number, int64_t ticket) {
     InContext context;
     std::lock_guard<std::mutex> lock(mutex_);
@@ -182,6 +198,7 @@ void Communicators::Wait(int number, int64_t ticket) {
     // Not there: the GPU has done it already, and there is nothing to wait for.
 }
 
+/** TensorFlow's stream. */
 CUstream Communicators::Compute() {
     std::lock_guard<std::mutex> lock(mutex_);
     return compute_;
@@ -189,12 +206,14 @@ CUstream Communicators::Compute() {
 
 // ## Times
 
+/** From here on every collective has an event before and after it. */
 void Communicators::StartTiming(CUevent base) {
     if (base == nullptr) throw Error("a mark is needed, from which times count");
     std::lock_guard<std::mutex> lock(mutex_);
     base_ = base;
 }
 
+/** The times of those that have ended. */
 std::vector<Time> Communicators::StopTiming() {
     InContext context;
     std::lock_guard<std::mutex> lock(mutex_);
@@ -208,6 +227,7 @@ std::vector<Time> Communicators::StopTiming() {
 
 // ## Watching
 
+/** The first trouble that there is, in a sentence; "" where all is well. */
 std::string Communicators::Look() {
     std::lock_guard<std::mutex> lock(mutex_);
     for (const std::unique_ptr<Communicator>& communicator : all_) {
@@ -218,6 +238,7 @@ std::string Communicators::Look() {
     return "";
 }
 
+/** Lets go of what has ended; then NCCL's own word, and how long the oldest has run. */
 std::string Communicators::LookAt(Communicator& c) {
     while (!c.running.empty()) {
         const CUresult state = c.running.front().end.Query();

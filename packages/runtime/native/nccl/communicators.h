@@ -64,6 +64,7 @@ struct Time {
     double start, end;
 };
 
+/** A group with what is on its way in it. */
 struct Communicator : Group {
     double timeout;                        // seconds that a collective may take once those before it have ended
     Event ready{CU_EVENT_DISABLE_TIMING};  // TensorFlow's stream has come to where the newest collective was started

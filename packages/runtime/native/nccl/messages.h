@@ -9,16 +9,19 @@
 
 namespace fourfold::nccl {
 
+/** `count` elements from number `first` on; NCCL starts it at the end of the batch. */
 inline void Send(const Group& g, const Tensor& x, int64_t first, int64_t count, int peer) {
     const char* data = DataOf(x) + first * DataTypeSize(x.dtype());
     Check("ncclSend", nccl().ncclSend(data, count, TypeOf(x), peer, g.comm, g.stream), g.comm);
 }
 
+/** The same the other way. */
 inline void Receive(const Group& g, const Tensor& y, int64_t first, int64_t count, int peer) {
     char* data = DataOf(y) + first * DataTypeSize(y.dtype());
     Check("ncclRecv", nccl().ncclRecv(data, count, TypeOf(y), peer, g.comm, g.stream), g.comm);
 }
 
+/** Part j of rank i's x becomes part i of rank j's y: n messages each way, started together. */
 class AllToAll : public Collective {
   public:
     using Collective::Collective;

@@ -33,6 +33,7 @@ namespace fourfold::nccl {
 
 // ## Communicators
 
+/** version() -> "2.27.3" */
 static napi_value Version(const Arguments& a) {
     int version = 0;  // 22703 for 2.27.3
     Check("ncclGetVersion", nccl().ncclGetVersion(&version), nullptr);
@@ -41,18 +42,21 @@ static napi_value Version(const Arguments& a) {
     return TextOf(a.env, text);
 }
 
+/** uniqueId() -> 128 bytes by which the ranks of a new group find each other */
 static napi_value UniqueId(const Arguments& a) {
     ncclUniqueId id;
     Check("ncclGetUniqueId", nccl().ncclGetUniqueId(&id), nullptr);
     return BytesOf(a.env, &id, sizeof id);
 }
 
+/** gpu() -> 16 bytes that no other GPU has */
 static napi_value Gpu(const Arguments& a) {
     CUuuid name;
     Check("cuDeviceGetUuid", driver().cuDeviceGetUuid_v2(&name, Device()));
     return BytesOf(a.env, &name, sizeof name);
 }
 
+/** join(id, size, rank, timeout) -> a promise of the group's number */
 static napi_value Join(const Arguments& a) {
     ncclUniqueId id;
     a.Bytes(0, &id, sizeof id);
@@ -62,11 +66,13 @@ static napi_value Join(const Arguments& a) {
     return InThread(a.env, [=] { return Number(communicators().Join(id, size, rank, timeout)); });
 }
 
+/** split(group, color, key) -> a promise of the new group's number, or -1 */
 static napi_value Split(const Arguments& a) {
     const int comm = a.Int(0), color = a.Int(1), key = a.Int(2);
     return InThread(a.env, [=] { return Number(communicators().Split(comm, color, key)); });
 }
 
+/** close(group, abort) -> a promise */
 static napi_value Close(const Arguments& a) {
     const int comm = a.Int(0);
     const bool abort = a.Bool(1);
@@ -78,20 +84,24 @@ static napi_value Close(const Arguments& a) {
 
 // ## Tickets
 
+/** ticket(group, call) -> the number of the collective started last */
 static napi_value Ticket(const Arguments& a) {
     return NumberOf(a.env, communicators().Ticket(a.Int(0), a.Text(1)));
 }
 
+/** wait(group, ticket): the compute stream waits, JavaScript does not */
 static napi_value Wait(const Arguments& a) {
     communicators().Wait(a.Int(0), static_cast<int64_t>(a.Number(1)));
     return nullptr;
 }
 
+/** startTiming(mark) */
 static napi_value StartTiming(const Arguments& a) {
     communicators().StartTiming(reinterpret_cast<CUevent>(static_cast<uintptr_t>(a.Number(0))));
     return nullptr;
 }
 
+/** stopTiming() -> [ticket, start, end] of each that has ended */
 static napi_value StopTiming(const Arguments& a) {
     napi_value list;
     uint32_t count = 0;
@@ -126,6 +136,7 @@ static napi_value Drained(const Arguments& a) {
 
 static std::atomic<bool> told{false};  // JavaScript knows of the trouble
 
+/** Calls `onTrouble` in JavaScript's thread. */
 static void Tell(napi_env env, napi_value onTrouble, void*, void* data) {
     std::string* const sentence = static_cast<std::string*>(data);
     if (env != nullptr) {
@@ -154,6 +165,7 @@ static void Watching(napi_threadsafe_function tell) {
     _exit(1);
 }
 
+/** watch(onTrouble): starts the thread that looks. */
 static napi_value Watch(const Arguments& a) {
     napi_threadsafe_function tell;
     const napi_value name = TextOf(a.env, "nccl");
@@ -164,6 +176,7 @@ static napi_value Watch(const Arguments& a) {
     return nullptr;
 }
 
+/** endWithin(seconds): ends the process then, whatever it is doing. */
 static napi_value EndWithin(const Arguments& a) {
     const std::chrono::duration<double> time(a.Number(0));
     std::thread([time] {

@@ -33,16 +33,19 @@ static Nccl OpenNccl() {
     return f;
 }
 
+/** Opened at the first call. */
 const Nccl& nccl() {
     static const Nccl functions = OpenNccl();
     return functions;
 }
 
+/** NCCL's words for a result, and its last error in detail. */
 std::string WordsOf(ncclResult_t result, ncclComm_t comm) {
     const std::string last = nccl().ncclGetLastError(comm);
     return nccl().ncclGetErrorString(result) + (last.empty() ? "" : " (" + last + ")");
 }
 
+/** Throws them, with the name of the call. */
 void Check(const char* what, ncclResult_t result, ncclComm_t comm) {
     if (result != ncclSuccess) throw Error(std::string("NCCL says of ") + what + ": " + WordsOf(result, comm));
 }

@@ -16,6 +16,7 @@ namespace fourfold::nccl {
 using namespace gpu;
 using gpu::Check;  // beside NCCL's own below
 
+/** By which ranks find each other: one rank draws it, the others are told. */
 struct ncclUniqueId {
     char internal[128];
 };
@@ -24,6 +25,7 @@ using ncclResult_t = int;
 using ncclDataType_t = int;
 using ncclRedOp_t = int;
 
+/** Numbers of nccl.h, which need not be there. */
 constexpr ncclResult_t ncclSuccess = 0, ncclInProgress = 7;
 constexpr ncclDataType_t ncclInt32 = 2, ncclFloat32 = 7, ncclBfloat16 = 9;
 constexpr ncclRedOp_t ncclSum = 0, ncclMax = 2, ncclAvg = 4;

@@ -11,6 +11,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Backend } from '../backend.ts';
 import { UserError } from '../errors.ts';
 
+/** Which backend to open. */
 export interface PageOptions {
   /** Taken or refused, never replaced. */
   readonly device: 'wasm' | 'webgpu';
@@ -47,7 +48,9 @@ async function openWebGpu(): Promise<PageBackend> {
   return { name: 'webgpu', device: 'wasm', threads: 1, description: `WebGPU${model && ` on ${model}`}` };
 }
 
-interface Adapter {
+/** As much of WebGPU's GPUAdapter as is used. */
+export interface Adapter {
+  /** What the card is, where the browser says. */
   readonly info?: { readonly vendor?: string; readonly architecture?: string };
 }
 

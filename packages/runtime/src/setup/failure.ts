@@ -2,6 +2,7 @@
 
 /** Something that this machine lacks or that went wrong outside the program; the message names the cause. */
 export class SetupFailure extends Error {
+  /** 'SetupFailure'. */
   override readonly name = 'SetupFailure';
 }
 

@@ -36,15 +36,19 @@ export interface Installed {
   readonly home: string;
   /** The folder of TensorFlow's headers. */
   readonly include: string;
+  /** Whether it is the build for CUDA. */
   readonly variant: Variant;
+  /** Of TensorFlow. */
   readonly version: string;
 }
 
 /** Why there is no TensorFlow: a clause without its full stop. */
 export interface Missing {
+  /** The clause. */
   readonly reason: string;
 }
 
+/** Where to look for which TensorFlow. */
 export interface FindOptions {
   /** The cache folder; default: cacheDirectory(). */
   readonly cache?: string | undefined;
@@ -54,6 +58,7 @@ export interface FindOptions {
   readonly pins?: Pins | undefined;
 }
 
+/** The same, to make it. */
 export interface SetupOptions extends FindOptions {
   /** Where to say what is being done; default: process.stdout. */
   readonly screen?: Screen;

@@ -6,8 +6,10 @@
  * has: nothing of Python in it is ever run, so one pinned file per platform serves everybody.
  */
 
+/** The TensorFlow that all wheels are of. */
 export const TENSORFLOW_VERSION = '2.21.0';
 
+/** TensorFlow's builds. */
 export type Variant = 'cpu' | 'cuda';
 
 /** 'TensorFlow 2.21.0 for CPU'. */
@@ -15,9 +17,13 @@ export const titleOf = (variant: Variant): string => `TensorFlow ${TENSORFLOW_VE
 
 /** One pinned file on the package index. */
 export interface Wheel {
+  /** Its name on the index. */
   readonly project: string;
+  /** The pinned one. */
   readonly version: string;
+  /** The wheel's file name, which tells its platform. */
   readonly file: string;
+  /** Of the file, in hexadecimal. */
   readonly sha256: string;
   /** Size of the file to download, in bytes. */
   readonly bytes: number;
@@ -27,7 +33,9 @@ export interface Wheel {
 
 /** A wheel with one of NVIDIA's user libraries: `nvidia/<folder>/lib/` inside it has the file `soname`. */
 export interface CudaWheel extends Wheel {
+  /** The library's folder below nvidia/. */
   readonly folder: string;
+  /** The library's file name. */
   readonly soname: string;
   /** Libraries of one group come all from the system or all from wheels; see missingCuda. */
   readonly group: 'toolkit' | 'cudnn' | 'nccl';
@@ -43,7 +51,9 @@ export interface HeaderWheel extends Wheel {
 
 /** What set-up may download for one machine. */
 export interface Pins {
+  /** TensorFlow itself. */
   readonly tensorflow: Wheel;
+  /** NVIDIA's libraries, for machines that lack them. */
   readonly cuda: readonly CudaWheel[];
   /** Always from wheels, whatever libraries the system has: a driver and its libraries come without headers. */
   readonly headers: readonly HeaderWheel[];
