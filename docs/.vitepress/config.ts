@@ -10,6 +10,7 @@ import { defineConfig } from 'vitepress';
 import { readEntries } from '../src/api/entries.ts';
 import { checkLinks } from '../src/dead-links.ts';
 import { repositoryLinks } from '../src/links.ts';
+import { picturesAsFences } from '../src/pictures.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
@@ -24,11 +25,23 @@ export default defineConfig({
   srcExclude: ['node_modules', 'src', 'test', 'results'],
   cleanUrls: false,
   lastUpdated: false,
-  markdown: { config: (md) => md.use(katex as never).use(repositoryLinks) },
+  markdown: {
+    config: (md) =>
+      md
+        .use(katex as never)
+        .use(repositoryLinks)
+        .use(picturesAsFences),
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
+  },
   transformHead: ({ siteConfig }) => [
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${siteConfig.site.base}logo.svg` }],
   ],
-  vite: { build: { target: 'es2022' }, plugins: [textFile() as never], worker: { format: 'es' } },
+  vite: {
+    build: { target: 'es2022' },
+    plugins: [textFile() as never],
+    worker: { format: 'es' },
+    resolve: { alias: [{ find: /^.*\/VPHome\.vue$/, replacement: `${root}/docs/.vitepress/theme/Home.vue` }] },
+  },
   buildEnd: ({ outDir, site }) => checkLinks(outDir, site.base),
   themeConfig: {
     logo: '/logo.svg',

@@ -10,7 +10,8 @@ const pageWith = (...lines: string[]) => pageOf('x.md', ['```sh', ...lines, '```
 test('commands are found with their flags, in fences and indented, without remarks', () => {
   const page = pageOf(
     'x.md',
-    '    npm start -- --dp 2 --zero      --no flag\n\n```sh\nnpx fourfold chat --top-k 3 && npx nx run bench:cpu # --x\nls --all\n```\n',
+    '    npm start -- --dp 2 --zero      --no flag\n\n' +
+      '```sh\nnpx fourfold chat --top-k 3 && npx nx run bench:cpu # --x\nls --all\n```\n',
   );
   expect(commandsOf(page)).toEqual([
     { where: 'x.md:1', name: 'npm start', flags: ['dp', 'zero'] },

@@ -1,6 +1,6 @@
 /**
- * Every page of this repository: its code is type-checked and run, its outputs and quotations are what it shows, and its
- * commands exist. `npx nx run docs:fences -- --write` mends what only needs to be written anew.
+ * Every page of this repository: its code is type-checked and run, its outputs and quotations are what it shows, and
+ * its commands exist. `npx nx run docs:fences -- --write` mends what only needs to be written anew.
  */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';

@@ -1,7 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { compareOutputs, compareQuotes, isSame, runCommands } from '../src/fences/outputs.ts';
+import { asRun, compareOutputs, compareQuotes, isSame, runCommands } from '../src/fences/outputs.ts';
 import { pageOf } from '../src/fences/pages.ts';
 
 const fence = (info: string, ...lines: string[]) => ['```' + info, ...lines, '```', ''].join('\n');
@@ -15,7 +15,9 @@ test('an output is compared to the letter', () => {
 test('where figures vary, digits may differ and words may not', () => {
   const shown = block('text output figures-vary', 'step   1 | loss 5.47 | 1.0e-04');
   expect(isSame(shown, 'step 10 | loss 5.4 | 2.0e-03')).toBe(true);
+  expect(isSame(shown, 'step 10 | loss 5.4K | 0.7-1.3 ms')).toBe(true);
   expect(isSame(shown, 'step 10 | norm 5.4 | 2.0e-03')).toBe(false);
+  expect(isSame(shown, 'step 10 | loss 5.4 MB | 2.0e-03')).toBe(false);
   expect(isSame(shown, 'step 10 | loss -5.4 | 2.0e-03')).toBe(false);
 });
 
@@ -49,9 +51,23 @@ test('quotations are compared with the file, and a name that is gone is told', (
   expect(complaints).toEqual(['x.md:4 quotes b of a.ts, which has none', 'x.md:6 quotes a of c.ts, which has none']);
 });
 
-test('commands marked run are run, and one that fails ends it', async () => {
-  const root = mkdtempSync('/tmp/commands-');
-  const page = pageOf('x.md', fence('sh run', 'echo one', 'echo two') + fence('sh', 'echo never'));
-  expect(await runCommands(page, root)).toEqual(new Map([[1, 'one\ntwo']]));
-  await expect(runCommands(pageOf('x.md', fence('sh run', 'false', 'echo on')), root)).rejects.toThrow();
+test('commands marked run are run in one folder, and one that fails ends it', async () => {
+  const page = pageOf(
+    'x.md',
+    fence('sh run', 'echo one > a', 'echo two') + fence('sh', 'rm a') + fence('sh run', 'cat a'),
+  );
+  expect(await runCommands(page, '/')).toEqual(
+    new Map([
+      [1, 'two'],
+      [8, 'one'],
+    ]),
+  );
+  await expect(runCommands(pageOf('x.md', fence('sh run', 'false', 'echo on')), '/')).rejects.toThrow();
+});
+
+test('a reader’s commands are run by their full names', () => {
+  const [train, chat, rest] = asRun('npm start -- --dp 2\nnpx fourfold chat\necho npx fourfold', '/r').split('\n');
+  expect(train).toMatch(/^\S+ --import \S+ \/r\/packages\/train\/src\/train.ts --dp 2$/);
+  expect(chat).toMatch(/^\S+ \/r\/packages\/fourfold\/bin\/fourfold.mjs chat$/);
+  expect(rest).toBe('echo npx fourfold');
 });

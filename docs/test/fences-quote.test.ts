@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { quote } from '../src/fences/quote.ts';
+import { quote, quoteC } from '../src/fences/quote.ts';
 
 const source = `/** A comment. */
 export const one = (x: number) =>
@@ -40,4 +40,14 @@ test.each([
 
 test.each(['three', 'Three.minus', 'two.x'])('%s is not there', (name) => {
   expect(quote(source, name)).toBeUndefined();
+});
+
+test('a function of CUDA is quoted from its first line to its closing brace', () => {
+  const cuda = [
+    '// calls one(x)',
+    ...['__device__ float one(float x) {', '    if (x > 0) {', '        x = 1;', '    }', '    return x;', '}'],
+    ...['', 'void two() {', '}', ''],
+  ].join('\n');
+  expect(quoteC(cuda, 'one')).toBe(cuda.split('\n').slice(1, 7).join('\n'));
+  expect(quoteC(cuda, 'three')).toBeUndefined();
 });

@@ -76,6 +76,21 @@ test('ZeRO scatters gradients bucket by bucket, and gathers the same buckets of 
   for (const { bucket, bytes } of second) expect(first[bucket]?.bytes).toBe(bytes); // both are float32
 });
 
+test('a bucket fills from its first gradient to its last, and no two lie on each other', async () => {
+  for (const version of VERSIONS) {
+    const { fills, lanes, messages, backward } = await figure(version);
+    for (const { bucket, start, end } of fills) {
+      expect(start).toBeLessThan(end);
+      if (version !== 'naive') expect(messages[bucket]?.ready).toBeCloseTo(end, 9);
+      expect(end).toBeLessThan(backward + 1e-9);
+    }
+    for (let lane = 0; lane < lanes; lane++) {
+      const own = fills.filter((fill) => fill.lane === lane).toSorted((a, c) => a.start - c.start);
+      for (const [i, fill] of own.slice(1).entries()) expect(fill.start).toBeGreaterThanOrEqual(own[i]?.end as number);
+    }
+  }
+});
+
 test('the embedding, tied to the head, is the last to go', async () => {
   const { messages } = await figure('buckets');
   expect(messages.at(-1)?.parameters).toContain('model.embed_tokens.weight');

@@ -69,7 +69,7 @@ const isDefaultExport = (statement: ts.Statement): boolean =>
   (ts.canHaveModifiers(statement) &&
     (ts.getModifiers(statement) ?? []).some(({ kind }) => kind === ts.SyntaxKind.DefaultKeyword));
 
-/** No `any`, no way around the checker, named exports only (tools that read a default export have config files). */
+/** No `any`, no way around the checker, named exports only (vitest and VitePress read default exports). */
 export function checkTypes(source: Source): string[] {
   const file = parse(source);
   const complaints: string[] = [];
@@ -82,7 +82,7 @@ export function checkTypes(source: Source): string[] {
     ts.forEachChild(node, visit);
   };
   visit(file);
-  if (!/\.config\.\w+$/.test(source.path)) {
+  if (!/\.(config|paths)\.\w+$/.test(source.path)) {
     for (const statement of file.statements.filter(isDefaultExport))
       complain(statement, 'has a default export: name it');
   }

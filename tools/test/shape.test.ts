@@ -61,6 +61,7 @@ test('default exports are for configuration files only', () => {
   expect(checkTypes({ path, text: 'export default function f() {}\n' })).toEqual(complaint);
   expect(checkTypes({ path, text: 'switch (1) {\n  default:\n}\nexport const x = 1;\n' })).toEqual([]);
   expect(checkTypes({ path: 'vitest.config.ts', text: 'export default 1;\n' })).toEqual([]);
+  expect(checkTypes({ path: 'docs/walk/[path].paths.ts', text: 'export default 1;\n' })).toEqual([]);
 });
 
 test('kernels are counted but not parsed', () => {

@@ -49,7 +49,7 @@ export function targetsOf(root: string): Map<string, string | true> {
   return targets;
 }
 
-/** The words that print a command's help; undefined where it has none (tests, builds); throws where there is no such. */
+/** The words that print a command's help; undefined where it has none (tests, builds). Throws for no such target. */
 export function helpCommand(name: string, targets: ReadonlyMap<string, string | true>): string | undefined {
   const target = /^npx nx run (.*)$/.exec(name)?.[1] ?? (name === 'npm start' ? 'train:start' : undefined);
   if (name === 'npm run chat') return 'node packages/fourfold/bin/fourfold.mjs chat --help';

@@ -3,7 +3,7 @@
  *
  *     npx nx run docs:fences                                  all pages
  *     npx nx run docs:fences -- --pages tensor,pipeline       some, by a part of their path
- *     npx nx run docs:fences -- --write                       outputs and quotations are replaced by what they should be
+ *     npx nx run docs:fences -- --write                       outputs and quotations become what they should be
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

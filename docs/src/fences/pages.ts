@@ -3,7 +3,7 @@
  *
  *     ```ts                    is type-checked and run; the fences of a page are one program, from top to bottom
  *     ```text output           what the fence before it printed
- *     ```ts quote FILE#name    a part of a source file, as it stands there
+ *     ```ts quote FILE#name    a part of a source file, as it stands there; ```cpp quote for C++ and CUDA
  *     ```sh                    commands: their flags must exist
  *     ```sh run                the same, and they are run
  *     <!--ts ... -->           part of the program, but shown nowhere: what a lesson need not say

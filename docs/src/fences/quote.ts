@@ -3,6 +3,7 @@
  *
  *     quote(text, 'columnParallel')       a function, constant, class, type or interface of the file
  *     quote(text, 'Bucket.averaged')      a member of a class
+ *     quoteC(text, 'rms_norm')            a function of a C++ or CUDA file
  */
 import ts from 'typescript';
 
@@ -29,4 +30,13 @@ export function quote(text: string, name: string): string | undefined {
   const column = file.getLineAndCharacterOfPosition(start).character;
   const margin = new RegExp(`^ {0,${column}}`, 'gm');
   return text.slice(start, node.end).replace(margin, '');
+}
+
+/** A function of a C++ or CUDA file at the left margin, up to the first line that only closes a brace. */
+export function quoteC(text: string, name: string): string | undefined {
+  const lines = text.split('\n');
+  const opens = new RegExp(`^[^\\s/#].*\\b${name}\\(.*`);
+  const start = lines.findIndex((line) => opens.test(line));
+  const end = lines.findIndex((line, i) => i > start && line === '}');
+  return start < 0 || end < 0 ? undefined : lines.slice(start, end + 1).join('\n');
 }

@@ -1,4 +1,4 @@
-/** The tensor backend of figures: tfjs's own in plain JavaScript, which is there at once, and fast for small matrices. */
+/** The tensor backend of figures: tfjs's own in plain JavaScript, there at once, and fast for small matrices. */
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Loads it, the first time, and makes it tfjs's. */

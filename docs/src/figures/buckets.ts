@@ -157,19 +157,20 @@ export function bucketFigure(recorded: Recorded, { rate, backward }: Speed): Buc
   const end = Math.max(backward, messages.at(-1)?.end ?? 0);
   const bytes = recorded.sent.reduce((sum, one) => sum + one.bytes, 0);
   const fills = fillsOf(recorded, ends);
-  const lanes = Math.max(...fills.map(({ lane }) => lane)) + 1;
+  const lanes = Math.max(0, ...fills.map(({ lane }) => lane)) + 1;
   const { formula } = recorded;
   return { computed, fills, lanes, messages, backward, end, exposed: end - backward, bytes, formula };
 }
 
-/** From when its first gradient is there to when it goes. */
+/** From its first gradient to its last; a bucket of one gradient is full at once, and not drawn. */
 function fillsOf({ arrivals, gone }: Recorded, ends: readonly number[]): Fill[] {
   const busy: number[] = [];
-  const fills = gone.map(({ after, parameters }, bucket) => {
-    const first = arrivals.findIndex(({ parameter }) => parameters.includes(parameter));
-    return { bucket, start: ends[first] as number, end: ends[after] as number };
+  const fills = gone.map(({ parameters }, bucket) => {
+    const times = ends.filter((_, i) => parameters.includes((arrivals[i] as Arrival).parameter));
+    return { bucket, start: times[0] as number, end: times.at(-1) as number };
   });
   const placed = fills
+    .filter(({ start, end }) => end > start)
     .toSorted((a, b) => a.start - b.start)
     .map((fill) => {
       const free = busy.findIndex((end) => end <= fill.start);

@@ -102,5 +102,6 @@ export const workingAt = ({ rows }: PipelineFigure, time: number): (Cell | undef
 export function pipelineSummary({ shape, idle, formula, length, peaks }: PipelineFigure): string {
   const idleText = `Ranks are idle for ${percent(idle)} of ${plain(length)} forwards' time; the formula says`;
   const held = peaks.map((peak, rank) => `pp${rank} ${plain(peak)}`).join(', ');
-  return `${idleText} ${percent(formula)}. Of ${shape.micros} micro-batches' activations a rank holds at most: ${held}.`;
+  const most = `Of ${shape.micros} micro-batches' activations a rank holds at most: ${held}.`;
+  return `${idleText} ${percent(formula)}. ${most}`;
 }

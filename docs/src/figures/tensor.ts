@@ -16,24 +16,12 @@ import { keyOf, randomWords } from '@fourfold/runtime/random';
 import { columnParallel, type Edge, replicated, rowParallel, sequenceSplit } from '@fourfold/tensor-parallel';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { joined, type Matrix, type Shown, type Split, transposed } from './matrices.ts';
 import { byteText } from './words.ts';
 
 export interface TensorChoice {
   readonly tp: number;
   readonly sequenceParallel: boolean;
-}
-
-/** Rows of numbers. */
-export type Matrix = readonly (readonly number[])[];
-
-/** What a matrix is to the ranks: the same on all, a part on each, or on each a part of a sum. */
-export type Split = 'same' | 'rows' | 'columns' | 'partial';
-
-export interface Shown {
-  readonly name: string;
-  readonly split: Split;
-  /** One for each rank; of `same` the first is all there is to show. */
-  readonly parts: readonly Matrix[];
 }
 
 export interface Sent {
@@ -128,7 +116,11 @@ async function runRank(tp: ProcessGroup, sequenceParallel: boolean): Promise<Tra
 export async function tensorFigure({ tp, sequenceParallel }: TensorChoice): Promise<TensorFigure> {
   const ranks = await spmd(tp, (group) => runRank(group, sequenceParallel));
   const [alone] = (await spmd(1, (group) => runRank(group, false))) as [Trace];
-  const steps = [...forwardSteps(ranks, sequenceParallel), ...backwardSteps(ranks, sequenceParallel)];
+  const steps = [
+    ...forwardSteps(ranks, sequenceParallel),
+    ...rowSteps(ranks, sequenceParallel),
+    ...columnSteps(ranks, sequenceParallel),
+  ];
   return { tp, steps, difference: differenceFrom(ranks, alone, sequenceParallel) };
 }
 
@@ -171,16 +163,20 @@ function forwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
     },
     {
       title: 'Column parallel: y = x · Wᵀ',
-      words: 'Each rank has some of the outputs, and computes those columns of y alone.',
-      shown: [atEdge(ranks, 0, 'to', 'x', 'same'), show(ranks, 'W', 'w', 'rows'), show(ranks, 'y', 'y', 'columns')],
+      words: 'Each rank has some of the columns of Wᵀ, and computes those of y alone.',
+      shown: [
+        atEdge(ranks, 0, 'to', 'x', 'same'),
+        transposed(show(ranks, 'W', 'w', 'rows')),
+        show(ranks, 'y', 'y', 'columns'),
+      ],
       sent: undefined,
     },
     {
       title: 'Row parallel: z = y · Vᵀ',
-      words: 'Each rank has the inputs that its part of y is for. Its product is a part of a sum.',
+      words: 'Each rank has the rows of Vᵀ that its columns of y meet. Its product is a part of a sum.',
       shown: [
         show(ranks, 'y', 'y', 'columns'),
-        show(ranks, 'V', 'v', 'columns'),
+        transposed(show(ranks, 'V', 'v', 'columns')),
         atEdge(ranks, 1, 'from', 'part of z', 'partial'),
       ],
       sent: undefined,
@@ -194,12 +190,11 @@ function forwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
   ];
 }
 
-// Backward goes the same way back. Of the edge it uses: g's pullback (2), with sequence parallelism f once more (3), and
-// f's pullback (last).
+// Backward goes the same way back. It crosses the edge three times more: g's pullback (2), x for dW (3), f's pullback
+// (4), which is on the wire while dW is computed.
 
-function backwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
+function rowSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
   const tokens: Split = sequence ? 'rows' : 'same';
-  const last = (ranks[0] as Trace).edges.length - 1;
   return [
     {
       title: 'g, backward',
@@ -211,7 +206,7 @@ function backwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
     },
     {
       title: 'Row parallel, backward: dy = dz · V',
-      words: 'Each rank finds the gradient of its own part of y. So it does for V: dV = dzᵀ · y.',
+      words: 'Each rank finds the gradient of its own columns of y.',
       shown: [
         atEdge(ranks, 2, 'to', 'dz', 'same'),
         show(ranks, 'V', 'v', 'columns'),
@@ -220,34 +215,52 @@ function backwardSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
       sent: undefined,
     },
     {
+      title: 'Row parallel, weights: dV = dzᵀ · y',
+      words: 'The gradient of each part of V stays where that part is.',
+      shown: [
+        transposed(atEdge(ranks, 2, 'to', 'dz', 'same')),
+        show(ranks, 'y', 'y', 'columns'),
+        show(ranks, 'dV', 'dv', 'columns'),
+      ],
+      sent: undefined,
+    },
+  ];
+}
+
+function columnSteps(ranks: readonly Trace[], sequence: boolean): Step[] {
+  return [
+    {
       title: 'Column parallel, backward: dx = dy · W',
-      words: sequence
-        ? 'x went to all ranks, so its gradient is a sum over them. For dW = dyᵀ · x, x is gathered once more.'
-        : 'x went to all ranks, so its gradient is a sum over them. dW = dyᵀ · x stays where W is.',
+      words: 'x went to all ranks, so its gradient is a sum over them, of which each finds a part.',
       shown: [
         show(ranks, 'dy', 'dy', 'columns'),
         show(ranks, 'W', 'w', 'rows'),
-        atEdge(ranks, last, 'from', 'part of dx', 'partial'),
+        atEdge(ranks, 4, 'from', 'part of dx', 'partial'),
       ],
-      sent: sequence ? sentIn(ranks, 3, SIZES.I) : undefined,
+      sent: undefined,
     },
     {
       title: 'f, backward',
-      words: sequence ? 'The parts are added up, and each rank gets some of the tokens.' : 'The parts are added up.',
-      shown: [atEdge(ranks, last, 'from', 'part of dx', 'partial'), show(ranks, 'dx', 'dx', tokens)],
+      words: `The parts are added up${sequence ? ', and each rank gets some tokens' : ''}, while dW is computed.`,
+      shown: [atEdge(ranks, 4, 'from', 'part of dx', 'partial'), show(ranks, 'dx', 'dx', sequence ? 'rows' : 'same')],
       sent: sentIn(ranks, sequence ? 4 : 1, SIZES.I),
+    },
+    {
+      title: 'Column parallel, weights: dW = dyᵀ · x',
+      words: sequence
+        ? 'Nobody kept all of x, so it is gathered once more. dW stays where W is.'
+        : 'The gradient of each part of W stays where that part is.',
+      shown: [
+        transposed(show(ranks, 'dy', 'dy', 'columns')),
+        atEdge(ranks, 3, 'to', 'x', 'same'),
+        show(ranks, 'dW', 'dw', 'rows'),
+      ],
+      sent: sequence ? sentIn(ranks, 3, SIZES.I) : undefined,
     },
   ];
 }
 
 // ## Against one rank
-
-/** Parts put together as they were split. */
-export function joined(parts: readonly Matrix[], split: Exclude<Split, 'partial'>): Matrix {
-  const [first] = parts as [Matrix];
-  if (split === 'same') return first;
-  return split === 'rows' ? parts.flat() : first.map((_, i) => parts.flatMap((part) => part[i] as number[]));
-}
 
 function differenceFrom(ranks: readonly Trace[], alone: Trace, sequence: boolean): number {
   const tokens = sequence ? 'rows' : 'same';
@@ -258,33 +271,6 @@ function differenceFrom(ranks: readonly Trace[], alone: Trace, sequence: boolean
     return wanted.map((value, i) => Math.abs(value - (whole[i] as number)));
   });
   return Math.max(...differences);
-}
-
-// ## How it is drawn
-
-export interface MatrixCell {
-  readonly value: number;
-  /** Whose it is; undefined: every rank has it. */
-  readonly rank: number | undefined;
-}
-
-/** The matrix, put together of its parts, with whose each number is; of a sum one matrix for each rank. */
-export function colored({ split, parts }: Shown): MatrixCell[][][] {
-  const owned = parts.map((part, rank) =>
-    part.map((row) => row.map((value): MatrixCell => ({ value, rank: split === 'same' ? undefined : rank }))),
-  );
-  if (split === 'partial') return owned;
-  const [first] = owned as [MatrixCell[][]];
-  return [split === 'columns' ? first.map((_, i) => owned.flatMap((part) => part[i] as MatrixCell[])) : owned.flat()];
-}
-
-/** 'y: 4 rows of 8, its columns split over 2 ranks' */
-export function matrixWords(shown: Shown): string {
-  const [[rows]] = [colored(shown)] as [[MatrixCell[][]]];
-  const size = `${shown.name}: ${rows.length} rows of ${rows[0]?.length}`;
-  const ranks = `${shown.parts.length} rank${shown.parts.length > 1 ? 's' : ''}`;
-  const how = { same: 'the same on every rank', partial: `one on each of ${ranks}, to be added up` };
-  return `${size}, ${shown.split in how ? how[shown.split as 'same'] : `its ${shown.split} split over ${ranks}`}`;
 }
 
 export function tensorSummary({ steps }: TensorFigure, at: number): string {

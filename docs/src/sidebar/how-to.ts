@@ -5,6 +5,9 @@ export const howToSidebar = (): DefaultTheme.SidebarItem[] => [
   {
     text: 'Train',
     items: [
+      { text: 'Two commands', link: '/start' },
+      { text: 'Layouts and ranks', link: '/layouts' },
+      { text: 'GPUs', link: '/gpus' },
       { text: 'Checkpoints', link: '/checkpoints' },
       { text: 'Models of Hugging Face', link: '/models' },
       { text: 'Plans', link: '/plan' },

@@ -41,13 +41,16 @@ const columnWidth = 52;
 const anchors = ({ from, to }: Lines): string =>
   Array.from({ length: to - from + 1 }, (_, i) => `<i id="L${from + i}"></i>`).join('');
 
-const codeLine = (html: string, line: number): string =>
-  `<span id="L${line}"><a href="#L${line}" data-line="${line}" tabindex="-1" aria-hidden="true"></a>${html}</span>`;
+const codeLine = (html: string, line: number): string => {
+  const number = `<a href="#L${line}" data-line="${line}" tabindex="-1" aria-hidden="true"></a>`;
+  return `<span id="L${line}">${number}${html}</span>`;
+};
 
 function codeOf({ from, to }: Lines, coloured: readonly string[]): string {
   if (to < from) return '';
   const lines = coloured.slice(from - 1, to).map((html, at) => codeLine(html, from + at));
-  return `<pre class="walk-code" tabindex="0" aria-label="Lines ${from} to ${to}"><code>${lines.join('\n')}</code></pre>`;
+  const label = `tabindex="0" role="group" aria-label="Lines ${from} to ${to}"`;
+  return `<pre class="walk-code" ${label}><code>${lines.join('\n')}</code></pre>`;
 }
 
 /** From a file's page to another file's: to its walkthrough, else to the repository; undefined where there is none. */
@@ -76,7 +79,7 @@ const row = (file: string): string =>
   `<tr><td><a href="${shortOf(file)}.html">${shortOf(file)}</a></td><td>${aboutOf(readPage(file))}</td></tr>`;
 
 const tableOf = ({ title, about, files }: Group): string =>
-  `<h2>${title}</h2><p>${about}</p><table><tbody>${files.map(row).join('')}</tbody></table>`;
+  `<h2 id="${title}">${title}</h2><p>${about}</p><table><tbody>${files.map(row).join('')}</tbody></table>`;
 
 /** The list of all pages: a group with its sentence, a file with its first one. */
 export const htmlOfIndex = (): string => groups().map(tableOf).join('');

@@ -60,6 +60,10 @@ markdown.renderer.rules.text = (tokens, at, _options, { resolve }: { resolve: Re
   return escapeHtml(tokens[at]?.content ?? '').replace(paths, linked);
 };
 
+/** A picture that is wider than its column is scrolled, by keyboard too. */
+markdown.renderer.rules.fence = (tokens, at) =>
+  `<pre tabindex="0"><code>${escapeHtml(tokens[at]?.content ?? '')}</code></pre>\n`;
+
 /** The HTML of a comment's lines. */
 export const htmlOf = (lines: readonly string[], resolve: Resolve): string =>
   markdown.render(withTags(runsOf(lines).map(fenced).join('\n')), { resolve });
