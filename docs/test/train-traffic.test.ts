@@ -25,7 +25,7 @@ test('the sum over ranks, and equal only where every rank is', () => {
 test('every rank has its formula, with the groups of its layout', async () => {
   const all = await formulas(jobOf(FIRST));
   expect(all).toHaveLength(16);
-  expect(Object.keys(all[0] ?? {}).sort()).toEqual(['cp', 'dpCp', 'ends', 'pp', 'tp']);
+  expect(Object.keys(all[0] ?? {}).sort()).toEqual(['cp', 'dpCp', 'pp', 'tp']);
   const alone = { dp: 1, pp: 1, cp: 1, tp: 1, zero: false };
   expect(await formulas(jobOf({ ...FIRST, ...alone }))).toEqual([{}]);
 });

@@ -5,7 +5,7 @@ export { type Disk, disk } from './disk.ts';
 export { nonFinite } from './faults.ts';
 export { bitsPerByte, figures } from './figures.ts';
 export { writeGradients } from './gradients.ts';
-export type { Around, Rank } from './rank.ts';
+export type { Around, Rank, Surroundings, WithDisk } from './rank.ts';
 export { report } from './report.ts';
 export { checkResumed, findStart, openSaver, restore } from './resume.ts';
 export { writeSample } from './sample.ts';

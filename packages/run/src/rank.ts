@@ -25,7 +25,8 @@ export interface Rank {
 /** All of it may be missing, as a disk is in a web page: then nothing is read from one or written to it. */
 export type Around = Surroundings & (WithDisk | { readonly disk?: never; readonly found?: never });
 
-interface Surroundings {
+/** What a loop has around it, on a machine or in a page. */
+export interface Surroundings {
   /** Hears how it goes: on the first rank. */
   readonly log?: RunLog | undefined;
   /** Asks for the end, after a step. */
@@ -34,7 +35,8 @@ interface Surroundings {
   readonly between?: () => Promise<void>;
 }
 
-interface WithDisk {
+/** What it has beside that where there is a disk. */
+export interface WithDisk {
   readonly disk: Disk;
   /** The checkpoint to begin at. */
   readonly found?: Found | undefined;

@@ -47,7 +47,8 @@ async function openWebGpu(): Promise<PageBackend> {
   return { name: 'webgpu', device: 'wasm', threads: 1, description: `WebGPU${model && ` on ${model}`}` };
 }
 
-interface Adapter {
+/** A graphics card as a browser tells of it. */
+export interface Adapter {
   readonly info?: { readonly vendor?: string; readonly architecture?: string };
 }
 
