@@ -32,19 +32,22 @@ export const FIRST: Choices = {
   engine: '1f1b',
   zero: true,
   sequenceParallel: false,
-  learningRate: 4e-3,
+  learningRate: 1e-2,
 };
 
 /** How many ranks a dimension may have. tp=3 is there to be refused: it divides no heads. */
 export const SIZES = { dp: [1, 2, 4], pp: [1, 2, 4], cp: [1, 2, 4], tp: [1, 2, 3, 4] } as const;
 export const MICROS = [1, 2, 4] as const;
-export const RATES = [1e-3, 2e-3, 4e-3, 8e-3] as const;
+export const RATES = [0.0025, 0.005, 0.01, 0.02] as const;
 
 /** Sequences of a step, in every layout. */
 export const BATCH = 8;
 
-/** A Llama that a page can train: 0.2 million parameters. */
-const SIZE = { model: 'nano', layers: 4, dim: 64, heads: 4, kvHeads: 4, ffn: 160, seqLength: 64 };
+/**
+ * A Llama that a page can train: 0.2 million parameters. The output has weights of its own: which letter follows which
+ * is then a product of two matrices, and learnt in the first fifty steps.
+ */
+const SIZE = { model: 'nano', layers: 4, dim: 64, heads: 4, kvHeads: 4, ffn: 160, tied: false, seqLength: 64 };
 const RUN = { steps: 300, warmupSteps: 10, beta2: 0.98, evalSequences: 16 };
 const SAMPLE = { prompt: 'The whale ', sampleEvery: 25, sampleTokens: 80, temperature: 0.7 };
 

@@ -87,10 +87,14 @@ function countersOf(setup: Setup, formula: Awaited<ReturnType<typeof formulas>>,
       if (isShown) lanes.set(pp, { label: `pp${pp}`, spans: recorder.spans ?? [] });
       if (isShown) recorder.spans = [];
       if (steps.some((other) => other !== step)) return;
-      tell({ kind: 'counted', step, groups: compared(sent, formula, step), lanes: fromZero([...lanes.values()]) });
+      tell({ kind: 'counted', step, groups: compared(sent, formula, step), lanes: fromZero(inOrder(lanes)) });
     };
   };
 }
+
+/** The stages from first to last: they end a step in another order. */
+const inOrder = (lanes: ReadonlyMap<number, Lane>): Lane[] =>
+  [...lanes].sort(([a], [b]) => a - b).map(([, lane]) => lane);
 
 /** The same with the earliest span's begin at 0. */
 function fromZero(lanes: readonly Lane[]): Lane[] {

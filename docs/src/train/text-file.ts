@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tsImport } from 'tsx/esm/api';
-import { TEXT_FILE } from './text-name.ts';
+import { TEXT_FILE } from './open-worker.ts';
 
 const BYTES = 200_000;
 

@@ -3,7 +3,6 @@ export { aboutOf } from './about.ts';
 export { nonFinite } from './faults.ts';
 export { bitsPerByte, figures } from './figures.ts';
 export { trainingCommand } from './page.ts';
-export type { Around, Rank } from './rank.ts';
 export { writeSample } from './sample.ts';
 export { checkWithoutDisk } from './without-disk.ts';
 export { zeroWeights } from './zero-weights.ts';

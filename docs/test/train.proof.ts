@@ -1,0 +1,121 @@
+/**
+ * The page that trains, in a real browser, from the built site (`npx nx run docs:proof` builds it first): the loss
+ * falls, another layout draws the same curve, bytes equal the formulas, and it pauses, refuses and stops when told to.
+ */
+import { launchChromium } from '@fourfold/chromium';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { requireBuilt, type Server, serveSite } from '../src/serve.ts';
+import { violationsOn } from './support/axe.ts';
+
+let server: Server;
+let browser: Browser;
+let page: Page;
+let complaints: string[];
+
+beforeAll(async () => {
+  requireBuilt();
+  browser = await launchChromium();
+  server = await serveSite();
+});
+
+afterAll(async () => {
+  await browser.close();
+  server.close();
+});
+
+beforeEach(async () => {
+  page = await (await browser.newContext()).newPage();
+  complaints = [];
+  page.on('console', (said) => said.type() === 'error' && complaints.push(said.text()));
+  page.on('pageerror', (error) => complaints.push(error.message));
+  await page.goto(`${server.url}train.html`);
+});
+
+afterEach(async () => {
+  await page.context().close();
+  expect(complaints).toEqual([]);
+});
+
+const button = (name: RegExp) => page.getByRole('button', { name });
+const choose = (group: string, value: string) =>
+  page.getByRole('group', { name: group, exact: true }).getByRole('radio', { name: value, exact: true }).check();
+const text = async (name: string) => (await page.locator(`[data-${name}]`).textContent()) ?? '';
+const steps = async () => Number(await text('step'));
+const loss = async () => Number(await text('loss'));
+/** Waits until so many steps are done: seconds each where the machine has other work. */
+const atStep = (step: number) => expect.poll(steps, { timeout: 240_000, interval: 200 }).toBeGreaterThanOrEqual(step);
+
+// The model begins by knowing nothing, at ln 256 = 5.55 nats a byte. 3.1 is what English has for who knows how common
+// each letter is; below it the model has learnt which letter follows which. A step's loss varies by 0.1 around that.
+test('sixteen ranks: the loss falls, bytes equal the formulas, and the model writes', async () => {
+  await button(/^Train on 16 ranks$/).click();
+  await atStep(1);
+  const first = await loss();
+  expect(first).toBeGreaterThan(5);
+  await atStep(45);
+  expect(await loss()).toBeLessThan(3);
+  expect(await text('summary')).toMatch(/^running: dp2 × pp2 × cp2 × tp2, .* on WebAssembly on 1 thread, with SIMD$/);
+  const rows = page.locator('[data-group]');
+  const groups = await rows.evaluateAll((all) => all.map((row) => row.getAttribute('data-group')).sort());
+  expect(groups).toEqual(['cp', 'dpCp', 'pp', 'tp']);
+  expect(await page.locator('[data-equal="true"]').count()).toBe(4);
+  await page.locator('[data-sample]').waitFor({ timeout: 60_000 });
+  expect(await text('sample')).toMatch(/The whale .{20,}/s);
+  expect(await violationsOn(page)).toEqual([]);
+});
+
+// 1e-5: the project's tolerance after 20 steps of float32.
+test('another layout draws the same curve over the old one', async () => {
+  await button(/^Train on/).click();
+  await atStep(20);
+  await choose('Context (cp)', '1');
+  await choose('Tensor (tp)', '4');
+  await choose('Schedule', 'afab');
+  await atStep(20);
+  expect(await text('apart')).toMatch(/^\d\.\de-\d+$/);
+  expect(Number(await text('apart'))).toBeLessThan(1e-5);
+  expect(await page.locator('polyline').count()).toBeGreaterThanOrEqual(2);
+});
+
+test('a pause holds, by keyboard too, and the run goes on after it', async () => {
+  await button(/^Train on/).press('Enter');
+  await atStep(2);
+  await button(/^Pause$/).press('Enter');
+  await page.waitForTimeout(3000); // the step that was on its way
+  await expect
+    .poll(
+      async () => {
+        const before = await steps();
+        await page.waitForTimeout(3000);
+        return (await steps()) - before;
+      },
+      { timeout: 60_000 },
+    )
+    .toBe(0);
+  const held = await steps();
+  await button(/^Go on$/).press('Enter');
+  await atStep(held + 1);
+  await button(/^Reset$/).click();
+  expect([await text('step'), await text('summary')]).toEqual(['0', 'Nothing runs yet.']);
+});
+
+test('a layout that can not be is refused in the words of the package that refuses it', async () => {
+  await choose('Tensor (tp)', '3');
+  expect(await page.getByRole('alert').textContent()).toMatch(/^tp=3 does not divide heads=4: use 1, 2, 4/);
+  expect(await button(/^Train on/).isDisabled()).toBe(true);
+  await choose('Tensor (tp)', '2');
+  expect(await page.getByRole('alert').count()).toBe(0);
+});
+
+test('the page answers while it trains, and its worker ends when one leaves', async () => {
+  await button(/^Train on/).click();
+  await atStep(1);
+  expect(page.workers()).toHaveLength(1);
+  const start = Date.now();
+  await page.evaluate('1 + 1');
+  expect(Date.now() - start).toBeLessThan(1000);
+  await page.getByRole('link', { name: 'Learn', exact: true }).first().click();
+  await page.waitForURL(/chapters/);
+  await expect.poll(() => page.workers().length, { timeout: 10_000 }).toBe(0);
+});
