@@ -14,9 +14,10 @@ import { picturesAsFences } from '../src/pictures.ts';
 import { apiSidebar } from '../src/sidebar/api.ts';
 import { chapterSidebar } from '../src/sidebar/chapters.ts';
 import { howToSidebar } from '../src/sidebar/how-to.ts';
-import { walkSidebar } from '../src/sidebar/walk.ts';
+import { walkSidebars } from '../src/sidebar/walk.ts';
 import { repository, root } from '../src/site.ts';
 import { textFile } from '../src/train/text-file.ts';
+import { colouredFence } from '../src/walk/colours.ts';
 import { sectionsOf } from '../src/walk/search.ts';
 
 export default defineConfig({
@@ -31,7 +32,7 @@ export default defineConfig({
         .use(katex as never)
         .use(repositoryLinks)
         .use(picturesAsFences),
-    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
+    highlight: colouredFence,
   },
   transformHead: ({ siteConfig }) => [
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${siteConfig.site.base}logo.svg` }],
@@ -58,7 +59,7 @@ export default defineConfig({
     ],
     sidebar: {
       '/chapters/': chapterSidebar(),
-      '/walk/': walkSidebar(),
+      ...walkSidebars(),
       '/api/': apiSidebar(readEntries(root)),
       '/': howToSidebar(),
     },

@@ -1,11 +1,16 @@
 import { expect, test } from 'vitest';
-import { walkSidebar } from '../src/sidebar/walk.ts';
+import { walkSidebars } from '../src/sidebar/walk.ts';
 import { groups, linkOf } from '../src/walk/files.ts';
 
-test('the sidebar lists every walkthrough once, by its name within its group', () => {
-  const [list, ...folded] = walkSidebar();
-  expect(list?.link).toBe('/walk/');
-  const links = folded.flatMap(({ items }) => (items ?? []).map(({ link }) => link));
-  expect(links).toEqual(groups().flatMap(({ files }) => files.map(linkOf)));
-  expect(folded.find(({ text }) => text === 'process-group')?.items?.map(({ text }) => text)).toContain('tcp/tcp.ts');
+test("a package's pages list its own files, by their names within it, and all packages", () => {
+  const sidebars = walkSidebars();
+  for (const { title, files } of groups()) {
+    const items = sidebars[`/walk/${title}/`];
+    if (!Array.isArray(items)) throw new Error(`no sidebar for ${title}`);
+    expect(items.map(({ text }) => text)).toEqual(['All files', ...groups().map((group) => group.title)]);
+    expect(items.flatMap((item) => (item.items ?? []).map(({ link }) => link))).toEqual(files.map(linkOf));
+    for (const file of files) expect(linkOf(file).startsWith(`/walk/${title}/`)).toBe(true);
+  }
+  const ranks = JSON.stringify(sidebars['/walk/process-group/']);
+  expect(ranks).toContain('"text":"tcp/tcp.ts"');
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { colouredLines, escapeHtml } from '../src/walk/colours.ts';
+import { colouredFence, colouredLines, escapeHtml } from '../src/walk/colours.ts';
 
 const words = (html: string): string => html.replaceAll(/<[^>]*>/g, '');
 
@@ -21,4 +21,12 @@ test('CUDA is read as C++, and loses nothing where it is not', () => {
   const lines = colouredLines('a.cu', text);
   expect(lines.map(words)).toEqual(text.split('\n').map(escapeHtml));
   expect(lines[0]).toContain('<span class="k">const</span>');
+});
+
+test('a fence keeps its text, and has colours where its language is known', () => {
+  const pre = (html: string) => `<pre class="coloured" tabindex="0" v-pre><code>${html}</code></pre>`;
+  expect(colouredFence('const x = 2;\n', 'ts')).toContain('<span class="k">const</span>');
+  expect(words(colouredFence('a < b;\n\nc;\n', 'ts quote a.ts#b'))).toBe('a &lt; b;\n\nc;');
+  expect(colouredFence('npm start  # {{ 2 }}\n', 'sh')).toBe(pre('npm start  # {{ 2 }}'));
+  expect(colouredFence('tsc\n', 'tsx-like')).toBe(pre('tsc'));
 });

@@ -17,8 +17,8 @@
  */
 // biome-ignore format: a list
 import {
-  architectureOf, dequantizeBlocks, endsIn, GGUF_NAMES, type GgufFile, type GgufTensor, openGguf, settingsAsConfig, show,
-  tokenizerFilesFrom,
+  architectureOf, dequantizeBlocks, endsIn, GGUF_NAMES, type GgufFile, type GgufTensor, openGguf, settingsAsConfig,
+  show, tokenizerFilesFrom,
 } from '@fourfold/checkpoint';
 import type { WeightFormat } from '@fourfold/ops';
 import { UserError } from '@fourfold/runtime/errors';
@@ -58,8 +58,8 @@ const TYPES: Readonly<Record<string, ModelShape['architecture']>> = {
 };
 
 /**
- * By the file's settings, which are checked as a config.json's. llama.cpp makes the weights of the chosen experts add up
- * to one, in both of its models that have them.
+ * By the file's settings, which are checked as a config.json's. llama.cpp makes the weights of the chosen experts add
+ * up to one, in both of its models that have them.
  */
 function shapeIn(file: GgufFile): ModelShape {
   const kind = architectureOf(file);

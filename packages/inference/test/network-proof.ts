@@ -53,7 +53,9 @@ async function roundTrip(): Promise<number> {
   const ask = `const s = require('net').connect({ port: 7, host: '${addressOf(1)}', noDelay: true });
     const times = []; let sent; const send = () => { sent = performance.now(); s.write('x'); };
     s.on('connect', send).on('data', () => { times.push(performance.now() - sent);
-      if (times.length < 101) send(); else { process.stdout.write(String(times.sort((a, b) => a - b)[50])); s.destroy(); } });`;
+      if (times.length < 101) return send();
+      process.stdout.write(String(times.sort((a, b) => a - b)[50]));
+      s.destroy(); });`;
   const server = spawn('ip', ['netns', 'exec', nameOf(1), process.execPath, '-e', echo]);
   await once(server.stdout, 'data');
   try {

@@ -29,7 +29,7 @@ export interface Reads {
   largest: number;
 }
 
-/** Matrices in a format, norms and routers in float32. Every model of one shape, format and seed has the same weights. */
+/** Matrices in a format, norms and routers in float32. The seed decides what they are. */
 export function tinyModel(
   shape: ModelShape = TINY,
   format: WeightFormat = 'f32',
