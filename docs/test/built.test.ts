@@ -39,7 +39,7 @@ test.each(core)('every line of %s is in the page exactly once', (name) => {
   const lines = readFileSync(join(root, file), 'utf8').replace(/\n$/, '').split('\n');
   const anchors = [...html.matchAll(/ id="L(\d+)"/g)].map(([, line]) => Number(line));
   expect(anchors).toEqual(lines.map((_, at) => at + 1));
-  const shown = [...html.matchAll(/<span id="L(\d+)"><a [^>]*><\/a>(.*)/g)];
+  const shown = [...html.matchAll(/<span id="L(\d+)"><a [^>]*><\/a>(.*?)<\/span>(?=\n|<\/code>)/g)];
   for (const [, number, code] of shown) expect(plain(code as string)).toBe(lines[Number(number) - 1]);
   const comments = lines.filter((_, at) => !shown.some(([, number]) => Number(number) === at + 1));
   for (const line of comments) expect(line).toMatch(/^($|\/\/|\/\*\*| \*)/);
