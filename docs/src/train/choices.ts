@@ -48,8 +48,9 @@ export const BATCH = 8;
  * is then a product of two matrices, and learnt in the first fifty steps.
  */
 const SIZE = { model: 'nano', layers: 4, dim: 64, heads: 4, kvHeads: 4, ffn: 160, tied: false, seqLength: 64 };
+
 /**
- * A long warm-up: AdamW's first steps are as long for a gradient of rounding errors as for a large one, and twenty short
+ * A long warm-up: AdamW's first steps are as long for a gradient of rounding errors as for a large one. Twenty short
  * steps keep layouts, which round differently, on one curve.
  */
 const RUN = { steps: 300, warmupSteps: 20, beta2: 0.98, evalSequences: 16 };
