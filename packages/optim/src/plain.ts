@@ -6,7 +6,13 @@ import { UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdamWOptions, ParameterState, Rates, States } from './adamw.ts';
-import { clipFactor } from './clip.ts';
+
+/** clipFactor as a tensor, 0-d: it stays on the device, since reading would wait, and WebGPU can't at all. */
+const factorOf = (squares: Tensor, limit: number): Tensor =>
+  tf.tidy(() => {
+    const norm = tf.sqrt(squares);
+    return tf.where(tf.greater(norm, limit), tf.div(limit, norm), 1);
+  });
 
 export class PlainStates implements States {
   readonly #options: Required<AdamWOptions>;
@@ -21,7 +27,7 @@ export class PlainStates implements States {
   }
 
   update({ squares, clip = 0, ...rates }: Rates): void {
-    const factor = squares ? clipFactor(Math.sqrt(squares.dataSync()[0] as number), clip) : 1; // nobody waits on wasm
+    const factor = squares && clip > 0 ? factorOf(squares, clip) : undefined;
     for (const [parameter, moments] of this.#moments) {
       if (!parameter.grad) continue;
       const old = [...moments, parameter.value];
@@ -30,15 +36,21 @@ export class PlainStates implements States {
       parameter.value = value;
       this.#moments.set(parameter, [m, v]);
     }
+    factor?.dispose();
   }
 
-  #moved(parameter: Parameter, moments: readonly [m: Tensor, v: Tensor], factor: number, rates: Rates) {
+  #moved(
+    parameter: Parameter,
+    moments: readonly [m: Tensor, v: Tensor],
+    factor: Tensor | undefined,
+    rates: Rates,
+  ): readonly [value: Tensor, m: Tensor, v: Tensor] {
     const { beta1, beta2, epsilon, weightDecay } = this.#options;
     const { learningRate, step } = rates;
     const { add, scale, square, sub } = kernels;
     const keep = parameter.decays ? 1 - learningRate * weightDecay : 1;
     return tf.tidy(() => {
-      const grad = scale(parameter.grad as Tensor, factor);
+      const grad = factor ? tf.mul(parameter.grad as Tensor, factor) : (parameter.grad as Tensor);
       const m = add(scale(moments[0], beta1), scale(grad, 1 - beta1));
       const v = add(scale(moments[1], beta2), scale(square(grad), 1 - beta2));
       const size = tf.add(tf.sqrt(scale(v, 1 / (1 - beta2 ** step))), epsilon);
