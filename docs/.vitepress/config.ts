@@ -53,6 +53,7 @@ export default defineConfig({
     nav: [
       { text: 'Learn', link: '/chapters/' },
       { text: 'Code', link: '/walk/' },
+      { text: 'Figures', link: '/figures' },
       { text: 'Train here', link: '/train' },
       { text: 'How to', link: '/how-to' },
       { text: 'API', link: '/api/' },
