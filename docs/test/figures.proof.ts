@@ -1,6 +1,6 @@
 /**
- * The figures in a real browser, from the built site (`npx nx run docs:browser-proof` builds it first): each answers to its
- * controls with what the packages say, by keyboard too, and axe finds nothing.
+ * The figures in a real browser, from the built site (`npx nx run docs:browser-proof` builds it first): each answers to
+ * its controls with what the packages say, by keyboard too, and axe finds nothing.
  */
 import { launchChromium } from '@fourfold/chromium';
 import { bubble } from '@fourfold/pipeline-parallel';
