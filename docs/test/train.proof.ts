@@ -1,6 +1,6 @@
 /**
  * The page that trains, in a real browser, from the built site (`npx nx run docs:browser-proof` builds it first): the
- * loss falls, another layout draws the same curve, bytes equal the formulas, and it pauses, refuses and stops when told.
+ * loss falls, another layout draws the same curve, bytes equal the formulas, and it pauses, refuses and stops.
  */
 import { launchChromium } from '@fourfold/chromium';
 import type { Browser, Page } from 'playwright-core';
