@@ -37,3 +37,10 @@ function fusedSum(grads: readonly Tensor[], shares: readonly number[]): Tensor {
 
 /** What to multiply gradients of this norm by: 1, or limit / norm where that is less. A limit of 0 means none. */
 export const clipFactor = (norm: number, limit: number): number => (limit > 0 && norm > limit ? limit / norm : 1);
+
+/** The same of the norm's square, both on the device: reading would wait, and a GPU in a web page can't at all. */
+export const clipFactorOf = (squares: Tensor, limit: number): Tensor =>
+  tf.tidy(() => {
+    const norm = tf.sqrt(squares);
+    return tf.where(tf.greater(norm, limit), tf.div(limit, norm), 1);
+  });

@@ -6,13 +6,7 @@ import { UserError } from '@fourfold/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdamWOptions, ParameterState, Rates, States } from './adamw.ts';
-
-/** clipFactor as a tensor, 0-d: it stays on the device, since reading would wait, and WebGPU can't at all. */
-const factorOf = (squares: Tensor, limit: number): Tensor =>
-  tf.tidy(() => {
-    const norm = tf.sqrt(squares);
-    return tf.where(tf.greater(norm, limit), tf.div(limit, norm), 1);
-  });
+import { clipFactorOf } from './clip.ts';
 
 export class PlainStates implements States {
   readonly #options: Required<AdamWOptions>;
@@ -27,7 +21,7 @@ export class PlainStates implements States {
   }
 
   update({ squares, clip = 0, ...rates }: Rates): void {
-    const factor = squares && clip > 0 ? factorOf(squares, clip) : undefined;
+    const factor = squares && clip > 0 ? clipFactorOf(squares, clip) : undefined;
     for (const [parameter, moments] of this.#moments) {
       if (!parameter.grad) continue;
       const old = [...moments, parameter.value];

@@ -4,6 +4,7 @@ import { onBackends, useBackend } from '@fourfold/runtime/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { clipFactorOf } from '../src/clip.ts';
 import { clipFactor, squaredNorm } from '../src/index.ts';
 
 const withGradient = (grad: number[] | undefined): Parameter => {
@@ -62,4 +63,21 @@ test('a norm above the limit is brought down to it, one below is left alone', ()
       },
     ),
   );
+});
+
+test('the factor on the device is that of the number, in float32', async () => {
+  await useBackend('wasm');
+  for (const [norm, limit] of [
+    [4, 1],
+    [1, 1],
+    [0.5, 1],
+    [0, 1],
+    [3000, 7],
+    [Number.NaN, 1],
+  ] as const) {
+    const squares = tf.scalar(norm ** 2);
+    const factor = clipFactorOf(squares, limit);
+    expect((await factor.data())[0]).toBe(Math.fround(clipFactor(norm, limit)));
+    tf.dispose([squares, factor]);
+  }
 });
