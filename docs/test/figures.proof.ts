@@ -2,30 +2,17 @@
  * The figures in a real browser, from the built site (`npx nx run docs:browser-proof` builds it first): each answers to
  * its controls with what the packages say, by keyboard too, and axe finds nothing.
  */
-import { launchChromium } from '@fourfold/chromium';
 import { bubble } from '@fourfold/pipeline-parallel';
 import type { Browser, Locator, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ringFigure } from '../src/figures/ring.ts';
 import { percent } from '../src/figures/words.ts';
-import { requireBuilt, type Server, serveSite } from '../src/serve.ts';
 import { violationsOn } from './support/axe.ts';
+import { complaintsOf, useSite } from './support/site.ts';
 
-let server: Server;
-let browser: Browser;
+const { browser, url } = useSite();
 let page: Page;
 let complaints: string[];
-
-beforeAll(async () => {
-  requireBuilt();
-  browser = await launchChromium();
-  server = await serveSite();
-});
-
-afterAll(async () => {
-  await browser.close();
-  server.close();
-});
 
 beforeEach(async () => {
   page = await open({});
@@ -37,11 +24,9 @@ afterEach(async () => {
 });
 
 async function open(options: Parameters<Browser['newContext']>[0]): Promise<Page> {
-  const one = await (await browser.newContext(options)).newPage();
-  complaints = [];
-  one.on('console', (said) => said.type() === 'error' && complaints.push(said.text()));
-  one.on('pageerror', (error) => complaints.push(error.message));
-  await one.goto(`${server.url}figures.html`);
+  const one = await (await browser().newContext(options)).newPage();
+  complaints = complaintsOf(one);
+  await one.goto(`${url()}figures.html`);
   for (const shown of ['[data-exposed]', '[data-difference]', '[data-bytes]', '.mesh button'])
     await one.locator(shown).first().waitFor();
   return one;

@@ -6,36 +6,15 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { launchChromium } from '@fourfold/chromium';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { expect, test } from 'vitest';
 import { readPages } from '../src/dead-links.ts';
-import { dist, requireBuilt, type Server, serveSite } from '../src/serve.ts';
+import { dist, serveSite } from '../src/serve.ts';
 import { root } from '../src/site.ts';
 import { violationsOn } from './support/axe.ts';
+import { complaintsOf, useSite } from './support/site.ts';
 
-let browser: Browser;
-let server: Server;
-
-beforeAll(async () => {
-  requireBuilt();
-  browser = await launchChromium();
-  server = await serveSite();
-});
-
-afterAll(async () => {
-  await browser.close();
-  server.close();
-});
-
-/** Everything that a page complains about from now on: errors, failed requests. */
-function complaintsOf(page: Page): string[] {
-  const found: string[] = [];
-  page.on('pageerror', (error) => found.push(`${page.url()} ${error.message}`));
-  page.on('console', (said) => said.type() === 'error' && found.push(`${page.url()} ${said.text()}`));
-  page.on('response', (got) => got.status() >= 400 && found.push(`${page.url()} ${got.url()}: ${got.status()}`));
-  return found;
-}
+const { browser, url } = useSite();
 
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true };
 
@@ -46,12 +25,12 @@ async function open(page: Page, address: string): Promise<void> {
 }
 
 test('every page opens without a complaint, and none is wider than a phone', async () => {
-  const page = await browser.newPage(phone);
+  const page = await browser().newPage(phone);
   const complaints = complaintsOf(page);
   const wide: string[] = [];
   const paths = [...readPages(dist).keys()].filter((path) => path !== '404.html');
   for (const path of paths) {
-    await open(page, `${server.url}${path}`);
+    await open(page, `${url()}${path}`);
     const width = await page.evaluate<number>('document.documentElement.scrollWidth');
     if (width > phone.viewport.width) wide.push(`${path} is ${width} wide`);
   }
@@ -78,17 +57,17 @@ const sample = [
 for (const colorScheme of ['light', 'dark'] as const)
   test.each(sample)(`axe-core finds nothing on %s, ${colorScheme}`, async (path) => {
     for (const size of [{ viewport: { width: 1440, height: 900 } }, phone]) {
-      const context = await browser.newContext({ ...size, colorScheme });
+      const context = await browser().newContext({ ...size, colorScheme });
       const page = await context.newPage();
-      await open(page, `${server.url}${path}`);
+      await open(page, `${url()}${path}`);
       expect(await violationsOn(page)).toEqual([]);
       await context.close();
     }
   });
 
 test('the search finds what a comment of the code says, and leads to its line', async () => {
-  const page = await browser.newPage();
-  await open(page, server.url);
+  const page = await browser().newPage();
+  await open(page, url());
   await page.keyboard.press('Control+k');
   await page.getByRole('searchbox').fill('buckets are filled from the last parameter');
   const first = page.locator('.VPLocalSearchBox .result').first();
@@ -103,16 +82,16 @@ test('the search finds what a comment of the code says, and leads to its line', 
 });
 
 test('a link to a line shows that line', async () => {
-  const page = await browser.newPage();
-  await open(page, `${server.url}walk/data-parallel/data-parallel.ts.html#L200`);
+  const page = await browser().newPage();
+  await open(page, `${url()}walk/data-parallel/data-parallel.ts.html#L200`);
   await expect.poll(() => page.locator('#L200').evaluate((line) => line.getBoundingClientRect().top)).toBeLessThan(800);
   expect(await page.locator('#L200').evaluate((line) => line.getBoundingClientRect().top)).toBeGreaterThan(0);
   await page.close();
 });
 
 test('an address that is not there gets a page that says so', async () => {
-  const page = await browser.newPage();
-  expect((await page.goto(`${server.url}no/such/page.html`))?.status()).toBe(404);
+  const page = await browser().newPage();
+  expect((await page.goto(`${url()}no/such/page.html`))?.status()).toBe(404);
   await page.getByText('There is no such page').waitFor();
   await page.close();
 });
@@ -123,7 +102,7 @@ test('under a base path all links and assets hold, workers and wasm too', async 
   const options = { cwd: join(root, 'docs'), stdio: 'pipe' } as const;
   execFileSync(process.execPath, [vitepress, 'build', '.', '--base', '/fourfold/', '--outDir', outDir], options);
   const based = await serveSite(outDir, '/fourfold/');
-  const page = await browser.newPage();
+  const page = await browser().newPage();
   const complaints = complaintsOf(page);
   for (const path of sample) await open(page, `${based.url}${path}`);
   await page.locator('.VPNavBarTitle a').click();

@@ -2,34 +2,19 @@
  * The page that trains, in a real browser, from the built site (`npx nx run docs:browser-proof` builds it first): the
  * loss falls, another layout draws the same curve, bytes equal the formulas, and it pauses, refuses and stops.
  */
-import { launchChromium } from '@fourfold/chromium';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { requireBuilt, type Server, serveSite } from '../src/serve.ts';
+import type { Page } from 'playwright-core';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { violationsOn } from './support/axe.ts';
+import { complaintsOf, useSite } from './support/site.ts';
 
-let server: Server;
-let browser: Browser;
+const { browser, url } = useSite();
 let page: Page;
 let complaints: string[];
 
-beforeAll(async () => {
-  requireBuilt();
-  browser = await launchChromium();
-  server = await serveSite();
-});
-
-afterAll(async () => {
-  await browser.close();
-  server.close();
-});
-
 beforeEach(async () => {
-  page = await (await browser.newContext()).newPage();
-  complaints = [];
-  page.on('console', (said) => said.type() === 'error' && complaints.push(said.text()));
-  page.on('pageerror', (error) => complaints.push(error.message));
-  await page.goto(`${server.url}train.html`);
+  page = await (await browser().newContext()).newPage();
+  complaints = complaintsOf(page);
+  await page.goto(`${url()}train.html`);
 });
 
 afterEach(async () => {
