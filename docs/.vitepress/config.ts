@@ -20,6 +20,10 @@ import { textFile } from '../src/train/text-file.ts';
 import { colouredFence } from '../src/walk/colours.ts';
 import { sectionsOf } from '../src/walk/search.ts';
 
+/** An equation of its own line may be wider than a phone: it scrolls, by keyboard too. */
+const equation = (html: string, display: boolean): string =>
+  display ? html.replace(/^<p class='katex-block/, '<p tabindex="0" class=\'katex-block') : html;
+
 export default defineConfig({
   title: 'Fourfold',
   description: 'Distributed training of language models, in TypeScript files short enough to read over coffee.',
@@ -29,7 +33,7 @@ export default defineConfig({
   markdown: {
     config: (md) =>
       md
-        .use(katex as never)
+        .use(katex as never, { transformer: equation })
         .use(repositoryLinks)
         .use(picturesAsFences),
     highlight: colouredFence,
