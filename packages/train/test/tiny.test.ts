@@ -59,10 +59,14 @@ test.each([
   { tp: 4, sequenceParallel: true },
   { cp: 4 },
   { dp: 2, pp: 2, cp: 2, tp: 2, gradAccSteps: 2 },
-])('a run of 50 steps leaves no tensor behind: %j', async (layout) => {
-  const settings = { microBatchSize: 1, steps: 50, evalEvery: 25, evalSequences: 4, ...layout };
-  await trained({ ...settings, steps: 1 });
-  const before = memory().tensors;
-  await trained(settings);
-  expect(memory().tensors).toBe(before);
-}, 240_000); // 16 ranks take a minute and a half on a busy machine
+])(
+  'a run of 50 steps leaves no tensor behind: %j',
+  async (layout) => {
+    const settings = { microBatchSize: 1, steps: 50, evalEvery: 25, evalSequences: 4, ...layout };
+    await trained({ ...settings, steps: 1 });
+    const before = memory().tensors;
+    await trained(settings);
+    expect(memory().tensors).toBe(before);
+  },
+  240_000,
+); // 16 ranks take a minute and a half on a busy machine
