@@ -11,6 +11,9 @@
  * The peak is at one of three places. At the head, with the activations of all blocks and no gradients yet, if there
  * was no micro-batch before; at the top block's backward; or at the bottom block's, with all gradients. Each is counted
  * and the largest is the answer. What kernels use for themselves isn't counted.
+ *
+ * With ZeRO-1 a bucket that has been reduced keeps 1 / (dp · cp) of its gradients. How many have been when the peak
+ * comes depends on the network, so a plan counts on none: a run may hold less, never more for that.
  */
 import { keptBytes, keptOfBlock } from '@fourfold/metrics';
 import { LOSS_CHUNK_BYTES, lossChunks } from '@fourfold/ops';

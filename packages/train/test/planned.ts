@@ -41,11 +41,22 @@ export async function traffic(change: object) {
   return { counted: observed.map(({ sent }) => sent), planned };
 }
 
+/** A planned peak over the measured one. */
+export interface Ratio {
+  /** Of the plan, which takes the network to be slow. */
+  readonly planned: number;
+  /** Of the least that it may be: with ZeRO a bucket that has been reduced keeps 1/n of its gradients. */
+  readonly least: number;
+}
+
+/** Whether what was measured is within 10 % of the plan, or between the plan and the least that it may be. */
+export const isClose = ({ planned, least }: Ratio): boolean => planned > 0.9 && least < 1.1;
+
 /**
  * For each layout, and each stage of its pipeline, the planned peak over that of the rank that held most. Each rank is
  * a process, and the processes run all layouts: starting them takes longer than the steps.
  */
-export async function peakRatios(changes: readonly object[]): Promise<number[][]> {
+export async function peakRatios(changes: readonly object[]): Promise<Ratio[][]> {
   const folder = mkdtempSync(join(tmpdir(), 'fourfold-planned-'));
   const configs = changes.map(configOf);
   const ranks = Math.max(...configs.map(rankCount));
@@ -60,7 +71,10 @@ export async function peakRatios(changes: readonly object[]): Promise<number[][]
       const each = peaks.slice(0, rankCount(config)).map((of) => of[i] as number);
       return partsOf(jobOf(config)).map((part: Part, stage) => {
         const ofStage = each.filter((_, rank) => coordinatesOf(rank, config).pp === stage);
-        return memoryOf(jobOf(config), part, stage).total / Math.max(...ofStage);
+        const { total, gradients } = memoryOf(jobOf(config), part, stage);
+        const reduced = config.zero ? gradients * (1 - 1 / (config.dp * config.cp)) : 0;
+        const measured = Math.max(...ofStage);
+        return { planned: total / measured, least: (total - reduced) / measured };
       });
     });
   } finally {
