@@ -4,6 +4,7 @@
  * What the sidebar lists comes from one file for each part of the site, in docs/src/sidebar. A dead link, to a page, an
  * anchor or a file of the repository, stops the build.
  */
+import { readFileSync } from 'node:fs';
 import { relative } from 'node:path/posix';
 import { katex } from '@mdit/plugin-katex';
 import { defineConfig } from 'vitepress';
@@ -24,6 +25,12 @@ import { sectionsOf } from '../src/walk/search.ts';
 const equation = (html: string, display: boolean): string =>
   display ? html.replace(/^<p class='katex-block/, '<p tabindex="0" class=\'katex-block') : html;
 
+/** By its name alone VitePress would ask a stranger's server for it. */
+const github = { svg: readFileSync(`${root}/docs/.vitepress/github.svg`, 'utf8') };
+
+/** What pages load later. Unlisted, the first page that does is loaded anew by docs:dev, and what trains in it is gone. */
+const later = ['tfjs-core', 'tfjs-backend-wasm', 'tfjs-backend-webgpu'].map((name) => `@tensorflow/${name}`);
+
 export default defineConfig({
   title: 'Fourfold',
   description: 'Distributed training of language models, in TypeScript files short enough to read over coffee.',
@@ -43,6 +50,7 @@ export default defineConfig({
   ],
   vite: {
     build: { target: 'es2022' },
+    optimizeDeps: { include: ['zod', ...later] },
     plugins: [textFile() as never],
     worker: { format: 'es' },
     resolve: { alias: [{ find: /^.*\/VPHome\.vue$/, replacement: `${root}/docs/.vitepress/theme/Home.vue` }] },
@@ -70,7 +78,7 @@ export default defineConfig({
     },
     outline: [2, 3],
     externalLinkIcon: true,
-    socialLinks: [{ icon: 'github', link: repository }],
+    socialLinks: [{ icon: github, link: repository, ariaLabel: 'The repository' }],
     footer: { message: 'Apache-2.0. Moby-Dick is in the public domain.' },
     notFound: {
       title: 'There is no such page',

@@ -1,5 +1,5 @@
 /**
- * The figures in a real browser, from the built site (`npx nx run docs:browser-proof` builds it first): each answers to
+ * The figures in a real browser, from the built site (`npx nx run docs:proof` builds it first): each answers to
  * its controls with what the packages say, by keyboard too, and axe finds nothing.
  */
 import { bubble } from '@fourfold/pipeline-parallel';

@@ -1,5 +1,5 @@
 /**
- * The built site in Chromium: `npx nx run docs:browser-proof`. Every page on a phone's width; a page of each kind
+ * The built site in Chromium: `npx nx run docs:proof`. Every page on a phone's width; a page of each kind
  * looked at by axe-core, light and dark; the search; the site under a base path.
  */
 import { execFileSync } from 'node:child_process';

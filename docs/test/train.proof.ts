@@ -1,5 +1,5 @@
 /**
- * The page that trains, in a real browser, from the built site (`npx nx run docs:browser-proof` builds it first): the
+ * The page that trains, in a real browser, from the built site (`npx nx run docs:proof` builds it first): the
  * loss falls, another layout draws the same curve, bytes equal the formulas, and it pauses, refuses and stops.
  */
 import type { Page } from 'playwright-core';
@@ -15,6 +15,7 @@ beforeEach(async () => {
   page = await (await browser().newContext()).newPage();
   complaints = complaintsOf(page);
   await page.goto(`${url()}train.html`);
+  await page.locator('[data-status="idle"]:not([inert])').waitFor();
 });
 
 afterEach(async () => {

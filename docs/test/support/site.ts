@@ -4,13 +4,16 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll } from 'vitest';
 import { requireBuilt, type Server, serveSite } from '../../src/serve.ts';
 
-/** Serves the site and starts a browser before the file's tests, and ends both after them. */
-export function useSite(): { readonly browser: () => Browser; readonly url: () => string } {
+/** Serves the site and starts a browser, with these flags, before the file's tests, and ends both after them. */
+export function useSite(flags: readonly string[] = []): {
+  readonly browser: () => Browser;
+  readonly url: () => string;
+} {
   let browser: Browser;
   let server: Server;
   beforeAll(async () => {
     requireBuilt();
-    browser = await launchChromium();
+    browser = await launchChromium({ flags });
     server = await serveSite();
   });
   afterAll(async () => {

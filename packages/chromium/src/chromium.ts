@@ -18,14 +18,17 @@ export interface ChromiumOptions {
   readonly installed?: readonly string[];
   /** The folder that a fetched one is kept in (default: the user's cache). */
   readonly cache?: string;
+  /** Flags for it, beside those that it always gets. */
+  readonly flags?: readonly string[];
 }
 
 /** A headless browser. The caller closes it. Pages of our own alone are opened, so it needs no sandbox. */
 export async function launchChromium({
   installed = usual,
   cache = cacheDirectory(),
+  flags = [],
 }: ChromiumOptions = {}): Promise<Browser> {
   const own = installed.find((path) => existsSync(path));
   const { executablePath, env } = own ? { executablePath: own, env: {} } : await fetchChromium(cache);
-  return chromium.launch({ executablePath, env: { ...process.env, ...env }, args: ['--no-sandbox'] });
+  return chromium.launch({ executablePath, env: { ...process.env, ...env }, args: ['--no-sandbox', ...flags] });
 }

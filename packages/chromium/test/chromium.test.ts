@@ -9,6 +9,8 @@ test('the first program that is there is started, headless', async () => {
   const program = join(folder, 'browser');
   writeFileSync(program, `#!/bin/sh\necho "$@" > ${folder}/said\nexit 3\n`);
   chmodSync(program, 0o755);
-  await expect(launchChromium({ installed: [join(folder, 'none'), program] })).rejects.toThrow('exitCode=3');
-  expect(readFileSync(join(folder, 'said'), 'utf8')).toMatch(/--headless .*--no-sandbox/);
+  await expect(launchChromium({ installed: [join(folder, 'none'), program], flags: ['--one'] })).rejects.toThrow(
+    'exitCode=3',
+  );
+  expect(readFileSync(join(folder, 'said'), 'utf8')).toMatch(/--headless .*--no-sandbox --one/);
 });

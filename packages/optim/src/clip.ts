@@ -20,7 +20,8 @@ export function squaredNorm(parameters: readonly Parameter[]): Tensor {
   return tf.tidy(() => {
     if (grads.length === 0) return zeros([]);
     if (onTensorflow()) return fusedSum(grads, shares);
-    return tf.addN(grads.map((grad, i) => kernels.scale(tf.sum(tf.square(grad)), shares[i] as number))) as Tensor;
+    const sums = grads.map((grad, i): Tensor => kernels.scale(tf.sum(tf.square(grad)), shares[i] as number));
+    return sums.reduce((a, b) => tf.add(a, b)); // tf.addN gives a WebGPU kernel all of them, and it may have eight
   });
 }
 

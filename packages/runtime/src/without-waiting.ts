@@ -67,7 +67,9 @@ export const readLater = async (x: Tensor): Promise<Float32Array> => (await read
 export async function readTimed(x: Tensor): Promise<Timed> {
   const cuda = cudaModule();
   if (!cuda) {
-    const numbers = (await x.data()) as Float32Array;
+    const held = x.clone(); // WebGPU reads later, and by then x may be gone
+    const numbers = (await held.data()) as Float32Array;
+    held.dispose();
     return { numbers, at: performance.now() };
   }
   executeMany('FourfoldCopyOut', [x], [], 0);

@@ -35,6 +35,21 @@ onBackends(() => {
       expect(Array.from(await reading)).toEqual([1.5, 2.5, 3.5]);
     }));
 
+  test('so it may where the backend reads later, as WebGPU does', () =>
+    expectNoLeak(async () => {
+      const backend = tf.backend();
+      const read = backend.read.bind(backend);
+      backend.read = async (id) => {
+        await new Promise((done) => setTimeout(done));
+        return read(id);
+      };
+      const x = tf.tensor1d([1, 2, 3]);
+      const reading = readLater(x);
+      x.dispose();
+      expect(Array.from(await reading)).toEqual([1, 2, 3]);
+      backend.read = read;
+    }));
+
   test('numbers are read with the time when they were there', async () => {
     const [x, before] = [tf.scalar(1), performance.now()];
     const { numbers, at } = await readTimed(x);

@@ -43,9 +43,18 @@ async function openWebGpu(): Promise<PageBackend> {
   if (!adapter) throw new UserError('this browser has no WebGPU adapter: use WebAssembly');
   await import('@tensorflow/tfjs-backend-webgpu');
   if (!(await tf.setBackend('webgpu'))) throw new UserError('WebGPU did not start: use WebAssembly');
+  failWith(tf.backend() as unknown as { device: EventTarget });
   const { vendor = '', architecture = '' } = adapter.info ?? {};
   const model = [vendor, architecture].filter(Boolean).join(' ');
   return { name: 'webgpu', device: 'wasm', threads: 1, description: `WebGPU${model && ` on ${model}`}` };
+}
+
+/** A kernel that a card refuses leaves zeros and a line in the console: this makes it an error of the page or worker. */
+function failWith({ device }: { device: EventTarget }): void {
+  device.addEventListener('uncapturederror', (event) => {
+    const { error } = event as Event & { readonly error: { readonly message: string } };
+    throw new Error(`WebGPU: ${error.message}`);
+  });
 }
 
 /** As much of WebGPU's GPUAdapter as is used. */
