@@ -13,7 +13,7 @@ export interface BestLogits {
   readonly ids_NK: Tensor;
   /** float32 [N, k], their logits. */
   readonly values_NK: Tensor;
-  /** log Σ exp(logit) over the row. */
+  /** float32 [N], log Σ exp(logit) over the row. */
   readonly logSumExp_N: Tensor;
 }
 
