@@ -17,7 +17,7 @@ export interface BestLogits {
   readonly logSumExp_N: Tensor;
 }
 
-/** Of logits_NV, float32; k from 1 to V. NaN counts as the least, and makes logSumExp NaN. */
+/** Of logits_NV, float32; k from 1 to V. NaN counts as float32's lowest, above -∞ alone, and makes logSumExp NaN. */
 export function bestLogits(logits_NV: Tensor, k: number): BestLogits {
   const [ids_NK, values_NK, logSumExp_N] = hasPackedOps()
     ? executeMany('FourfoldBestLogits', [logits_NV], [attr.int('k', k)], 3)
