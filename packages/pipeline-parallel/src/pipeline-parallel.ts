@@ -180,7 +180,7 @@ export function timetable(shape: Shape): Tick[] {
   return ticks;
 }
 
-/** Idle share of a step, 0 to 1, if stages take equally long. Chunks: where pp divides micros, else more is idle. */
+/** Idle share of a step, 0 to 1, if stages take equally long and, with several chunks, pp divides the micro-batches. */
 export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chunks * micros + pp - 1);
 
 // ## Running
