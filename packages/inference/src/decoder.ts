@@ -37,11 +37,11 @@ export interface Logits {
 
 /** What a step cost, as the root saw it. */
 export interface StepCost {
-  /** Milliseconds of the step, and of them those in which this rank waited for others. */
+  /** Milliseconds of the whole step. */
   readonly total: number;
   /** Of them, milliseconds in which this rank waited for others. */
   readonly transfer: number;
-  /** Bytes that this rank sent and received. */
+  /** Bytes that this rank sent. */
   readonly sent: number;
   /** Bytes that this rank received. */
   readonly received: number;
