@@ -62,6 +62,8 @@ export interface Decoder {
   /**
    * Computes the rows, whose keys and values then are in their slots' caches. The logits of those that want some. Where
    * it fails, what all slots held is lost.
+   *
+   * @throws UserError where a row can't be computed, which loses nothing; RunError where a rank is lost
    */
   step(rows: readonly Row[]): Promise<Logits[]>;
   /** Copies what slot `from` holds of its first `length` positions to slot `to`: for prompts that begin alike. */
