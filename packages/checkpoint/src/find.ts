@@ -20,6 +20,9 @@ export interface Found {
 /**
  * The newest sound checkpoint in a folder, if any. `say` hears of damaged ones, which are passed over and, if the run
  * writes there, renamed: theirs are the names of checkpoints to come.
+ *
+ * @param writes whether the run writes there; default true
+ * @throws UserError on all ranks where the folder can't be read
  */
 export async function findNewest(
   world: ProcessGroup,
@@ -46,7 +49,11 @@ export async function findAt(world: ProcessGroup, path: string, say: (sentence: 
   return found;
 }
 
-/** Refuses to train into a folder that holds later steps than the one to begin at. */
+/**
+ * Refuses to train into a folder that holds later steps than the one to begin at.
+ *
+ * @throws UserError where it does
+ */
 export async function checkNothingLater(world: ProcessGroup, folder: string, step: number): Promise<void> {
   const [names = []] = await fromAll(world, async () => (world.rank === 0 ? listCheckpoints(folder) : []));
   const [newest] = names;

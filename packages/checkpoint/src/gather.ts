@@ -20,7 +20,8 @@ export type Places = Pick<Mesh, 'tp' | 'pp' | 'coordinates'>;
  * call it, with the parameters that they hold.
  *
  * @param shapes  names and whole shapes of all the model's parameters
- * @param tensorOf  what to gather of each: its value or its gradient, of the parameter's shape
+ * @param tensorOf  what to gather of each: its value or its gradient, of the parameter's shape, all of one dtype; it
+ *   stays whose it is
  */
 export async function gatherWhole(
   shapes: ReadonlyMap<string, readonly number[]>,

@@ -42,6 +42,8 @@ export interface SafetensorsFile {
   /**
    * Reads this tensor's bytes and no others: F16 and BF16 as their bits (Uint16Array), I64 as BigInt64Array. With
    * `from` and `to` only those elements, in row-major order.
+   *
+   * @throws RangeError where it has no such elements, UserError where the file can't be read
    */
   read(name: string, from?: number, to?: number): Promise<TensorData>;
   /** Closes the file. */
@@ -107,7 +109,9 @@ async function readExactly(file: FileHandle, bytes: Uint8Array, at: number): Pro
 /**
  * Writes `tensors` to `path`: the same bytes in whatever order they come. They go to a file beside it, which takes the
  * name `path` when all of it is on the disk: a kill at any moment leaves the old file or the new one, never half of
- * one. Throws UserError where the disk refuses.
+ * one.
+ *
+ * @throws UserError where the disk refuses, TypeError where a tensor's data don't fit its dtype and shape
  */
 export async function writeSafetensors(
   path: string,

@@ -69,7 +69,11 @@ export class Saver {
   #flight: Flight | undefined;
   #publishing: Promise<void> = Promise.resolve();
 
-  /** All ranks call it, and see to it that no other run uses the folder. */
+  /**
+   * All ranks call it, and see to it that no other run uses the folder.
+   *
+   * @throws UserError on rank 0 where the folder can't be written
+   */
   static async open(world: ProcessGroup, options: SaveOptions): Promise<Saver> {
     if (world.rank === 0) await openFolder(options.folder);
     const ranges = options.parameters.flatMap((parameter) => rangesOf(parameter).map((r) => ({ ...r, parameter })));

@@ -20,7 +20,7 @@ export interface SlicedFile {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** What the file says of itself. */
   readonly metadata: Metadata;
-  /** A tensor's elements from number `from` up to `to`. */
+  /** A tensor's elements from number `from` up to `to`; UserError where they can't be read. */
   read(name: string, from: number, to: number): TensorData;
   /** Closes the file. */
   close(): void;
@@ -68,7 +68,12 @@ function sliced(
 /** A tensor that is made when it is written. */
 export type MadeTensor = TensorInfo & { readonly make: () => Promise<TensorData> };
 
-/** Writes a new file, in the order of the format, and brings it to the disk. */
+/**
+ * Writes a new file, in the order of the format, and brings it to the disk.
+ *
+ * @throws TypeError where a tensor that was made has other bytes than its dtype and shape take; and Node's Error where
+ *   the file is there already or can't be written
+ */
 export async function writeInTurn(path: string, tensors: ReadonlyMap<string, MadeTensor>, notes: Metadata) {
   const { header, sorted } = layOut(tensors, notes);
   const file = openSync(path, 'wx');

@@ -55,7 +55,7 @@ export interface Weights {
   readonly path: string;
   /** By Hugging Face name. */
   readonly tensors: ReadonlyMap<string, WeightInfo>;
-  /** A tensor's numbers, or those of a rank's part of it, row by row. Reads while everything else waits. */
+  /** A tensor's numbers, or those of a rank's part of it, row by row, as float32. All else waits meanwhile. */
   read(name: string, shard?: Shard): Floats;
   /** Closes its files. */
   close(): void;
@@ -91,7 +91,7 @@ export function* runsOf(shape: readonly number[], shard: Shard | undefined): Gen
   for (let at = shard.index * run; at < sizeOf(shape); at += inner) yield [at, at + run];
 }
 
-/** A parameter's first value, or a rank's part of it, out of such weights: what model's `initialize` takes. */
+/** A parameter's first value, or a rank's part, float32, out of such weights: what model's `initialize` takes. */
 export const valuesFrom =
   (weights: Weights) =>
   ({ name, fullShape, shard }: Pick<Parameter, 'name' | 'fullShape' | 'shard'>): Tensor => {

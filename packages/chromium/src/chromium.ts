@@ -22,7 +22,11 @@ export interface ChromiumOptions {
   readonly flags?: readonly string[];
 }
 
-/** A headless browser. The caller closes it. Pages of our own alone are opened, so it needs no sandbox. */
+/**
+ * A headless browser. The caller closes it. Pages of our own alone are opened, so it needs no sandbox.
+ *
+ * @throws UserError where none is installed and none can be fetched
+ */
 export async function launchChromium({
   installed = usual,
   cache = cacheDirectory(),

@@ -39,7 +39,7 @@ interface Given {
 
 /**
  * The configuration that a command line asks for, checked against the schema.
- * Throws UserError with one sentence where something is wrong, and HelpWanted for --help.
+ * Throws UserError with one sentence where something is wrong, and HelpWanted for --help, -h and --schema FILE.
  */
 export function readConfig<S extends ConfigSchema>(
   command: Command & { readonly schema: S; readonly argv: readonly string[] },

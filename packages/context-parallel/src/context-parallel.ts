@@ -23,8 +23,8 @@
  *
  * Liu, Zaharia and Abbeel, "Ring attention with blockwise transformers for near-infinite context" (2023).
  *
- * Who has which tokens? A query sees no key after it. With the sequence cut into cp pieces in order, rank r computes
- * r + 1 of the cp blocks that come by: all wait for the last rank, which computes 2cp / (cp + 1) times the mean, 1.6
+ * Who has which tokens? A query sees no key after it. With the sequence cut into cp pieces in order, rank r computes r
+ * whole blocks and half of its own: all wait for the last rank, which computes (2cp - 1) / cp times the mean, 1.75
  * times at cp = 4. Zigzag cuts 2·cp chunks and gives each rank one from the front and one from the back (at cp = 4):
  *
  *      chunk    0   1   2   3   4   5   6   7
@@ -81,6 +81,8 @@ export function checkContextParallel({ seqLength, cp, order }: { seqLength: numb
 /**
  * Where in the sequence of T tokens the T / cp tokens of a rank are, in ascending order. RoPE turns by these positions,
  * and a rank's tokens and targets are those at these places.
+ *
+ * @throws UserError where T can't be split so
  */
 export function positionsOf(T: number, cp: number, rank: number, order: Order): Int32Array {
   checkContextParallel({ seqLength: T, cp, order });
@@ -90,7 +92,7 @@ export function positionsOf(T: number, cp: number, rank: number, order: Order): 
   return Int32Array.from(chunks.flatMap((chunk) => Array.from({ length }, (_, i) => chunk * length + i)));
 }
 
-/** Some consecutive places along the time axis. */
+/** Some consecutive places along the time axis, counted in tokens from the first that the rank has. */
 export type Span = readonly [start: number, length: number];
 
 /** The part of a block that is computed: each of these queries sees all of these keys or, if causal, those up to it. */
@@ -104,7 +106,7 @@ export interface Visible {
 }
 
 /**
- * What a rank's t queries see of the t keys that are rank `source`'s; undefined: nothing.
+ * What a rank's t queries (an even number in zigzag order) see of the t keys of rank `source`; undefined: nothing.
  *
  * In zigzag order a rank before this one has its first chunk before all queries here and its second one after them; a
  * rank after this one has both its chunks between the two here.
@@ -150,11 +152,11 @@ export interface RingOptions {
   readonly kvHeads: number;
   /** Who has which tokens. */
   readonly order: Order;
-  /** As attention's (ops/src/attention-block.ts). */
+  /** As attention's (ops/src/attention-block.ts); default true. */
   readonly deterministic?: boolean | undefined;
 }
 
-/** qkv_BtJK of this rank's tokens, whose positions `positionsOf` gives, to o_BtHK. */
+/** qkv_BtJK of this rank's tokens, whose positions `positionsOf` gives and RoPE has turned by, to o_BtHK. */
 export const ringAttention =
   (cp: ProcessGroup, { kvHeads, order, deterministic }: RingOptions): Layer =>
   async (qkv_BtJK) => {
@@ -246,7 +248,8 @@ function blockGradients(
 
 /**
  * Makes the model one that sees this rank's tokens alone: it knows their positions, and attends by a ring. Feed it the
- * tokens and targets at `model.positions(t)`, and average losses and gradients over the group.
+ * tokens and targets at `model.positions(t)`, where t counts this rank's tokens of a sequence, and average losses and
+ * gradients over the group. It comes before a pipeline takes its stages of the model.
  */
 export function applyContextParallel(model: Llama, cp: ProcessGroup, { order }: { readonly order: Order }): void {
   if (cp.size === 1) return;
@@ -257,11 +260,11 @@ export function applyContextParallel(model: Llama, cp: ProcessGroup, { order }: 
 
 /** What the formula asks of a layer's attention. */
 export interface RingShape {
-  /** Sequences. */
+  /** Sequences of a micro-batch. */
   readonly B: number;
   /** Key and value heads of a rank. */
   readonly G: number;
-  /** Tokens of one rank. */
+  /** Tokens of one rank, of each sequence. */
   readonly t: number;
   /** Dimensions of a head. */
   readonly K: number;
@@ -273,7 +276,7 @@ export interface RingShape {
   readonly recompute: Recompute;
 }
 
-/** Bytes that a rank sends in one layer's forward and backward. */
+/** Bytes that a rank sends in one layer's forward and backward of one micro-batch. */
 export function contextParallelBytes({ B, G, t, K, cp, dtype, recompute }: RingShape): number {
   if (cp === 1) return 0;
   const both = 2 * B * G * t * K; // numbers in k and v, and in dk and dv

@@ -27,21 +27,21 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** One rank's part in making all ranks' gradients one. */
 export interface DataParallel {
-  /** What this rank updates: the parameters themselves or, with ZeRO, its part of them. */
+  /** What this rank updates: the parameters themselves or, with ZeRO, its part of each bucket, of one dimension. */
   readonly updated: readonly Parameter[];
-  /** Ends when the step's mean gradients are in `updated`. To be called after backward, by every rank. */
+  /** Ends when the mean gradients are in `updated`. After backward, by every rank. An Error where one is missing. */
   reduced(): Promise<void>;
   /** Ends when all parameters have their new values. To be called after the update, by every rank. */
   gathered(): Promise<void>;
   /** The whole mean gradients after `reduced`, in float32: new tensors, which the caller owns. Every rank calls it. */
   wholeGradients(): Promise<ReadonlyMap<Parameter, Tensor>>;
-  /** Bytes that this rank sends in a step, by the name of the group: what a run's counts are held against. */
+  /** Bytes of tensors that this rank sends in a step, by the group's name: what a run's counts are held against. */
   bytes(): Readonly<Record<string, number>>;
 }
 
 // ## The naive version
 
-/** One all-reduce after the other, when backward is done. */
+/** One all-reduce after the other, when backward is done, of [shape] in gradDtype. The means replace the gradients. */
 export function naiveDataParallel(parameters: readonly Parameter[], group: ProcessGroup): DataParallel {
   for (const parameter of parameters) parameter.replicas *= group.size;
   const reduced = async () => {
@@ -85,11 +85,11 @@ async function addedUp(x: Tensor, partial: ProcessGroup | undefined): Promise<Te
 
 /** How gradients are put together and reduced. */
 export interface BucketOptions {
-  /** Gradients that each parameter's layer will accumulate in a step: gradAccSteps. */
+  /** Gradients that each parameter's layer will accumulate in a step: gradAccSteps. One more throws an Error. */
   readonly backwards: number;
   /** Bytes of a full bucket (default 25 MiB). A larger parameter has one of its own. */
   readonly bucketBytes?: number;
-  /** ZeRO-1 (default false). Parameters must have their first values. */
+  /** ZeRO-1 (default false). Parameters must have their first values, all of one dtype. */
   readonly zero?: boolean;
 }
 
@@ -261,8 +261,8 @@ class Bucket {
 // ## What it costs
 
 /**
- * Bytes that a rank sends in a step, by group, if its gradients travel in such buckets; `dtype` is the weights'. The
- * parameters need no values: a plan asks too.
+ * Bytes that a rank sends in a step, by group, if its gradients travel in such buckets; `dtype` is that of the weights,
+ * which ZeRO gathers. The parameters need no values: a plan asks too.
  */
 export function bucketedBytes(
   parameters: readonly Parameter[],

@@ -33,7 +33,7 @@ export interface BatchRequest {
   readonly seqLength: number;
   /** dp x microBatchSize x gradAccSteps: the size of the global batch, in sequences. */
   readonly sequencesPerStep: number;
-  /** Of the run: it decides the order of the sequences. */
+  /** The run's: it decides the order of the sequences. */
   readonly seed: number;
   /** Counted from 0. */
   readonly step: number;

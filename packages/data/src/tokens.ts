@@ -32,7 +32,7 @@ export interface Tokens {
    * whole part, and over any of it at byte level, where count = bytes.
    */
   readonly bytes: number;
-  /** Ids [start, start + count), read from the disk. */
+  /** Ids [start, start + count), read from the disk. Throws RangeError where the part doesn't have them. */
   read(start: number, count: number): Int32Array;
 }
 

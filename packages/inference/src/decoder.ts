@@ -37,11 +37,11 @@ export interface Logits {
 
 /** What a step cost, as the root saw it. */
 export interface StepCost {
-  /** Milliseconds of the step, and of them those in which this rank waited for others. */
+  /** Milliseconds of the whole step. */
   readonly total: number;
   /** Of them, milliseconds in which this rank waited for others. */
   readonly transfer: number;
-  /** Bytes that this rank sent and received. */
+  /** Bytes that this rank sent. */
   readonly sent: number;
   /** Bytes that this rank received. */
   readonly received: number;
@@ -62,6 +62,8 @@ export interface Decoder {
   /**
    * Computes the rows, whose keys and values then are in their slots' caches. The logits of those that want some. Where
    * it fails, what all slots held is lost.
+   *
+   * @throws UserError where a row can't be computed, which loses nothing; RunError where a rank is lost
    */
   step(rows: readonly Row[]): Promise<Logits[]>;
   /** Copies what slot `from` holds of its first `length` positions to slot `to`: for prompts that begin alike. */

@@ -14,7 +14,7 @@ import { bytesOf, lengthOf, type StoredModel } from './stored.ts';
 export interface RankMemory {
   /** Its share of the weights. */
   readonly weights: number;
-  /** Its keys and values of all past tokens. */
+  /** Keys and values of its heads, for every position of every slot. */
   readonly caches: number;
 }
 

@@ -34,7 +34,7 @@ import { type Wanted, wantedOf } from './wire.ts';
 
 /** How a rank computes. */
 export interface ComputeOptions {
-  /** Sequences at once, and the positions of each. */
+  /** Sequences at once. */
   readonly slots: number;
   /** Positions of each sequence. */
   readonly maxSeqLength: number;

@@ -23,7 +23,7 @@ export interface SampleOptions {
   readonly context: number;
 }
 
-/** `prompt` and what the model makes of it. The same seed gives the same text. */
+/** `prompt` and what the model makes of it. The same seed gives the same text. The model stays the caller's. */
 export async function sample(
   model: Llama,
   tokenizer: Tokenizer,
@@ -41,7 +41,7 @@ export async function sample(
   return tokenizer.decode(ids);
 }
 
-/** The logits of the token after the last one of each sequence, from a whole model: [B, V], float32. */
+/** Logits of the token after the last of each sequence, [B, V], float32. Throws Error where the model is a part. */
 export async function nextTokenLogits(model: Llama, tokens_BT: Tensor): Promise<Tensor> {
   const { head } = model;
   if (!head || head.shard) throw new Error('logits need a whole model, and this is a part of one');
@@ -58,7 +58,7 @@ export async function nextTokenLogits(model: Llama, tokens_BT: Tensor): Promise<
   return logits_BV;
 }
 
-/** The token at `draw` (0 to 1) of the distribution's cumulative sum. */
+/** The id at `draw` (0 to 1) of the distribution's cumulative sum, of exp(logit / temperature); at 0 the likeliest. */
 export function pickToken(logits_V: ArrayLike<number>, temperature: number, draw: number): number {
   const logits = Array.from(logits_V);
   const largest = logits.reduce((a, b) => Math.max(a, b));

@@ -44,7 +44,7 @@ export interface Share {
   readonly vocabulary: Span;
 }
 
-/** Part `index` of `of` parts, as even as can be, the larger ones first, of so many. */
+/** Part `index` of `of` parts of so many, as even as can be: none is larger than the first. */
 export function evenPart(count: number, index: number, of: number): Span {
   return [Math.ceil((count * index) / of), Math.ceil((count * (index + 1)) / of)];
 }
@@ -76,7 +76,7 @@ export function shareOf(shape: ModelShape, rank: number, ranks: number, inBlocks
 const unitOf = ({ ffn }: ModelShape, ranks: number, inBlocks: boolean): number =>
   inBlocks || (ffn % UNIT === 0 && ffn >= UNIT * ranks) ? UNIT : 1;
 
-/** Stops a number of ranks that can't share a model. */
+/** Throws UserError for a number of ranks that can't share a model, with those that can. */
 export function checkRanks(shape: ModelShape, ranks: number, inBlocks: boolean): void {
   const { heads, headDim, ffn, vocabulary } = shape;
   if (inBlocks && ranks > 1 && headDim % UNIT !== 0)

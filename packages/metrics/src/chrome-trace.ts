@@ -32,9 +32,9 @@ export interface TracedCall {
   readonly start: number;
   /** When it ended; absent while it goes on. */
   readonly end?: number | undefined;
-  /** Sent. */
+  /** Bytes of tensors that the rank sent. */
   readonly bytes: number;
-  /** Milliseconds, the last ones of the call. */
+  /** Milliseconds that the rank waited, the last ones of the call. */
   readonly waited: number;
 }
 

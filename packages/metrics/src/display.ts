@@ -7,7 +7,7 @@ import { progressBar, type Screen } from '@fourfold/runtime/progress';
 export interface DisplayOptions {
   /** How many steps the run has. */
   readonly steps: number;
-  /** Steps that an earlier run did, where this one resumes it; they don't count for the time left. */
+  /** Steps that an earlier run did (default 0), where this one resumes it; they don't count for the time left. */
   readonly done?: number;
   /** Default: process.stdout. */
   readonly screen?: Screen;

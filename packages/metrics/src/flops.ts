@@ -25,7 +25,7 @@ export interface ModelSize {
 export const flopsPerToken = ({ parameters, layers, dim, seqLength }: ModelSize): number =>
   6 * parameters + 12 * layers * dim * seqLength;
 
-/** From 0 to 1, or undefined where the device's peak isn't known. */
+/** From 0 to 1, of one device's tokens and its peak in FLOP/s; undefined where the peak isn't known. */
 export const mfuOf = (tokensPerSecond: number, size: ModelSize, peak: number | undefined): number | undefined =>
   peak === undefined ? undefined : (tokensPerSecond * flopsPerToken(size)) / peak;
 

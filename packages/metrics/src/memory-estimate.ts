@@ -15,7 +15,8 @@
  *
  * The fused kernels (of a GPU, and of the CPU in float32) have no scores in memory at all: attention computes them
  * again, a tile at a time. A norm keeps what came into it, and SwiGLU gate, up and their product. Without them scores
- * over 64 MiB go in equal parts below it, as logits do.
+ * over 64 MiB go in equal parts below it, as logits do everywhere but on a GPU, whose parts are larger
+ * (LOSS_CHUNK_BYTES): a GPU's memory is plan's to tell.
  */
 
 /** What the estimate asks of a training run. */
@@ -58,7 +59,7 @@ const CHUNK = 64 * 2 ** 20; // the most bytes of scores, or of logits, that our 
 const BYTES = { float32: 4, bfloat16: 2 };
 const STREAM = 4; // vectors of D a token beside all else: the residual stream, its gradient, and what is added to each
 
-/** Bytes of tensors at the peak of a step, as `memory().peakBytes` counts them. */
+/** Bytes of tensors at the peak of a step without a GPU, as `memory().peakBytes` counts them. */
 export function trainingBytes(size: TrainingSize): number {
   const { parameters, layers, dim, batch, seqLength, recompute } = size;
   const vector = batch * seqLength * dim * elementBytes(size);
@@ -96,8 +97,8 @@ const partOf = (bytes: number): number => bytes / Math.ceil(bytes / CHUNK);
 export type BlockSize = Omit<TrainingSize, 'parameters' | 'layers' | 'vocabulary'> & { readonly tokenRanks?: number };
 
 /**
- * What one block keeps for backward, unless it is run again as a whole. Without fused kernels the normalized vectors
- * and their lengths are float32 whatever the precision.
+ * Bytes that one block keeps for backward, unless it is run again as a whole. Without fused kernels the normalized
+ * vectors and their lengths are float32 whatever the precision.
  */
 export function keptBytes(size: BlockSize): { attention: number; mlp: number } {
   const { dim, heads, kvHeads, headDim, ffn, batch, seqLength, precision, fused, recompute, tokenRanks = 1 } = size;
@@ -112,7 +113,7 @@ export function keptBytes(size: BlockSize): { attention: number; mlp: number } {
   };
 }
 
-/** The same for any way to recompute. */
+/** Bytes that one block keeps, for any way to recompute. */
 export function keptOfBlock(size: BlockSize): number {
   const { batch, seqLength, dim, precision, recompute, tokenRanks = 1 } = size;
   if (recompute === 'block') return (batch * seqLength * dim * BYTES[precision]) / tokenRanks;

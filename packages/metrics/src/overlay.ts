@@ -20,7 +20,7 @@ export interface OverlayOptions {
   readonly title: string;
   /** The first is the one that the others are compared with. */
   readonly series: readonly [OverlaySeries, ...OverlaySeries[]];
-  /** The difference that is allowed in the first `steps` steps: a dashed line in the lower panel. */
+  /** The relative difference that is allowed in the first `steps` steps: a dashed line in the lower panel. */
   readonly limit?: { readonly difference: number; readonly steps: number };
   /** What the upper axis says; default 'loss (nats per token)'. */
   readonly label?: string;

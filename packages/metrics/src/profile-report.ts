@@ -22,7 +22,7 @@ export interface ProfileOptions {
   readonly device: string;
   /** Which of the device's peaks the rates are held against. */
   readonly precision: 'float32' | 'bfloat16';
-  /** Rows; the ops after them are summed up in one. */
+  /** Rows (default 14); the ops after them are summed up in one. */
   readonly rows?: number;
 }
 

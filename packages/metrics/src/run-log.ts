@@ -61,7 +61,7 @@ export interface RunLog {
   close(): void;
 }
 
-/** Opens the files before anything else: a path that can't be written stops the run at once, and no file is made. */
+/** Opens the files before anything else. Throws UserError for a path that can't be written, and makes no file then. */
 export function openRunLog(options: RunLogOptions): RunLog {
   const { title, steps, done = 0, metrics, tensorboard, curve, later = [], unit, screen = process.stdout } = options;
   for (const path of [curve, ...later])

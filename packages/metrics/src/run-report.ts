@@ -39,13 +39,13 @@ export interface RunReportOptions {
   readonly steps: number;
   /** The ranks are coroutines of one process: only one can compute at a time, so a bubble is counted in ticks. */
   readonly oneProcess: boolean;
-  /** The share of a step for which a pipeline's rank should be idle. */
+  /** The share of a step, 0 to 1, for which a pipeline's rank should be idle. */
   readonly bubble: number;
   /** File for the trace, 'run.json'; the pictures go beside it, 'run.svg' and 'run.gpu.svg'. */
   readonly trace?: string | undefined;
 }
 
-/** The report as text. Writes the files if asked to. */
+/** The report as text. Writes the files if asked to; throws UserError where they can't be written. */
 export function runReport(runs: readonly RankRun[], options: RunReportOptions): string {
   const { steps, oneProcess, bubble, trace } = options;
   const unit = oneProcess ? 'ticks' : 'milliseconds';

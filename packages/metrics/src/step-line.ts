@@ -18,9 +18,9 @@ export interface StepFigures {
   readonly learningRate: number;
   /** Of all ranks together, over the whole step. */
   readonly tokensPerSecond: number;
-  /** Time of the whole step. */
+  /** Time of the whole step, in milliseconds. */
   readonly milliseconds: number;
-  /** The most memory that tensors held so far. */
+  /** The most bytes that tensors held so far. */
   readonly memoryBytes: number;
   /** Share of the device's peak that the step used, from 0 to 1; left out where the peak isn't known. */
   readonly mfu?: number | undefined;

@@ -22,7 +22,7 @@ export interface RankReport {
   readonly totals: readonly Readonly<Totals>[];
   /** By the name of a group: bytes that this rank should have sent in it, in the whole run. */
   readonly predicted: Readonly<Record<string, number>>;
-  /** The most memory that its process held in tensors. */
+  /** The most bytes that its process held in tensors. */
   readonly peakBytes: number;
   /** Shares of the pipeline's time in which this rank had nothing to do, from 0 to 1. */
   readonly bubble?: { readonly measured: number; readonly predicted: number };

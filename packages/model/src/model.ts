@@ -63,7 +63,7 @@ export const MODELS: Readonly<Record<string, LlamaConfig>> = {
   'Llama-3-8B':     shape(32, 4096, 32, 8, 14336, 128256, 5e5, false),
 };
 
-/** Stops a shape that can't be built, with the numbers that would do. */
+/** Throws UserError for a shape that can't be built: G must divide H, and K be even. It says what would do. */
 export function checkConfig(c: LlamaConfig): void {
   if (c.heads % c.kvHeads !== 0) {
     const fit = Array.from({ length: c.heads }, (_, i) => i + 1).filter((g) => c.heads % g === 0);
@@ -121,7 +121,7 @@ export const initialWeights =
       return partOf(tf.tensor(normals(keyOf(seed, name), 0, size, std), sides), shard);
     });
 
-/** Allocates what the model holds. */
+/** Allocates what the model holds, in its dtype: once, for values that were there before would not be freed. */
 export function initialize(model: Llama, weights: Initialize): void {
   for (const parameter of model.parameters) parameter.value = tf.tidy(() => cast(weights(parameter), model.dtype));
 }
@@ -159,7 +159,7 @@ export interface Llama {
   /** What backward computes again. */ readonly recompute: Recompute;
   /** Whether a GPU computes the same bits every time, or attention's gradients in any order, which is faster. */
   readonly deterministic: boolean;
-  /** What this part of the model holds, in the order of the blocks. */ readonly parameters: Parameter[];
+  /** What this part holds, from the embedding to the output. */ readonly parameters: Parameter[];
   /** The positions, in their whole sequence, of the T tokens that a pass sees of each. */
   positions: (T: number) => Int32Array;
   /** Their turns: the tensors are the caller's, the numbers are kept from one step to the next. */
@@ -168,13 +168,13 @@ export interface Llama {
   /** The blocks of this part. */ blocks: Block[];
   /** The last norm, where this part has it. */ norm: Layer | undefined;
   /** The output and the loss, where this part has them. */ loss: Loss | undefined;
-  /** The weights that give logits. */ head: Parameter | undefined;
+  /** The weights that give logits, [V, D], where this part has them. */ head: Parameter | undefined;
 }
 
 /** What a model is made with; defaults: float32, 'none', deterministic, gradients in float32. */
 export type LlamaOptions = Partial<Pick<Llama, 'dtype' | 'recompute' | 'deterministic'> & { gradDtype: DType }>;
 
-/** Describes a model; `initialize` gives it its values. gradDtype: of matrices' gradients; norms' are float32. */
+/** Describes a model, or throws as checkConfig; `initialize` gives values. gradDtype: matrices'; norms' is float32. */
 export function createLlama(config: LlamaConfig, options: LlamaOptions = {}): Llama {
   checkConfig(config);
   const { dtype = 'float32', gradDtype = 'float32', recompute = 'none', deterministic = true } = options;
@@ -221,7 +221,7 @@ export function placeOf({ positions, turns }: Llama, B: number, T: number): Plac
 /** Frees a place's tables. */
 export const freePlace = ({ rope: { cos_TK, sin_TK } }: Place): void => tf.dispose([cos_TK, sin_TK]);
 
-/** One block at a place: two branches beside the residual stream. */
+/** One block at a place, x_ND to x_ND: two branches beside the residual stream. */
 export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: Place): Layer {
   const { kvHeads } = block;
   const pair = model.recompute === 'selective' ? (...two: Layer[]) => recomputed(chain(...two)) : chain;
@@ -235,8 +235,8 @@ export function blockLayer(model: Llama, block: Block, { B, T, rope: tables }: P
 }
 
 /**
- * One part's pass: from tokens_BT where it has the embedding, else from the former part's x_ND, to x_ND. The pullback
- * returns the gradient by x_ND; by tokens there is none.
+ * One part's pass: from tokens_BT (int32) where it has the embedding, else from the former part's x_ND, to x_ND (N/tp
+ * tokens of it with sequence parallelism). The pullback returns the gradient by x_ND; by tokens there is none.
  */
 export async function forward(
   part: Llama,
@@ -258,7 +258,7 @@ export async function forward(
   return [y_ND, pullbackThrough([pullEmbed, pullBody], backward)];
 }
 
-/** The last part's pass, which ends with the mean loss. */
+/** The last part's pass, to the mean loss in nats, 0-d; targets_BT are int32. An Error in a part that has no loss. */
 export async function forwardToLoss(
   part: Llama,
   input: Tensor,
@@ -280,8 +280,8 @@ export async function forwardToLoss(
 }
 
 /**
- * The mean loss of one micro-batch (a 0-d tensor), with every parameter's gradient accumulated.
- * `weight` is this loss's share in the step's: 1 / gradAccSteps, so that the sum over micro-batches is the mean.
+ * The mean loss of one micro-batch (0-d, nats, the caller's), with every parameter's gradient accumulated. `weight`
+ * (default 1) is the loss's share in the step's: 1 / gradAccSteps, so that the sum over micro-batches is the mean.
  */
 export async function lossAndGradients(
   model: Llama,

@@ -55,7 +55,7 @@ const TILE_BYTES = 2 ** 26;
 /** 1 / √K. */
 export const scaleOf = (q_BTHK: Tensor): number => (q_BTHK.shape[3] as number) ** -0.5;
 
-/** [o_BTHK, lse_BHT] of queries over one block of keys and values; lse in float32 whatever the inputs are. */
+/** [o_BTHK, lse_BHT] of queries over one block of S keys and values; lse in float32 whatever the inputs are. */
 export function attentionBlock(
   q_BTHK: Tensor,
   k_BSGK: Tensor,
@@ -90,7 +90,7 @@ export interface AttentionSaved {
   readonly o: Tensor;
   /** log Σ exp(S) over the keys of all blocks, [B, H, T], float32. */
   readonly lse: Tensor;
-  /** The gradient by o. */
+  /** The gradient by o, [B, T, H, K]. */
   readonly dO: Tensor;
 }
 

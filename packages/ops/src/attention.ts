@@ -29,7 +29,7 @@ import { type Layer, pullback } from './layer.ts';
 
 /** How a rank's attention is computed. */
 export interface AttentionOptions extends Omit<AttentionBlockOptions, 'causal'> {
-  /** G. */
+  /** G: how many of qkv's J heads are k's, and as many v's. */
   readonly kvHeads: number;
 }
 

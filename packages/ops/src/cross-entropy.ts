@@ -34,8 +34,8 @@ export interface LossOptions {
 }
 
 /**
- * The mean loss (a 0-d tensor, whatever its weight) of x_ND against N targets (int32 of any shape, below V), and its
- * pullback, which returns dx_ND.
+ * The mean loss in nats (a 0-d tensor, float32, whatever its weight) of x_ND against N targets (int32 of any shape,
+ * below V), and its pullback, which accumulates dw_VD and returns dx_ND. Without gradients it can only be dropped.
  */
 export type Loss = (
   x_ND: Tensor,
@@ -54,7 +54,7 @@ export interface TokenLosses {
   readonly dlogits_CV?: Tensor;
 }
 
-/** Takes logits_CV over, which have the dtype of the weights. */
+/** From logits_CV, which it takes over and which have the dtype of the weights, and int32 targets. */
 export type SoftmaxLoss = (
   logits_CV: Tensor,
   targets_C: Tensor,
@@ -63,7 +63,7 @@ export type SoftmaxLoss = (
 
 /** How the loss is computed. */
 export interface CrossEntropyOptions {
-  /** Bytes that a chunk's logits may take; default: LOSS_CHUNK_BYTES of the device. */
+  /** Bytes that a chunk's logits may take, counted as float32; default: LOSS_CHUNK_BYTES of the device. */
   readonly chunkBytes?: number | undefined;
   /** Default: of logits that are all here. */
   readonly softmaxLoss?: SoftmaxLoss;
@@ -160,10 +160,10 @@ function addProducts(all: Results, dlogits_CV: Tensor, w_VD: Tensor, x_CD: Tenso
 
 // Of logits that are float32; those in bfloat16 take half. A GPU does a product at full speed only if it is large, and
 // each chunk but the first reads and writes the whole of dw once more.
-/** Bytes that the logits of a chunk may take, by device. */
+/** Bytes that the logits of a chunk may take, by device: 64 MiB without a GPU, 2 GiB on one. */
 export const LOSS_CHUNK_BYTES = { cpu: 64 * 2 ** 20, gpu: 2 ** 31 };
 
-/** [start, length] of chunks of N tokens, whose logits, V each, fit into the bytes; all but the last equally long. */
+/** [start, length] of chunks of N tokens, whose V logits each, as float32, fit the bytes; the last may be shorter. */
 export function lossChunks(N: number, V: number, chunkBytes = defaultChunkBytes()): [start: number, length: number][] {
   const most = Math.max(1, Math.floor(chunkBytes / (4 * V)));
   const length = Math.ceil(N / Math.ceil(N / most));

@@ -20,7 +20,10 @@ import { addRows, mul, reshape, share, takeRows } from './kernels.ts';
 import { type Pullback, pullback } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
-/** ids: int32, any shape of N elements, all below V (data checks that). Returns [N, D]. */
+/**
+ * ids: int32, any shape of N elements, all below V (data checks that). Returns [N, D], or with sequence parallelism the
+ * [N / tp, D] of this rank's tokens; the pullback adds to the table's gradient.
+ */
 export type Embedding = (ids: Tensor) => Promise<[x_ND: Tensor, pull: Pullback<void>]>;
 
 /** The embedding of a table [V, D], or of this rank's rows of it. */
@@ -40,7 +43,7 @@ export interface Words {
   readonly words: number;
 }
 
-/** Of a table, or of the head's weight. */
+/** Those of a table or of the head's weight, [V, D] or a shard of its rows. */
 export function wordsOf({ fullShape: [words = 0], shape: [rows = 0], shard }: Parameter): Words {
   return { first: shard?.axis === 0 ? shard.index * rows : 0, words };
 }

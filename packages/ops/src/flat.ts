@@ -10,7 +10,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { concat, reshape, slice } from './kernels.ts';
 import type { Parameter, Range } from './parameter.ts';
 
-/** Tensors of one dtype end to end, with zeros behind them up to `size` elements: a new tensor. */
+/** Tensors of one dtype end to end, with zeros behind them up to `size` elements: a new tensor, [size]. */
 export const flatten = (tensors: readonly Tensor[], size: number): Tensor =>
   tf.tidy(() => {
     const pieces = tensors.map((x) => reshape(x, [-1]));
@@ -19,7 +19,7 @@ export const flatten = (tensors: readonly Tensor[], size: number): Tensor =>
     return concat(pieces, 0);
   });
 
-/** The way back: new tensors of these shapes. */
+/** The way back: new tensors of these shapes, of what `flat` begins with. It stays the caller's. */
 export function unflatten(flat: Tensor, shapes: readonly (readonly number[])[]): Tensor[] {
   let start = 0;
   return shapes.map((shape) => {

@@ -26,7 +26,7 @@ export const rmsNorm = (x_ND: Tensor, w_D: Tensor, epsilon: number) =>
     Tensor,
   ];
 
-/** [dx_ND, dw_D]; to dx is added what `onto_ND` is. */
+/** [dx_ND, dw_D], dw in float32; to dx is added what `onto_ND` is. */
 export function rmsNormGrad(dy_ND: Tensor, x_ND: Tensor, w_D: Tensor, r_N: Tensor, onto_ND?: Tensor) {
   const onto = onto_ND ? [onto_ND] : [];
   const attributes = [...T[dtypeOf(x_ND)], attr.int('M', onto.length)];
@@ -46,7 +46,7 @@ export interface RopeForm {
   readonly turned: number;
   /** Whether they turn back. */
   readonly inverse: boolean;
-  /** Whether the result is written over x, in its own memory. */
+  /** Whether the result is written over x, in its own memory (default false). */
   readonly inPlace?: boolean;
 }
 
@@ -68,7 +68,7 @@ export interface AttentionForm {
   readonly causal: boolean;
   /** By what the products of queries and keys are multiplied. */
   readonly scale: number;
-  /** G of J = H + 2G, where q, k and v are one tensor. */
+  /** G of J = H + 2G, where q, k and v are one tensor; not used where they are three. */
   readonly kvHeads?: number;
 }
 /** The attributes of both ops. */
@@ -121,7 +121,7 @@ export function logitGradient(logits_CV: Tensor, targets_C: Tensor, stats: Tenso
   return executeViews('FourfoldLogitGradient', inputs, [...T[dtypeOf(logits_CV)], ...loss], viewed) as [Tensor, Tensor];
 }
 
-/** Rows of a table that has those of ids `first` and on, of `words` in all; 0 for ids that it has no row for. */
+/** x_ND: rows of a table that has those of ids `first` and on, of `words` in all; 0 for ids that it has no row for. */
 export function embedding(table_VD: Tensor, ids_N: Tensor, { first, words }: Words): Tensor {
   const attributes = [...T[dtypeOf(table_VD)], attr.int('first', first), attr.int('words', words)];
   return execute('FourfoldEmbedding', [table_VD, ids_N], attributes);

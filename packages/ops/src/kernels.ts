@@ -55,7 +55,7 @@ export const add = binary('AddV2', tf.add);
 export const sub = binary('Sub', tf.sub);
 /** a · b; shapes broadcast. */
 export const mul = binary('Mul', tf.mul);
-/** dy · s · (1 - s), the gradient of s = sigmoid(x). */
+/** Of (s, dy): dy · s · (1 - s), the gradient by x of s = sigmoid(x). */
 export const sigmoidGrad = binary('SigmoidGrad', (s, dy) => tf.tidy(() => tf.mul(dy, tf.mul(s, tf.sub(1, s)))));
 
 /** x · factor; x itself, shared, where the factor is 1. The factor is a float32 whatever x is. */
@@ -64,7 +64,7 @@ export function scale(x: Tensor, factor: number): Tensor {
   return tf.tidy(() => cast(mul(cast(x, 'float32'), constant([factor], [])), dtypeOf(x)));
 }
 
-/** A 0-d tensor. */
+/** A 0-d tensor of this value, rounded to `dtype`. */
 export const scalar = (value: number, dtype: DType = 'float32'): Tensor =>
   tf.tidy(() => cast(constant([value], []), dtype));
 
@@ -135,8 +135,8 @@ export function matmulOnto(base: Tensor, a: Tensor, b: Tensor, form: Form = 'nn'
 }
 
 /**
- * sum + a · b in the sum's dtype, for matrices of any dtype, or a · b in `dtype` where there is no sum yet; a GPU
- * writes over the sum.
+ * sum + a · b in the sum's dtype, for matrices of any dtype, or a · b in `dtype` where there is no sum yet. A GPU
+ * writes over the sum, so nobody may read it afterwards; it stays the caller's to dispose of.
  */
 export function matmulInto(
   sum: Tensor | undefined,
@@ -210,7 +210,7 @@ const GATHER = ofDType((t) => [
   attr.type('Taxis', 'int32'),
   attr.int('batch_dims', 0),
 ]);
-/** Rows ids_N of table_VD: [N, D]. */
+/** Rows ids_N (int32) of table_VD: [N, D]. */
 export function takeRows(table_VD: Tensor, ids_N: Tensor): Tensor {
   if (!onTensorflow()) return tf.gather(table_VD, ids_N as tf.Tensor1D);
   const axis = tf.scalar(0, 'int32');
@@ -235,7 +235,7 @@ export function addRows(x_ND: Tensor, ids_N: Tensor, rows: number): Tensor {
   return sums_VD;
 }
 
-/** The pairs (n, ids_N[n]): one place in each row n. */
+/** The pairs (n, ids_N[n]): one place in each row n, int32 [N, 2]. */
 export const placesOf = (ids_N: Tensor): Tensor =>
   tf.tidy(() => tf.stack([tf.range(0, ids_N.size, 1, 'int32'), ids_N], 1));
 
@@ -247,7 +247,7 @@ export const pick = (x_NV: Tensor, places_N2: Tensor): Tensor =>
     ? execute('GatherNd', [x_NV, places_N2], [attr.type('Tparams', dtypeOf(x_NV)), AT_PLACES])
     : tf.gatherND(x_NV, places_N2);
 
-/** x_NV with `updates_N` written at these places. */
+/** A copy of x_NV with `updates_N` written at these places. */
 export const put = (x_NV: Tensor, places_N2: Tensor, updates_N: Tensor): Tensor =>
   onTensorflow()
     ? execute('TensorScatterUpdate', [x_NV, places_N2, updates_N], [...T[dtypeOf(x_NV)], AT_PLACES])

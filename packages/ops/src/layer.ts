@@ -27,7 +27,7 @@ export interface Pullback<X = Tensor, Y = Tensor> {
   /** The same of a dy that is taken over: dx may be written over it. */
   over?(dy: Y): Promise<X>;
 }
-/** One that can do that. */
+/** A pullback that can add dx to a base. */
 export interface PullbackOnto<X = Tensor, Y = Tensor> extends Pullback<X, Y> {
   onto(dy: Y, base: X): Promise<X>;
 }
@@ -105,7 +105,8 @@ function sumOf(base: Tensor, x: Tensor): Tensor {
 // ## Layers made of layers
 
 /**
- * One layer after the other; backward in reverse. What lies between two layers is freed as soon as it was read.
+ * One layer after the other, at least one; backward in reverse. What lies between two layers is freed as soon as it
+ * was read.
  *
  * The chain can add to a base if its last layer can, and its pullback if that of its first layer can. For the pullback
  * alone it stops at the last layer that looks at its input.

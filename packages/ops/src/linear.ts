@@ -21,7 +21,7 @@ import { matmul, matmulInto, matmulOnto, parts, share, stack } from './kernels.t
 import { type Layer, pullbackOnto } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
-/** x_NI to y_NO, O being the outputs of all weights together. */
+/** x_NI to y_NO, O being the outputs of all weights together; `pull` accumulates each weight's gradient, dw_OI. */
 export function linear(...weights_OI: Parameter[]): Layer {
   const pullback = (x_NI: Tensor) => {
     const saved_NI = share(x_NI);
@@ -44,10 +44,10 @@ export function linear(...weights_OI: Parameter[]): Layer {
   });
 }
 
-/** The rows of all weights, [ΣO, I]: a new tensor, in their own memory where they lie together. */
+/** The rows of all weights, [ΣO, I]: a new tensor, the caller's, in their own memory where they lie together. */
 export const stacked = (weights_OI: readonly Parameter[]): Tensor => stack(weights_OI.map(({ value }) => value));
 
-/** Adds dyᵀ · x to the weights' gradients: one product for all, of which each weight gets its rows. */
+/** Adds dyᵀ · x, [ΣO, I], to the weights' gradients: one product for all, of which each weight gets its rows. */
 export function accumulateProduct(weights_OI: readonly Parameter[], dy_NO: Tensor, x_NI: Tensor): void {
   const grads = weights_OI.flatMap(({ grad }) => (grad ? [grad] : []));
   const all = grads.length === weights_OI.length; // where some have none yet, the sums are taken one by one

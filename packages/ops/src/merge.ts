@@ -15,7 +15,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as fused from './fused.ts';
 import { add, mul, sigmoid, slice, softplus, sub, transpose } from './kernels.ts';
 
-/** Of some queries over some keys (see attention-block.ts). */
+/** Of some queries over some keys (see attention-block.ts): their mean of the values, and log Σ exp(scores). */
 export type Attention = [o_BTHK: Tensor, lse_BHT: Tensor];
 
 /** The attention over all keys of `whole` and of `part`, whose queries are those from `start` on. Takes both over. */
@@ -26,7 +26,7 @@ export function mergeAttention(whole: Attention, part: Attention, start: number)
   return merged;
 }
 
-/** sum_BT with part_BQ added to places `start` and on along axis 1. Takes both over. */
+/** sum_BT, float32, with part_BQ added to places `start` and on along axis 1; more axes may follow. Takes both over. */
 export function addAt(sum_BT: Tensor, part_BQ: Tensor, start: number): Tensor {
   const addPart = hasFusedOps(part_BQ) ? fused.addAt : stockAdd;
   const sum = addPart(sum_BT, part_BQ, start);

@@ -12,7 +12,7 @@ import { add, slice } from './kernels.ts';
 
 /** Which part of the whole tensor this rank holds: part `index` of `of` equal parts along `axis`. */
 export interface Shard {
-  /** Counted from 0. */
+  /** Counted from 0; the whole tensor's length along it is a multiple of `of`. */
   readonly axis: number;
   /** From 0 to `of` - 1. */
   readonly index: number;
@@ -28,7 +28,7 @@ export interface Range {
   readonly from: number;
   /** The first after them. */
   readonly to: number;
-  /** Where they begin here. */
+  /** Where they begin here, in elements. */
   readonly at: number;
 }
 
@@ -43,16 +43,16 @@ export class Parameter {
   /** Of gradDtype. Undefined until the first arrives. */
   grad: Tensor | undefined;
   /**
-   * float32 whatever the value's dtype, since many small gradients are added up. Where a step has one alone, bfloat16
-   * costs it one rounding, and halves its bytes in memory and on the way to other ranks.
+   * Default float32, whatever the value's dtype, since many small gradients are added up. Where a step has one alone,
+   * bfloat16 costs it one rounding, and halves its bytes in memory and on the way to other ranks.
    */
   readonly gradDtype: DType;
-  /** Whether weight decay pulls on it: on matrices, not on the weights of norms. */
+  /** Whether weight decay pulls on it: by default on matrices, not on the weights of norms. */
   decays: boolean;
 
   /** How many gradients one backward pass accumulates: 2 for an embedding that is the output's weight too. */
   uses = 1;
-  /** How many ranks that share a batch hold these values: a sum over all parameters counts each of them for a part. */
+  /** How many ranks of the world hold these values: in a sum over all ranks each counts for 1 / replicas of them. */
   replicas = 1;
   /** Ranks whose gradients must be added up, since each of them has seen only a part of what the parameter did. */
   partial: ProcessGroup | undefined;
@@ -82,13 +82,21 @@ export class Parameter {
     return shard ? this.fullShape.map((side, axis) => (axis === shard.axis ? side / shard.of : side)) : this.fullShape;
   }
 
-  /** float32 or bfloat16. */
+  /**
+   * Of this rank's `shape`, float32 or bfloat16; the parameter's own.
+   *
+   * @throws Error where it has none yet
+   */
   get value(): Tensor {
     if (!this.#value) throw new Error(`${this.name} has no value yet: initialize the model first`);
     return this.#value;
   }
 
-  /** Takes the tensor over. The former one is whose who replaces it. */
+  /**
+   * Takes the tensor over. The former one is whose who replaces it.
+   *
+   * @throws Error where its shape is not `shape`
+   */
   set value(value: Tensor) {
     if (`${value.shape}` !== `${this.shape}`)
       throw new Error(`${this.name}: a tensor of shape [${value.shape}], but this rank's part has [${this.shape}]`);
@@ -100,7 +108,7 @@ export class Parameter {
     return dtypeOf(this.value);
   }
 
-  /** grad += g. Takes g over: the caller no longer owns it, and what it shares with others may be written to later. */
+  /** grad += g, in gradDtype. Takes g over: no longer the caller's, and what it shares may be written to later. */
   accumulate(g: Tensor): void {
     const added = cast(g, this.gradDtype);
     g.dispose();

@@ -25,7 +25,7 @@ import { add, matmul, mean, mul, reshape, rsqrt, scalar, scale, share, square, s
 import { type PullbackOnto, pullbackOnto } from './layer.ts';
 import type { Parameter } from './parameter.ts';
 
-/** The norm of x_ND by the weights w_D; `pull` accumulates dw and returns dx_ND. */
+/** The norm of x_ND by the weights w_D, ε being `epsilon`; `pull` accumulates dw_D and returns dx_ND. */
 export const rmsNorm =
   (w_D: Parameter, epsilon: number) =>
   async (x_ND: Tensor): Promise<[y_ND: Tensor, pull: PullbackOnto]> => {

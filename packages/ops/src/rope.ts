@@ -19,7 +19,7 @@ import * as fused from './fused.ts';
 import { add, concat, mul, reshape, share, slice, swapHalves } from './kernels.ts';
 import { type Layer, type Pullback, pullback } from './layer.ts';
 
-/** Llama 3's stretching of RoPE to contexts longer than it was first trained on. */
+/** Llama 3.1's stretching of RoPE to contexts longer than it was first trained on (transformers: `llama3`). */
 export interface Llama3Scaling {
   /** By how much long waves are slowed down. */
   readonly factor: number;
@@ -32,7 +32,7 @@ export interface Llama3Scaling {
 }
 
 /**
- * The angle by which each pair turns from one position to the next: K/2 numbers.
+ * The angle, in radians, by which each pair turns from one position to the next: K/2 numbers.
  *
  * Llama 3 leaves pairs alone whose wave is short against the original context, slows those with long waves down by
  * `factor`, and blends between the two.

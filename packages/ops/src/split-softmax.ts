@@ -23,17 +23,17 @@ import { concat, exp, log, max, mul, pick, placesOf, put, reshape, sub, sum } fr
 
 /** What the loss over split logits asks. */
 export interface SplitLossOptions {
-  /** The first of this rank's words. */
+  /** The id of the first of this rank's words. */
   readonly first: number;
   /** Whether there will be a backward. */
   readonly gradients: boolean;
-  /** What the gradients are multiplied by. */
+  /** What the gradients are multiplied by: as a rule 1 / N of a mean over N tokens. */
   readonly weight: number;
 }
 
 const LOWEST = -3.4028234663852886e38; // of float32: where all of a rank's words are -∞, they have s = 0 and not NaN
 
-/** m, s and t of this rank's logits: [C, 3], float32. */
+/** m, s and t of this rank's logits: [C, 3], float32. targets_C: int32 ids of the whole vocabulary. */
 export function logitStatistics(logits_CV: Tensor, targets_C: Tensor, first: number): Tensor {
   if (hasFusedOps(logits_CV)) return fused.logitStatistics(logits_CV, targets_C, first);
   return tf.tidy(() => {

@@ -29,15 +29,15 @@ export interface AdamWOptions {
   readonly beta1?: number;
   /** Of the mean of their squares, v (default 0.95). */
   readonly beta2?: number;
-  /** ε, added to √v (default 1e-8). */
+  /** ε, added to √v̂ (default 1e-8). */
   readonly epsilon?: number;
-  /** λ, for parameters that decay. */
+  /** λ, for parameters that decay (default 0). */
   readonly weightDecay?: number;
-  /** What m and v are kept in (default float32). */
+  /** What m and v are kept in (default float32, the only one without TensorFlow). */
   readonly moments?: 'float32' | 'bfloat16';
   /** Whether bfloat16 weights have float32 masters (default true) or are rounded stochastically. */
   readonly masterWeights?: boolean;
-  /** Of stochastic rounding (default 0). */
+  /** Of stochastic rounding's random bits (default 0). */
   readonly seed?: number;
 }
 
@@ -45,7 +45,7 @@ export interface AdamWOptions {
 export interface Clipping {
   /** The squared norm of all gradients, over all ranks: a 0-d tensor, the caller's. */
   readonly squares?: Tensor;
-  /** The longest gradient; 0: any. */
+  /** The largest norm (default 0: any): longer gradients are scaled down to it. Needs `squares`. */
   readonly clip?: number;
 }
 
@@ -57,7 +57,7 @@ export interface Rates extends Clipping {
 
 /** What a parameter's next step depends on. The master is there where AdamW keeps one. */
 export interface ParameterState {
-  /** In the model's dtype. */
+  /** The parameter's value, in the model's dtype. */
   readonly weight: Tensor;
   /** The same in float32. */
   readonly master?: Tensor;
@@ -88,13 +88,14 @@ export class AdamW {
   readonly #parameters: readonly Parameter[];
   readonly #states: States;
 
+  /** @throws UserError for bfloat16 moments without TensorFlow */
   constructor(parameters: readonly Parameter[], options: AdamWOptions = {}) {
     const all = { ...DEFAULTS, ...options };
     this.#parameters = parameters;
     this.#states = onTensorflow() ? new InPlaceStates(parameters, all) : new PlainStates(parameters, all);
   }
 
-  /** Moves every parameter that has a gradient, and clears the gradients. */
+  /** Moves every parameter that has a gradient, and clears the gradients. The learning rate is η, this step's. */
   update(learningRate: number, clipping: Clipping = {}): void {
     this.step += 1;
     this.#states.update({ ...clipping, learningRate, step: this.step });
@@ -112,7 +113,7 @@ export class AdamW {
     this.#states.restore(states);
   }
 
-  /** Frees all states. */
+  /** Frees all states; the values stay the parameters'. */
   dispose(): void {
     this.#states.dispose();
   }

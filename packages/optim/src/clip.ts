@@ -10,8 +10,8 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
 /**
- * Σ g² of every parameter that has a gradient: a 0-d tensor, still on the device. Of a parameter that several ranks
- * hold, this rank counts its part alone, so that the sum over ranks counts it once.
+ * Σ g² of every parameter that has a gradient: a 0-d tensor, the caller's, still on the device. Of a parameter that
+ * several ranks hold, this rank counts its part alone, so that the sum over ranks counts it once.
  */
 export function squaredNorm(parameters: readonly Parameter[]): Tensor {
   const counted = parameters.filter(({ grad }) => grad);

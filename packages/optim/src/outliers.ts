@@ -33,7 +33,7 @@ export class Outliers {
     return this.#window;
   }
 
-  /** Takes a step into the window; its larger z where that is above the limit. Before 128 steps nobody can tell. */
+  /** Takes a step into the window; its larger z where that is above the limit, else undefined: so for the first 128. */
   judge(loss: number, gradNorm: number): number | undefined {
     const { losses, norms } = this.#window;
     this.#window = { losses: [...losses, loss].slice(-WINDOW), norms: [...norms, gradNorm].slice(-WINDOW) };

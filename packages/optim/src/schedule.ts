@@ -3,7 +3,8 @@
  *
  *   constant   ────────      linear  ╲       cosine  half a wave       wsd  ─────╲  (warm-up, stable, decay)
  *
- * All end at finalFraction of the peak. Steps count from 0. Warm-up's first step has rate peak / warmupSteps, not zero.
+ * All but constant fall to finalFraction of the peak, which the step after the last would have. Steps count from 0.
+ * Warm-up's first step has rate peak / warmupSteps, not zero.
  */
 export type ScheduleName = 'constant' | 'linear' | 'cosine' | 'wsd';
 
@@ -17,9 +18,9 @@ export interface Schedule {
   readonly steps: number;
   /** Steps in which it rises. */
   readonly warmupSteps: number;
-  /** What part of the peak is left at the end (constant: not used). */
+  /** What part of the peak is left at the end, 0 to 1 (constant: not used). */
   readonly finalFraction: number;
-  /** wsd: the last part of the run in which the rate falls (0.2: a fifth). */
+  /** wsd: the last part of the run in which the rate falls, 0 to 1 (0.2: a fifth). */
   readonly decayFraction: number;
 }
 

@@ -33,7 +33,7 @@ import * as tf from '@tensorflow/tfjs-core';
 //
 // With v chunks a rank there are pp·v stages in a row; stage s is chunk floor(s / pp) of rank s mod pp.
 
-/** Layers of each stage: one, and each that is left to who has least. The last has the `head` too, in layers. */
+/** Layers of each stage: one, and each that is left to who has least. The last one has `head` layers' work beside. */
 export function stageLengths(layers: number, stages: number, head = 0): number[] {
   const lengths: number[] = Array(stages).fill(1);
   const cost = (stage: number) => (lengths[stage] as number) + (stage === stages - 1 ? head : 0);
@@ -44,7 +44,7 @@ export function stageLengths(layers: number, stages: number, head = 0): number[]
   return lengths;
 }
 
-/** The head's multiplications, in layers: both are as many as their weights. */
+/** The head's multiplications, in layers (8.0 of SmolLM-135M's): both are as many as their weights. */
 export const headCost = (c: LlamaConfig): number =>
   (c.vocabulary * c.dim * c.layers) / (parameterCount(c) - parameterCount({ ...c, layers: 0 }));
 
@@ -56,9 +56,9 @@ export function checkPipelineParallel({ layers }: LlamaConfig, pp: number, chunk
 }
 
 /**
- * This rank's parts of a model that isn't allocated yet, in the order of their stages; `chunks` (v) of them. Balanced
- * by cost the head counts too, so the last stage gets fewer layers. Tied embeddings are on the first stage and on the
- * last: both ranks hold them, and add up their gradients. Every rank of `pp` calls it.
+ * This rank's parts of a model that isn't allocated yet, in the order of their stages: `chunks` (v), or on one rank the
+ * model itself. Balanced by cost the head counts too, so the last stage gets fewer layers. Tied embeddings are on the
+ * first and last stage: both ranks add up their gradients. All of `pp` call it. Throws UserError: too few layers.
  */
 export async function applyPipelineParallel(
   model: Llama,
@@ -117,7 +117,7 @@ export interface Shape {
   /** m, the micro-batches of a step. */ readonly micros: number;
 }
 
-/** How many forwards a rank runs before its first backward. One more is the most that it ever holds. */
+/** How many forwards a rank runs before it alternates. One more, of all there are, is the most that it ever holds. */
 export function warmUp({ engine, pp, chunks, micros }: Shape, rank: number): number {
   const [all, after] = [micros * chunks, pp - rank - 1];
   if (engine === 'afab' || engine === 'forward') return all;
@@ -180,7 +180,7 @@ export function timetable(shape: Shape): Tick[] {
   return ticks;
 }
 
-/** Idle share of a step, if all stages take equally long. */
+/** Idle share of a step, 0 to 1, if stages take equally long and, with several chunks, pp divides the micro-batches. */
 export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chunks * micros + pp - 1);
 
 // ## Running
@@ -189,13 +189,13 @@ export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chu
 // with what it sends itself: every message is expected, in any engine, and no order can deadlock. A rank doesn't wait
 // for a batch until it needs what the batch brings.
 
-/** What a rank did, and when: milliseconds since 1970. */
+/** What a rank did, and when: milliseconds since 1970, without the wait for the message before. */
 export type Ran = Action & { readonly tick: number; readonly start: number; readonly end: number };
 
 /**
  * Takes micro-batches, which have one shape, through all stages; the gradients of their mean loss are accumulated.
- * Returns that loss, a 0-d tensor, where the last stage is, elsewhere 0. `parts` are this rank's; `tokenRanks` share a
- * micro-batch's tokens between layers: tp's with sequence parallelism, else 1. Every rank of `pp` calls it.
+ * Returns that loss, a 0-d tensor of the caller's, where the last stage is, elsewhere 0. `parts` are this rank's;
+ * `tokenRanks` (default 1) share its tokens between layers: tp with sequence parallelism. All of `pp` call it.
  */
 export async function runPipeline(
   parts: readonly Llama[],
@@ -292,7 +292,7 @@ class Run {
 
 // ## What it costs
 
-/** Bytes that a rank sends in a step, if its messages are such tensors. */
+/** Bytes that a rank sends in a step, if its messages are such tensors: [N, D] of the model's dtype. */
 export function pipelineBytes(shape: Shape, rank: number, message: TensorSpec): number {
   const sent = timetable(shape).flatMap((tick) => messagesOf(tick, shape).filter(({ from }) => from === rank));
   return sent.length * message.shape.reduce((a, b) => a * b, 1) * BYTES[message.dtype];

@@ -30,7 +30,7 @@ export const MACHINES: Readonly<Record<string, Machine>> = z.record(z.string(), 
 export interface Way {
   /** Bytes a second. */
   readonly rate: number;
-  /** Seconds. */
+  /** Seconds that a call takes beside its bytes. */
   readonly latency: number;
 }
 
@@ -43,7 +43,7 @@ export function wayOf({ link, linkLatency, network, networkLatency }: Machine, s
   return { rate: Math.min(link, network * here), latency: networkLatency };
 }
 
-/** How many members of each group of rank 0 are in its node. */
+/** How many members of each group of rank 0, itself included, are in its node of `perNode` devices. */
 export function membersHere({ dp, pp, cp, tp }: Layout, perNode: number) {
   const fit = (stride: number, size: number) => Math.max(1, Math.min(size, Math.floor(perNode / stride)));
   const replicas = fit(tp * cp * pp, dp) * fit(tp, cp);

@@ -31,15 +31,15 @@ export interface Memory {
   readonly moments: number;
   /** float32 masters of bfloat16 weights. */
   readonly masters: number;
-  /** Of these three, what is there at the peak. */
+  /** Gradients that are there at the peak. */
   readonly gradients: number;
-  /** What blocks keep for backward. */
+  /** What blocks keep for backward, at the peak. */
   readonly activations: number;
   /** What is there for a moment: logits, a block's own gradients. */
   readonly moment: number;
   /** Where the peak is: 'head', 'top block' or 'bottom block'. */
   readonly peak: string;
-  /** All of them. */
+  /** All six of them. */
   readonly total: number;
 }
 
@@ -59,7 +59,7 @@ function sizesOf({ config, shape }: Job) {
 }
 type Sizes = ReturnType<typeof sizesOf>;
 
-/** The rank `rank` of the pipeline, whose part this is. */
+/** Of rank `rank` of the pipeline, from 0, whose part this is: its bytes at the peak of a step. */
 export function memoryOf(job: Job, part: Part, rank: number): Memory {
   const { precision, moments, masterWeights, zero, dp, cp } = job.config;
   const { parameters } = part;
@@ -75,7 +75,7 @@ export function memoryOf(job: Job, part: Part, rank: number): Memory {
   return { ...state, ...peak, total: state.weights + state.moments + state.masters + bytesOf(peak) };
 }
 
-/** How many forwards of one of its stages a rank holds at once, in the mean. */
+/** How many micro-batches' forwards of all its stages a rank holds at most at once; of several chunks a fraction. */
 export function inFlight({ config }: Job, rank: number): number {
   const all = config.gradAccSteps * chunksOf(config);
   return Math.min(all, warmUp(pipelineShape(config), rank) + 1) / chunksOf(config);

@@ -121,7 +121,7 @@ export interface Found {
 
 /**
  * The fastest layouts that fit, of all for so many ranks with the same sequences in a step. To compute again takes
- * time, so of the levels of recomputation the first that fits is the one to take.
+ * time, so of the levels of recomputation the first that fits is the one to take. At most `top` plans.
  */
 export function search(job: Job, machine: Machine, ranks: number, top: number): Found {
   const known = new Map<string, Kind[]>();

@@ -25,14 +25,14 @@ export interface Part {
   readonly parameters: number;
 }
 
-/** Elements of one block on a rank, without and with what tensor parallelism doesn't split. */
+/** Elements of one block on a rank: its part of the matrices, of k and v a head at least, and both norms whole. */
 export function blockParameters({ config: { tp }, shape }: Job): number {
   const { dim, heads, kvHeads, headDim, ffn } = shape;
   const own = (heads / tp + 2 * Math.max(1, kvHeads / tp)) * headDim + (heads / tp) * headDim; // q, k, v and o
   return dim * (own + (3 * ffn) / tp) + 2 * dim;
 }
 
-/** N of the whole model. */
+/** N, elements of the whole model's parameters; a tied embedding once. */
 export function modelParameters({ config, shape }: Job): number {
   const { layers, vocabulary, dim, tied } = shape;
   const block = blockParameters({ config: { ...config, tp: 1 }, shape });

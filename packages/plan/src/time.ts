@@ -30,7 +30,7 @@ export const MEASURED = {
   halfAttention: 937,
   /** Of the memory's bandwidth. */
   memory: 0.9,
-  /** Of a link's. */
+  /** Of a link's rate. */
   link: 0.75,
   /** Of the time of hidden communication, that computing beside it loses. */
   contention: 0.8,
@@ -71,7 +71,7 @@ export interface Time {
 /** What one micro-batch takes on a rank. */
 type Micro = Pick<Time, 'products' | 'attention' | 'memory' | 'calls' | 'tp' | 'cp'>;
 
-/** The time of a step; `parts` are those of each rank of the pipeline. */
+/** The time of a step; `parts` are those of each rank of the pipeline. The slowest sets the pace. */
 export function timeOf(job: Job, machine: Machine, parts: readonly Part[]): Time {
   const { config, shape } = job;
   const micros = parts.map((part) => microOf(job, machine, part));

@@ -60,7 +60,7 @@ export class Call {
   readonly group: string;
   /** World ranks of the others. */
   readonly peers: readonly number[];
-  /** When it was called, in now()'s milliseconds. */
+  /** When it was called, in milliseconds since 1970 (`now`). */
   readonly start = now();
   /** When it ended, by the same clock; undefined: not yet. */
   end: number | undefined;
@@ -102,7 +102,7 @@ export interface Totals {
   calls: number;
   /** Bytes that this rank sent. */
   bytes: number;
-  /** Milliseconds. */
+  /** Milliseconds between `await` and the end, of all calls. */
   waited: number;
 }
 
@@ -110,9 +110,9 @@ export interface Totals {
 export interface Span {
   /** What the trace calls it. */
   readonly name: string;
-  /** When it began. */
+  /** When it began, in milliseconds since 1970. */
   readonly start: number;
-  /** When it was over. */
+  /** When it was over, by the same clock. */
   readonly end: number;
 }
 
@@ -122,7 +122,7 @@ export interface DeviceSpan {
   readonly track: string;
   /** 'FourfoldProduct', 'allReduce' */
   readonly name: string;
-  /** Of a collective: of the tensor that the rank brought, or of all messages that it sent and got. */
+  /** Of a collective: bytes of the tensor that the rank brought, or of all messages that it sent and got. */
   readonly bytes?: number;
   /** In milliseconds after the trace's start, by the GPU's clock. */
   readonly start: number;
@@ -132,7 +132,7 @@ export interface DeviceSpan {
 
 /** What one rank's GPU did, from a moment at which it had nothing to do to the next. */
 export interface DeviceTrace {
-  /** In a Call's clock. */
+  /** In a Call's clock: milliseconds since 1970. */
   readonly start: number;
   /** In the order of their starts on each track. */
   readonly spans: readonly DeviceSpan[];

@@ -19,7 +19,7 @@ import type { ProcessGroup } from './process-group.ts';
 /** The track of what computes. */
 export const COMPUTE = 'compute';
 
-/** Starts a trace, which what it returns ends; undefined where this group's tensors don't travel between GPUs. */
+/** Starts a trace, which what it returns ends (times in ms); undefined where the tensors don't travel between GPUs. */
 export async function startDeviceTrace(group: ProcessGroup): Promise<(() => Promise<DeviceTrace>) | undefined> {
   const { timeCalls } = group;
   if (!timeCalls) return undefined;

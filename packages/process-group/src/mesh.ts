@@ -34,7 +34,7 @@ export interface Mesh extends Record<keyof Layout, ProcessGroup> {
   readonly dpCp: ProcessGroup;
   /** How many ranks each dimension has. */
   readonly layout: Layout;
-  /** This rank's place. */
+  /** This rank's place, each coordinate from 0. */
   readonly coordinates: Layout;
   /** The place in words, of the dimensions that have more than one rank: 'dp0 tp1'. */
   readonly label: string;
@@ -49,7 +49,7 @@ export const rankCount = ({ dp, pp, cp, tp }: Layout): number => dp * pp * cp * 
 export const rankOf = (place: Layout, { pp, cp, tp }: Layout): number =>
   ((place.dp * pp + place.pp) * cp + place.cp) * tp + place.tp;
 
-/** A rank's place. */
+/** A rank's place, each coordinate from 0. */
 export function coordinatesOf(rank: number, { pp, cp, tp }: Layout): Layout {
   const along = (size: number, faster: number) => Math.floor(rank / faster) % size;
   return { dp: Math.floor(rank / (tp * cp * pp)), pp: along(pp, tp * cp), cp: along(cp, tp), tp: along(tp, 1) };
@@ -64,7 +64,7 @@ export const labelOf = (place: Layout, layout: Layout): string =>
 /**
  * Says what is wrong with a layout for so many ranks.
  *
- * @throws UserError, one sentence
+ * @throws UserError where a dimension is no whole number of at least 1, or their product is not the world's size
  */
 export function checkLayout(layout: Layout, worldSize: number): void {
   for (const dimension of DIMENSIONS)

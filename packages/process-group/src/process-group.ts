@@ -14,10 +14,11 @@
  * in the same order, with the same shapes and dtypes; a rank that doesn't gets an error that names both calls.
  *
  * Every call returns a promise and runs from the moment of the call; overlap is written by where one awaits. Inputs
- * stay the caller's, who may dispose of them at once; results are new tensors, the caller's too. Sums are taken in rank
- * order, in float32 also for bfloat16 tensors, so all ranks hold the same bits.
+ * stay the caller's, who may dispose of them at once; results are new tensors, the caller's too, and all ranks hold the
+ * same bits. Sums are taken in rank order, in float32 also for bfloat16 tensors; a ring over tcp has another order, and
+ * so has NCCL, which rounds bfloat16 at each step. What can't be right (no such axis or rank, ranks that don't divide
+ * the axis, the mean of int32 tensors, tensors of bool) is an Error at once.
  */
-
 import { share } from '@fourfold/runtime/tensorflow';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -79,8 +80,7 @@ export interface GroupOptions {
   /** This rank's place in the group, from 0. */ readonly rank: number;
   /** World ranks of the members, in the group's order. */
   readonly ranks: readonly number[];
-  /** Where calls are counted; default: a recorder of its own. */
-  readonly recorder?: Recorder;
+  /** Where calls are counted; default: a recorder of its own. */ readonly recorder?: Recorder;
   /** Needed by groups of two and more. */
   readonly transport?: Transport | undefined;
 }
@@ -117,7 +117,7 @@ export class ProcessGroup {
     return this.#transport?.isLocal ?? this.size === 1;
   }
 
-  /** The sum, mean or largest of all ranks' x, element by element. */
+  /** The sum, mean or largest of all ranks' x, element by element: of x's shape and dtype. */
   allReduce(x: Tensor, reduction: Reduction = 'sum'): Promise<Tensor> {
     checkReduction(x, reduction);
     const text = `allReduce(${reduction}) of ${describe(specOf(x))}`;
@@ -193,7 +193,7 @@ export class ProcessGroup {
 
   /**
    * Ranks that give the same color form a group, in the order of their keys, and of their ranks where keys are equal.
-   * Every rank of this group must call it. `name` is for the records: 'tp', 'dp'.
+   * Every rank of this group must call it; color and key are int32. `name` is for the records: 'tp', 'dp'.
    */
   async split(color: number, key: number, name: string): Promise<ProcessGroup> {
     const { recorder } = this;
@@ -227,7 +227,7 @@ export class ProcessGroup {
 
   /**
    * Where collectives run on a GPU: takes the times of all of this rank's there, until the function that is returned is
-   * called. They count from a mark, `timeOps().base` of the runtime.
+   * called. They are milliseconds from a mark, `timeOps().base` of the runtime.
    */
   get timeCalls(): ((base: number) => () => DeviceSpan[]) | undefined {
     return this.#transport?.timeCalls?.bind(this.#transport);

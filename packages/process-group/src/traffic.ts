@@ -31,7 +31,7 @@ export function slicesOf(bytes: number): readonly (readonly [from: number, to: n
   return Array.from({ length: count }, (_, i) => [i * SLICE, Math.min((i + 1) * SLICE, bytes)] as const);
 }
 
-/** All but the own part, and the own part to all others, of each slice. */
+/** Bytes that rank `rank` of n sends: all but its own part, and the sum of that to all others, of each 4 MiB slice. */
 export function allReduceBytes(spec: TensorSpec, rank: number, n: number): number {
   const width = BYTES[spec.dtype];
   const ofSlice = (bytes: number) => {
@@ -44,5 +44,5 @@ export function allReduceBytes(spec: TensorSpec, rank: number, n: number): numbe
   return full * ofSlice(SLICE) + ofSlice(bytes - full * SLICE);
 }
 
-/** Bytes that a rank with a part like `spec` sends: the part, to each of the others. */
+/** Bytes that a rank of n with a part like `spec` sends: the part, to each of the others. */
 export const allGatherBytes = (spec: TensorSpec, n: number): number => (n - 1) * bytesOf(spec);

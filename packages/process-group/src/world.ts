@@ -43,7 +43,7 @@ export interface Joined {
 /** Whether a launcher has started this process as one of several ranks. */
 export const isLaunched = (environment: Environment = process.env): boolean => placeIn(environment) !== undefined;
 
-/** How often the launcher has started the ranks before, after failures. */
+/** How often the launcher has started the ranks before, after failures: 0 the first time, and without a launcher. */
 export const attempt = (environment: Environment = process.env): number => placeIn(environment)?.attempt ?? 0;
 
 /** Variables by name: launchers tell a process its rank so. */
@@ -56,7 +56,11 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const placeIn = (environment: Environment): Place | undefined =>
   placeOf(fileOf(environment) ? { ...environment, MASTER_ADDR: '127.0.0.1' } : environment);
 
-/** Runs `body` as one rank of the world; if it throws, the other ranks are told, and fail too. */
+/**
+ * Runs `body` as one rank of the world, which it closes; if it throws, the other ranks are told, and fail too.
+ *
+ * @throws UserError as joinWorld does, and what `body` throws
+ */
 export async function inWorld<R>(options: WorldOptions, body: (world: ProcessGroup) => Promise<R>): Promise<R> {
   const { world, fail } = await joinWorld(options);
   try {

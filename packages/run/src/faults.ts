@@ -15,15 +15,15 @@ import type { Rank } from './rank.ts';
 export interface Numbers {
   /** From 1. */
   readonly step: number;
-  /** Over all ranks. */
+  /** Over all ranks, in nats a token. */
   readonly loss: number;
   /** Over all parameters and ranks. */
   readonly gradNorm: number;
-  /** What this rank brought into the step's sums: its loss first. */
+  /** What this rank brought into the step's sums: its loss first. Taken over. */
   readonly own: Tensor;
 }
 
-/** The sentence that ends a run whose loss or gradient is no number. All ranks call it, before they update again. */
+/** The error of a run whose loss or gradient is no number: returned. All ranks call it, before they update again. */
 export async function nonFinite(rank: Rank, { step, loss, gradNorm, own }: Numbers): Promise<UserError> {
   const { world, label } = rank.mesh;
   await world.drained();

@@ -5,7 +5,7 @@ import type { ProcessGroup } from '@fourfold/process-group';
 import { memory } from '@fourfold/runtime';
 import { type Setup, sequencesPerStep } from '@fourfold/settings';
 
-/** What a step that took so long says of speed and memory. */
+/** What a step that took so long says of speed (all ranks' tokens a second, MFU from 0 to 1) and memory (bytes). */
 export function figures({ config, shape, backend }: Setup, world: ProcessGroup, milliseconds: number) {
   const tokensPerSecond = (1000 * sequencesPerStep(config) * config.seqLength) / milliseconds;
   const size = { ...shape, parameters: parameterCount(shape), seqLength: config.seqLength };
@@ -14,6 +14,6 @@ export function figures({ config, shape, backend }: Setup, world: ProcessGroup, 
   return { tokensPerSecond, milliseconds, memoryBytes: memory().peakBytes, mfu };
 }
 
-/** Comparable between tokenizers: how many bits the model needs for a byte of the text. */
+/** From a loss in nats a token, comparable between tokenizers: the bits that the model needs for a byte of the text. */
 export const bitsPerByte = (nats: number, { text }: Setup): number =>
   (nats * text.validation.count) / text.validation.bytes / Math.LN2;

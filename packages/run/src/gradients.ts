@@ -4,7 +4,7 @@ import { parameterShapes } from '@fourfold/model';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Rank } from './rank.ts';
 
-/** Writes the mean gradients after `reduced` to a file. */
+/** Writes the mean gradients after `reduced` to a safetensors file: whole tensors, float32. All ranks call it. */
 export async function writeGradients({ setup, parameters, mesh, data }: Rank, path: string): Promise<void> {
   const mine = await data.wholeGradients();
   const all = await gatherWhole(parameterShapes(setup.shape), parameters, mesh, (one) => mine.get(one) as tf.Tensor);

@@ -21,7 +21,11 @@ export type Say = (sentence: string) => void;
 
 // ## Where to begin
 
-/** The checkpoint to begin at; undefined: anew. All ranks call it, and the first one's `say` hears what was found. */
+/**
+ * The checkpoint to begin at; undefined: anew. All ranks call it, and the first one's `say` hears what was found.
+ *
+ * @throws UserError where `resume` names no sound one, or the run would write over later steps of another
+ */
 export async function findStart({ config }: Setup, world: ProcessGroup, say: Say): Promise<Found | undefined> {
   const { checkpoints, resume } = config;
   const again = attempt() > 0; // the launcher has started the ranks again: after what they saved, not before
@@ -34,7 +38,11 @@ export async function findStart({ config }: Setup, world: ProcessGroup, say: Say
   return found;
 }
 
-/** Refuses or says what differs from the run that saved. */
+/**
+ * Refuses or says what differs from the run that saved.
+ *
+ * @throws UserError where the state or the order of the data would mean nothing: another model, batch, text, ...
+ */
 export function checkResumed({ config, shape, text }: Setup, { path, manifest }: Found, say: Say): void {
   const saved = manifest.settings as Settings;
   const refuse = (key: string, now: unknown, then: unknown) => {
@@ -78,7 +86,11 @@ const SAID = [
 
 // ## The state
 
-/** Puts a checkpoint's state into a rank. All ranks call it. */
+/**
+ * Puts a checkpoint's state into a rank. All ranks call it.
+ *
+ * @throws UserError where the checkpoint lacks some of it, or keeps it in another dtype
+ */
 export async function restore({ data, optimizer }: Rank, found: Found): Promise<void> {
   const checkpoint = await openCheckpoint(found);
   try {

@@ -7,7 +7,7 @@ import { createLlama, initialize, parameterShapes } from '@fourfold/model';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Rank } from './rank.ts';
 
-/** What the model writes after the prompt. The first rank gathers all weights for that; the others get undefined. */
+/** The prompt and what the model writes after it. All ranks call it; the first gathers all weights, others get none. */
 export async function writeSample({ setup, mesh, parameters }: Rank): Promise<string | undefined> {
   const { config, shape, tokenizer } = setup;
   const weights = await gatherWhole(parameterShapes(shape), parameters, mesh, ({ value }) => value);

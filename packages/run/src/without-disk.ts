@@ -4,7 +4,7 @@ import type { Settings } from '@fourfold/settings';
 
 const FILES = ['checkpoints', 'gradients', 'trace', 'export'] as const;
 
-/** Refuses what would have to be read or written, so that nothing is left out in silence. */
+/** Throws UserError for what would have to be read or written, so that nothing is left out in silence. */
 export function checkWithoutDisk(config: Settings): void {
   const key = FILES.find((one) => config[one] !== undefined);
   if (key) throw new UserError(`${key}=${config[key]} needs a disk, and this run has none: leave it out`);

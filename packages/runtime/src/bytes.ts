@@ -39,10 +39,11 @@ export interface Lent {
 
 /** The memory of a tensor, of which any part may be lent: bytes `from` up to `to`. */
 export interface Memory {
-  /** Lends bytes `from` up to `to`. */
+  /** Lends bytes `from` up to `to`, counted from the tensor's first. */
   part(from: number, to: number): Lent;
 }
 
+/** Memory of a tensor to come, to be written. */
 export interface Blank extends Memory {
   /** All of it. */
   readonly view: Uint8Array;

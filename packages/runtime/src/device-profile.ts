@@ -33,7 +33,7 @@ export interface DeviceProfile {
 
 type Work = Pick<DeviceOp, 'flops' | 'bytes'>;
 
-/** Runs `work` and returns where the GPU's time went. CUDA only; costs the host some 10 us an op. */
+/** Runs `work` and returns where the GPU's time went. It costs the host some 10 us an op; UserError without CUDA. */
 export async function profileDevice(work: () => Promise<void>): Promise<DeviceProfile> {
   const stop = startProfile();
   const [outcome] = await Promise.allSettled([work()]);

@@ -36,8 +36,9 @@ export interface OpTimes {
 }
 
 /**
- * Times every op from here on, one timing at a time, since marks don't say whose they are. Throws UserError without
- * CUDA.
+ * Times every op from here on, one timing at a time, since marks don't say whose they are.
+ *
+ * @throws UserError without CUDA, Error while another timing goes on
  */
 export function timeOps(see?: See): OpTimes {
   const backend = tensorflow();

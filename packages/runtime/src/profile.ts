@@ -17,7 +17,12 @@ export interface OpTime {
   milliseconds: number;
 }
 
-/** Runs `work` and returns the time of each op that ran in it, longest first. TensorFlow only. */
+/**
+ * Runs `work` and returns the time of each op that ran in it, longest first: by this thread's clock, in which a GPU's
+ * ops are only enqueued.
+ *
+ * @throws UserError without TensorFlow
+ */
 export async function profileOps(work: () => Promise<void>): Promise<OpTime[]> {
   const backend = tensorflow();
   const { binding } = backend;

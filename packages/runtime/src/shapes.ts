@@ -77,7 +77,7 @@ export function pad(x: Tensor, axis: number, before: number, after: number): Ten
   return y;
 }
 
-/** Tensors one after the other along `axis`. */
+/** Tensors, one at least, one after the other along `axis`; a single one is shared. */
 export function concat(parts: Tensor[], axis: number): Tensor {
   const [first] = parts;
   if (!first) throw new Error('concat of no tensors');

@@ -280,7 +280,7 @@ export function isSole(x: Tensor): boolean {
   return refCount === 1 && buffer?.holders === 1;
 }
 
-/** x as `dtype`; x itself, shared, where it is that already. */
+/** x as `dtype`; x itself, shared, where it is that already. Throws UserError for bfloat16 without TensorFlow. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   const from = dtypeOf(x);
   if (from === dtype) return share(x);
@@ -289,7 +289,7 @@ export function cast(x: Tensor, dtype: DType): Tensor {
   return execute('Cast', [x], [attr.type('SrcT', from), attr.type('DstT', dtype), attr.bool('Truncate', false)]);
 }
 
-/** A tensor's values, bfloat16 widened to float32. Waits for the device. */
+/** A tensor's values in row-major order, bfloat16 widened to float32. Waits for the device. */
 export async function read(x: Tensor): Promise<Float32Array | Int32Array | Uint8Array> {
   if (dtypeOf(x) !== 'bfloat16') return x.data();
   const wide = cast(x, 'float32');

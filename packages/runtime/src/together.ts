@@ -16,7 +16,7 @@ import { attr, dtypeOf, executeMany, onTensorflow, share, sizeOf, tensorflow } f
 const attributesOf = (count: number, x: Tensor) => [attr.int('N', count), attr.type('T', dtypeOf(x))];
 const storedOf = (x: Tensor) => tensorflow().tensorMap.get(x.dataId);
 
-/** Copies of tensors of one dtype, one behind the other. TensorFlow only. */
+/** Copies of tensors of one dtype, one behind the other: the caller's. Throws UserError without TensorFlow. */
 export function together(xs: [Tensor, ...Tensor[]]): Tensor[] {
   const backend = tensorflow();
   const memory = backend.allocate(xs.reduce((bytes, x) => bytes + sizeOf(storedOf(x)), 0));
@@ -29,7 +29,7 @@ export function together(xs: [Tensor, ...Tensor[]]): Tensor[] {
   return copies;
 }
 
-/** Matrices with rows of one length, one under the other. */
+/** Matrices with rows of one length, one under the other: [ΣO, I], a new tensor. */
 export function stack(xs: readonly Tensor[]): Tensor {
   const [first] = xs;
   if (!first || xs.length === 1 || !onTensorflow()) return concat([...xs], 0);
@@ -39,7 +39,7 @@ export function stack(xs: readonly Tensor[]): Tensor {
   return tensorflow().view([memory], run)[0] as Tensor;
 }
 
-/** A matrix in parts of so many rows each. */
+/** A matrix in parts of so many rows each: new tensors, on TensorFlow in the matrix's own memory. */
 export function parts(x: Tensor, rows: readonly number[]): Tensor[] {
   if (rows.length === 1) return [share(x)];
   if (!onTensorflow()) return tf.split(x, [...rows], 0);

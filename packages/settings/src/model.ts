@@ -32,7 +32,11 @@ export interface ModelToTrain {
   readonly close: () => void;
 }
 
-/** Refuses what can't be trained so, and leaves nothing open. Returns the model's shape. */
+/**
+ * Refuses what can't be trained so, and leaves nothing open. Returns the model's shape.
+ *
+ * @throws UserError as openModel
+ */
 export async function checkModel(config: Settings): Promise<LlamaConfig> {
   const { shape, close } = await openModel(config);
   close();
@@ -42,7 +46,7 @@ export async function checkModel(config: Settings): Promise<LlamaConfig> {
 /**
  * Opens what the settings name, and checks that it can be trained as they say.
  *
- * @throws UserError, a sentence
+ * @throws UserError where something is missing or not sound, or settings don't fit the model, each other or the memory
  */
 export async function openModel(settings: Settings): Promise<ModelToTrain> {
   const { initFrom, ...rest } = settings;
@@ -98,7 +102,7 @@ async function planOf(
   return { folder, dtype: storedDType(precision), shape, ...(await textsOf(settings, pretrained)) };
 }
 
-/** What weights of a precision are stored as. */
+/** What weights of a precision are stored as, in safetensors' words. */
 export const storedDType = (precision: Settings['precision']): FloatDType =>
   precision === 'bfloat16' ? 'BF16' : 'F32';
 

@@ -124,7 +124,7 @@ export const pipelineShape = (config: Settings): Shape => {
   return { engine, pp, chunks: chunksOf(config), micros };
 };
 
-/** Size of the global batch. */
+/** Size of the global batch, in sequences. */
 export const sequencesPerStep = ({ dp, microBatchSize, gradAccSteps }: Settings): number =>
   dp * microBatchSize * gradAccSteps;
 

@@ -44,11 +44,11 @@ const { matmul, share } = kernels;
 //
 // Both are made of the same two steps, forward and backward exchanged: all tokens to every rank, and the ranks' sum.
 
-/** How tokens cross between what every rank computes and what the group computes together. */
+/** How tokens cross between what every rank computes and what the group computes together. Results are the caller's. */
 export interface Edge {
-  /** To all N tokens, [N, D], on every rank. */
+  /** From this rank's tokens outside, [N, D] or [N/n, D], to all N, [N, D], on every rank. */
   readonly gather: (x: Tensor) => Promise<Tensor>;
-  /** From each rank's part of a sum, [N, D], to the sum. */
+  /** From each rank's part of a sum, [N, D], to this rank's tokens of the sum, [N, D] or [N/n, D]. */
   readonly sum: (part_ND: Tensor) => Promise<Tensor>;
 }
 
@@ -58,13 +58,13 @@ export const replicated = (tp: ProcessGroup): Edge => ({
   sum: (part_ND) => tp.allReduce(part_ND),
 });
 
-/** Rank r of n holds the r-th N/n tokens. */
+/** Rank r of n holds the r-th N/n tokens; n must divide N, or collectives throw an Error. */
 export const sequenceSplit = (tp: ProcessGroup): Edge => ({
   gather: (x_NtD) => tp.allGather(x_NtD, 0),
   sum: (part_ND) => tp.reduceScatter(part_ND, 0),
 });
 
-/** g: the sum of all ranks' parts, of which backward needs nothing: a recomputed block ends before it. */
+/** g: part_ND to the sum of all ranks' parts. Backward needs nothing of them: a recomputed block ends before it. */
 export const sumOfParts = ({ gather, sum }: Edge): Layer => {
   const blind = () => pullback([], gather);
   const forward: Layer = async (part_ND) => [await sum(part_ND), blind()];
@@ -74,7 +74,8 @@ export const sumOfParts = ({ gather, sum }: Edge): Layer => {
 // ## Split matrices
 
 /**
- * f, then several column-parallel matrices w_OtD of the same x, as one: q, k and v; gate and up.
+ * f, then several column-parallel matrices w_OtD of the same x, as one: q, k and v; gate and up. The rank's tokens to
+ * y_NOt, whose Ot outputs are those of all the matrices.
  *
  * It computes what chain(f, linear(...weights)) would. Backward has another order: dx first, whose sum is on the way
  * while the weights' gradients, which need it not, are computed. Only x as it lies outside is kept.
@@ -102,7 +103,7 @@ export const columnParallel = ({ gather, sum }: Edge, ...weights_OtD: Parameter[
   return Object.assign(forward, { again: async (x: Tensor) => pullOf(x) });
 };
 
-/** x_NIt · w_DItᵀ on each rank, then g. */
+/** x_NIt · w_DItᵀ on each rank, then g: to this rank's tokens, [N, D] or [N/n, D]. */
 export const rowParallel = (edge: Edge, w_DIt: Parameter): Layer => chain(linear(w_DIt), sumOfParts(edge));
 
 // ## Both ends: the vocabulary
@@ -124,7 +125,10 @@ export const vocabularyEmbedding =
     return [x, pullbackThrough([pullSum, pullRows], backward)];
   };
 
-/** f, then cross-entropy over logits of which each rank has V/n. */
+/**
+ * f, then cross-entropy over logits of which each rank has V/n. Targets are those of all N tokens, on every rank;
+ * `chunkBytes` as crossEntropy's.
+ */
 export const vocabularyLoss =
   (tp: ProcessGroup, edge: Edge, w_VtD: Parameter, chunkBytes?: number): Loss =>
   async (x, targets, options) => {
@@ -165,7 +169,8 @@ const splitSoftmaxLoss =
 /**
  * Says what of a model can't be split over n ranks.
  *
- * @throws UserError with the numbers of ranks that would do
+ * @throws UserError with the numbers of ranks that would do: those that divide H, F and V, and divide G or are a
+ *   multiple of it
  */
 export function checkTensorParallel(config: LlamaConfig, tp: number): void {
   const { heads, kvHeads, ffn, vocabulary } = config;
@@ -181,7 +186,8 @@ export function checkTensorParallel(config: LlamaConfig, tp: number): void {
 
 /**
  * Splits a whole model's matrices over the ranks of `tp`, before they are allocated, and before a pipeline takes its
- * stages of it. Every rank of the group calls it.
+ * stages of it. Every rank of the group calls it. `sequenceParallel` (default false): n must divide the N tokens of a
+ * micro-batch.
  *
  * @throws UserError where the model can't be split so
  */
@@ -237,8 +243,9 @@ export interface SplitPart extends Pick<Llama, 'dtype' | 'recompute'> {
 }
 
 /**
- * Bytes that a rank sends in its group for one micro-batch of N tokens, forward and backward of a split model or a part
- * of one. (What a step sends once, of parameters that are `partial` over the group, is data parallelism's to count.)
+ * Bytes that a rank sends in its group for one micro-batch, N tokens over all n ranks, forward and backward of a split
+ * model or a part of one. (What a step sends once, of parameters that are `partial` over the group, is data
+ * parallelism's to count.)
  *
  * A sum and the gather that undoes it send (n-1)/n of [N, D] each, together an all-reduce; with sequence parallelism a
  * column-parallel layer gathers once more in backward, since it kept N/n tokens only.

@@ -33,7 +33,12 @@ export type { Rank } from '@fourfold/run';
 
 // ## What a rank works with
 
-/** Cuts the model for this rank, dimension by dimension, and allocates what is left: `weights`, or the seed's. */
+/**
+ * Cuts the model for this rank, dimension by dimension, and allocates what is left: `weights`, or the seed's. All ranks
+ * call it.
+ *
+ * @throws UserError where the layout doesn't fit the world, or the model can't be split so
+ */
 export async function openRank(setup: Setup, world: ProcessGroup, weights?: Initialize): Promise<Rank> {
   const { config, shape } = setup;
   const { precision: dtype, sequenceParallel, zero, bucketMegabytes } = config;
@@ -64,9 +69,9 @@ const positionsOf = ({ parts, setup: { config } }: Rank): Int32Array =>
 
 /** What a step's forwards and backwards leave beside the gradients. */
 export interface Gradients {
-  /** Over all ranks: the losses, the gradients' squares, who was asked to stop, and who has written. Float32 [4]. */
+  /** Sums over all ranks: losses, gradients' squares, how many were asked to stop and have written. Float32 [4]. */
   readonly sums: tf.Tensor;
-  /** What this rank brought into the sums. */
+  /** What this rank brought into the sums, float32 [4]. Both tensors are the caller's. */
   readonly own: tf.Tensor;
   /** What the pipeline ran, and when, for a trace. */ readonly ran: readonly Ran[];
 }
@@ -79,7 +84,7 @@ export interface Votes {
   readonly written?: boolean | undefined;
 }
 
-/** Puts the gradients of the step's mean loss, over all ranks' tokens, into `rank.data.updated`. */
+/** Puts the gradients of step `step`'s (from 0) mean loss, over all ranks' tokens, into `rank.data.updated`. */
 export async function gradientsOf(rank: Rank, step: number, votes: Votes = {}): Promise<Gradients> {
   const { setup, mesh, parts, data } = rank;
   const { config, text } = setup;
@@ -99,7 +104,7 @@ export async function gradientsOf(rank: Rank, step: number, votes: Votes = {}): 
   return { sums, own, ran };
 }
 
-/** One step of the optimizer, with the gradients that `sums` are of. */
+/** One step of the optimizer, with the gradients that `sums` are of, which stay the caller's. All ranks call it. */
 export async function update({ setup, data, optimizer }: Rank, learningRate: number, sums: tf.Tensor): Promise<void> {
   const squares = tf.tidy(() => kernels.reshape(kernels.slice(sums, 0, 1, 1), []));
   optimizer.update(learningRate, { squares, clip: setup.config.clip });
@@ -107,7 +112,10 @@ export async function update({ setup, data, optimizer }: Rank, learningRate: num
   await data.gathered();
 }
 
-/** A step's numbers, once the device has computed them. Takes `sums` over. */
+/**
+ * A step's numbers, once the device has computed them: the mean loss in nats a token, the gradient's norm before
+ * clipping, and when they were there, in performance.now()'s milliseconds. Takes `sums` over.
+ */
 export async function numbersOf({ setup: { config }, mesh }: Rank, sums: tf.Tensor) {
   const reading = readTimed(sums);
   sums.dispose();
@@ -163,7 +171,9 @@ async function drops(rank: Rank, outliers: Outliers, sums: tf.Tensor): Promise<n
 
 /**
  * Trains as one rank of the world, from the seed's weights or from the checkpoint that was `found`; says how it goes if
- * it is the first, and returns the last validation loss.
+ * it is the first, and returns the last validation loss, in nats a token; NaN where none was taken.
+ *
+ * @throws UserError where the loss or a gradient is no number, or a setting needs a disk that isn't there
  */
 export async function trainRank(setup: Setup, world: ProcessGroup, around: Around): Promise<number> {
   const [{ config }, { recorder }, { log, signal, disk, found, between }] = [setup, world, around];
@@ -223,7 +233,7 @@ export async function trainRank(setup: Setup, world: ProcessGroup, around: Aroun
 
 // ## How good it is
 
-/** The mean loss over the first evalSequences of the validation text, in nats a token. */
+/** The mean loss over the first evalSequences of the validation text, in nats a token. All ranks call it. */
 export async function validate(rank: Rank): Promise<number> {
   const { setup, mesh, parts } = rank;
   const { config, text } = setup;

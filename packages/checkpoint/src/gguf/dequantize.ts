@@ -91,7 +91,7 @@ export const FORMATS: ReadonlyMap<number, BlockFormat> = new Map([
   [30, { name: 'BF16', weights: 1, bytes: 2, unpack: bf16 }],
 ]);
 
-/** The weights of whole blocks. */
+/** The weights of whole blocks, as float32. */
 export function dequantize(format: BlockFormat, bytes: Uint8Array): Float32Array {
   const block = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const blocks = bytes.length / format.bytes;

@@ -46,7 +46,7 @@ export interface ExportedModel {
 }
 
 const NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
-/** As large as transformers makes a file. */
+/** Bytes of a file at most, as transformers makes them: 5 · 10⁹. */
 export const FILE_BYTES = 5e9;
 
 /**
@@ -92,7 +92,7 @@ export async function writeModelFolder(folder: string, model: ModelFolder, fileB
   }
 }
 
-/** Refuses a folder that has something in it, before any work; `key` is for the message. */
+/** Throws UserError for a folder that has something in it, before any work; `key` is for the message. */
 export function checkExport(folder: string, key = 'export'): void {
   if (!existsSync(folder)) return;
   let names: string[];
@@ -169,7 +169,7 @@ export async function exportPretrained(
 /** What a run knows of the model that it exports at its end. */
 export type ExportPlan = Omit<ExportedModel, 'tensors'> & { readonly folder: string; readonly dtype: FloatDType };
 
-/** Exports what ranks hold. All of them call it; the first gathers all weights, writes and says so. */
+/** Exports what ranks hold: all call it; the first gathers, writes and says so. Throws UserError as exportModel. */
 export async function exportRanks(
   { folder, dtype, ...model }: ExportPlan,
   shapes: ReadonlyMap<string, readonly number[]>,

@@ -54,7 +54,7 @@ export interface StepReport {
 
 /** How an engine behaves. */
 export interface EngineOptions {
-  /** The most requests that wait for a slot. */
+  /** The most requests that wait for a slot (default: any number). */
   readonly maxWaiting?: number;
   /** Hears of each step. */
   readonly onStep?: ((report: StepReport) => void) | undefined;

@@ -13,11 +13,11 @@ export interface BestLogits {
   readonly ids_NK: Tensor;
   /** float32 [N, k], their logits. */
   readonly values_NK: Tensor;
-  /** log Σ exp(logit) over the row. */
+  /** float32 [N], log Σ exp(logit) over the row. */
   readonly logSumExp_N: Tensor;
 }
 
-/** Of logits_NV, float32; k from 1 to V. NaN counts as the least, and makes logSumExp NaN. */
+/** Of logits_NV, float32; k from 1 to V. NaN counts as float32's lowest, above -∞ alone, and makes logSumExp NaN. */
 export function bestLogits(logits_NV: Tensor, k: number): BestLogits {
   const [ids_NK, values_NK, logSumExp_N] = hasPackedOps()
     ? executeMany('FourfoldBestLogits', [logits_NV], [attr.int('k', k)], 3)

@@ -25,11 +25,11 @@ export type CacheFormat = 'f32' | 'bf16' | 'q80';
 
 /** How large a cache is. */
 export interface CacheShape {
-  /** Sequences, and positions of each. */
+  /** How many sequences it holds at once. */
   readonly slots: number;
   /** Positions of each sequence. */
   readonly positions: number;
-  /** This rank's. */
+  /** G, this rank's heads of keys and values. */
   readonly kvHeads: number;
   /** K, a multiple of 32 for q80. */
   readonly headDim: number;
@@ -43,7 +43,7 @@ export interface Cache extends CacheShape {
   readonly data?: Tensor;
   /** Elsewhere: [slots, keys and values, G, positions, K], rounded as the format rounds. */
   readonly values?: Float32Array;
-  /** Of memory. */
+  /** Bytes of memory that it takes. */
   readonly bytes: number;
   /** Frees it. */
   dispose(): void;
@@ -51,21 +51,21 @@ export interface Cache extends CacheShape {
 
 /** How a step's rows look at the caches. */
 export interface CachedAttentionOptions {
-  /** This rank's query heads. */
+  /** H, this rank's query heads. */
   readonly heads: number;
   /** How many query heads of the whole model share one of keys and values: H / G. Default: heads / kvHeads. */
   readonly groupSize?: number;
-  /** Where in its group the first of this rank's query heads is: head h reads head floor((h + offset) / groupSize). */
+  /** Place of this rank's first query head in its group (default 0): h reads head floor((h + offset) / groupSize). */
   readonly headOffset?: number;
   /** Of all positions that come up, from 0: at least as many as the cache's, or the rows' positions must be below. */
   readonly tables: RopeTables;
   /** RMSNorm of each head of q and of k before they turn (Qwen3). */
   readonly qkNorm?: { readonly q_K: Tensor; readonly k_K: Tensor; readonly epsilon: number } | undefined;
-  /** How many positions back a row sees, itself included. */
+  /** How many positions back a row sees, itself included; default: all. */
   readonly window?: number | undefined;
-  /** By what q · k is multiplied: 1/sqrt(K). */
+  /** By what q · k is multiplied: 1/sqrt(K) in most models. */
   readonly scale: number;
-  /** Scores become cap · tanh(score / cap) (Grok-1). */
+  /** Scores become cap · tanh(score / cap) (Grok-1); default: they stay. */
   readonly softcap?: number | undefined;
 }
 
@@ -86,6 +86,8 @@ export function createCache(shape: CacheShape): Cache {
 /**
  * o_ND, [N, H·K], of qkv_NJ: [N, (H + 2G)·K] or [N, H + 2G, K], the heads of q, of k and of v in this order. rows_N2,
  * int32: each row's slot and position, those of one slot in order. Writes to the cache.
+ *
+ * @throws RangeError where a slot or position is not one of the cache's; from the native op it is an Error
  */
 export function cachedAttention(
   qkv_NJ: Tensor,
@@ -113,7 +115,11 @@ export function attentionNumbers(cache: CacheShape, options: CachedAttentionOpti
   ];
 }
 
-/** Copies the first `length` positions of slot `from` to slot `to`. */
+/**
+ * Copies the first `length` positions of slot `from` to slot `to`.
+ *
+ * @throws RangeError where the cache has no such slots or positions; from the native op it is an Error
+ */
 export function copyCache(cache: Cache, from: number, to: number, length: number): void {
   if (!cache.data) {
     stockCopy(cache, from, to, length);

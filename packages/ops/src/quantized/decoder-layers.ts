@@ -15,13 +15,13 @@ import type { Activations } from './packed-product.ts';
 
 /** One layer's weights, or a rank's part of them. Norms' gains are float32. */
 export interface DecoderLayer {
-  /** Of the norm before attention. */
+  /** Gain of the norm before attention. */
   readonly inputNorm_D: Tensor;
   /** The matrices of attention. */
   readonly attention: AttentionWeights;
-  /** Of the norms of each head of q and of k, where the model has them (Qwen3). */
+  /** Gains of the norms of each head of q and of k, where the model has them (Qwen3). */
   readonly qkNorm: { readonly q_K: Tensor; readonly k_K: Tensor } | undefined;
-  /** Of the norm before the feed-forward. */
+  /** Gain of the norm before the feed-forward. */
   readonly postNorm_D: Tensor;
   /** The matrices of the feed-forward. */
   readonly feedForward: FeedForwardWeights;
@@ -31,7 +31,7 @@ export interface DecoderLayer {
 export interface DecoderLayersOptions extends Omit<CachedAttentionOptions, 'qkNorm'> {
   /** What the matrices multiply. */
   readonly activations: Activations;
-  /** Of all norms. */
+  /** ε of all norms. */
   readonly epsilon: number;
   /** The number of the lanes to the ranks that share the layers; undefined where this rank has all of them. */
   readonly lanes?: number | undefined;
@@ -55,7 +55,10 @@ export function areAlike(layers: readonly DecoderLayer[]): boolean {
   );
 }
 
-/** y_ND of x_ND, float32, for layers that are alike; k and v of rows_N2 (slots and positions) go to their caches. */
+/**
+ * y_ND of x_ND, float32, for layers that `areAlike`; k and v of rows_N2 (slots and positions, int32) go to the layers'
+ * caches, one each, of one shape.
+ */
 export function decoderLayers(
   x_ND: Tensor,
   layers: readonly DecoderLayer[],

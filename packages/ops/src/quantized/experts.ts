@@ -26,19 +26,19 @@ export interface ExpertsOptions {
   readonly activations: Activations;
   /** RMSNorm of x first. */
   readonly norm?: NormOptions | undefined;
-  /** Added to the result. */
+  /** Added to the result; float32. */
   readonly onto_ND?: Tensor | undefined;
   /** How many compute a row. */
   readonly active: number;
   /** Whether the chosen ones' weights are made to add up to one. */
   readonly normalized: boolean;
-  /** Experts' gates are GELU's (by tanh), not SiLU's (Grok-1). */
+  /** Experts' gates are GELU's (by tanh), not SiLU's (Grok-1). Default false. */
   readonly gelu?: boolean;
-  /** Which of the router's experts the first of these weights is: a rank may have some, and adds up its own alone. */
+  /** The router's number of the first expert here (default 0): a rank may have some, and adds up its own alone. */
   readonly first?: number;
 }
 
-/** y_ND of x_ND, and of the router's logits_NE for all experts; both float32. */
+/** y_ND of x_ND, and of the router's logits_NE for all E experts; all float32. */
 export function expertsProduct(x_ND: Tensor, logits_NE: Tensor, weights: ExpertWeights, options: ExpertsOptions) {
   const { up_E2FD: up, down_EDF: down } = weights;
   if (!up.native) return stockExperts(x_ND, logits_NE, weights, options);

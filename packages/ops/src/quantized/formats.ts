@@ -35,7 +35,11 @@ export const rowBytes = (format: WeightFormat, columns: number): number => (colu
 const asBytes = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
   new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
 
-/** `values`, of which there are a multiple of 32, as blocks: rounded as ggml rounds, to the bit. */
+/**
+ * `values` as blocks: rounded as ggml rounds, to the bit.
+ *
+ * @throws RangeError where there are not a multiple of 32
+ */
 export function quantize(format: WeightFormat, values: Float32Array): Uint8Array {
   const bytes = new Uint8Array(rowBytes(format, wholeBlocks(values.length)));
   if (onTensorflow()) tensorflow().native.quantize(FORMAT_NUMBER[format], asBytes(values), bytes);
@@ -46,7 +50,11 @@ export function quantize(format: WeightFormat, values: Float32Array): Uint8Array
   return bytes;
 }
 
-/** The numbers that blocks stand for. */
+/**
+ * The numbers that blocks stand for.
+ *
+ * @throws RangeError where the bytes are not whole blocks
+ */
 export function dequantize(format: WeightFormat, bytes: Uint8Array): Float32Array {
   const values = new Float32Array(wholeBlocks((bytes.length / BLOCK_BYTES[format]) * BLOCK));
   if (onTensorflow()) tensorflow().native.dequantize(FORMAT_NUMBER[format], bytes, asBytes(values));

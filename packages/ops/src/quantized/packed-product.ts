@@ -23,7 +23,7 @@ export type Activations = 'float32' | 'q80';
 
 /** RMSNorm of a product's x. */
 export interface NormOptions {
-  /** float32. */
+  /** What each normalized number is multiplied by, float32. */
   readonly gain_I: Tensor;
   /** ε, added to the mean square. */
   readonly epsilon: number;
@@ -40,9 +40,9 @@ export interface PackedProductOptions {
   readonly activations: Activations;
   /** RMSNorm of x first. */
   readonly norm?: NormOptions | undefined;
-  /** x_N2I is gate and up side by side: silu(gate) · up is multiplied. */
+  /** x_N2I is gate and up side by side: silu(gate) · up is multiplied. Default false. */
   readonly swiglu?: boolean;
-  /** Added to the product. */
+  /** Added to the product; float32. */
   readonly onto_NO?: Tensor | undefined;
   /** Which instructions compute it; default: the best. */
   readonly variant?: Variant;

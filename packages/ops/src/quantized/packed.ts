@@ -20,7 +20,7 @@ import { BLOCK, dequantize, FORMAT_NUMBER, inBlocks, rowBytes, type WeightFormat
 export interface Packed {
   /** What the weights are kept in. */
   readonly format: WeightFormat;
-  /** O and I of one matrix. */
+  /** O of one matrix. */
   readonly rows: number;
   /** I of one matrix. */
   readonly columns: number;
@@ -40,8 +40,9 @@ export interface Packed {
 export const hasPackedOps = (): boolean => onTensorflow() && tensorflow().fusedDtypes.includes('float32');
 
 /**
- * Packs `bytes`: `rows` times `matrices` rows of `columns` numbers, which for q40, q41 and q80 are a multiple of 32.
- * Throws RangeError where the bytes are more or fewer.
+ * Packs `bytes`: `rows` times `matrices` (default 1) rows of `columns` numbers.
+ *
+ * @throws RangeError where `columns` of q40, q41 or q80 are not a multiple of 32, or the bytes are more or fewer
  */
 export function packWeight(
   format: WeightFormat,

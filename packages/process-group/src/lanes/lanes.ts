@@ -34,7 +34,7 @@ export interface LanesOptions {
   readonly names: readonly string[];
   /** How numbers travel. */
   readonly format: TransferFormat;
-  /** How long to wait for a peer. */
+  /** How long to wait for a peer, in milliseconds. */
   readonly timeoutMs: number;
 }
 
@@ -44,7 +44,7 @@ export interface LanesCost {
   readonly sent: number;
   /** Bytes that it received. */
   readonly received: number;
-  /** Of waiting, and of copying to sockets. */
+  /** Spent waiting, and copying to sockets. */
   readonly milliseconds: number;
 }
 
@@ -67,7 +67,7 @@ export class Lanes {
   }
 
   /**
-   * onto_ND + Σ of all ranks' part_ND, which are rounded as they travel.
+   * onto_ND + Σ of all ranks' part_ND, which are rounded as they travel: float32, a new tensor.
    *
    * @throws RunError where a peer is gone or late, which ends the lanes
    */
@@ -85,7 +85,7 @@ export class Lanes {
   }
 
   /**
-   * The bytes of all ranks, at rank 0; none elsewhere. `lengths` are known to all.
+   * The bytes of all ranks, at rank 0; none elsewhere. `lengths`, in bytes, are known to all.
    *
    * @throws RunError where a peer is gone or late
    */
@@ -112,7 +112,7 @@ export class Lanes {
  * Takes over connected sockets. Nobody may have sent anything on them yet but the handshake, for what Node has read
  * is lost; so all ranks must have opened theirs before one of them sums.
  *
- * @throws UserError where the backend is not TensorFlow's
+ * @throws UserError where the backend is not TensorFlow's, RunError where a connection has closed
  */
 export function openLanes(options: LanesOptions): Lanes {
   const { rank, sockets, names, format, timeoutMs } = options;

@@ -19,7 +19,7 @@ function bytesOfBlocks(blocks: number, dim: number, format: TransferFormat): num
   return format === 'float32' ? 4 * numbers : format === 'bfloat16' ? 2 * numbers : numbers + blocks;
 }
 
-/** What rank 0 of n sends in a sum of [N, D], and receives. */
+/** Bytes that rank 0 of n sends in a sum of [rows, dim], and receives. */
 export function sumBytes(rows: number, dim: number, format: TransferFormat, n: number) {
   const blocks = rows * Math.ceil(dim / BLOCK);
   const message = bytesOfBlocks(blocks, dim, format);

@@ -22,7 +22,12 @@ import { allGatherBytes, allReduceBytes, bytesOf } from '../traffic.ts';
 import { Place } from './place.ts';
 import { LocalWorld } from './world.ts';
 
-/** Runs `rank` as `size` ranks; returns what each returned. The first error of any rank ends all and is thrown. */
+/**
+ * Runs `rank` as `size` ranks; returns what each returned, in rank order. The first error of any rank ends all and is
+ * thrown.
+ *
+ * @throws Error where all ranks wait for each other, saying which waits in which call
+ */
 export async function spmd<R>(size: number, rank: (world: ProcessGroup) => Promise<R>): Promise<R[]> {
   const world = new LocalWorld(size);
   const ranks = Array.from({ length: size }, (_, r) => r);
