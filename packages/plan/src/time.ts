@@ -11,7 +11,7 @@
  */
 import { contextParallelBytes } from '@fourfold/context-parallel';
 import { flopsPerToken } from '@fourfold/metrics';
-import { bubble } from '@fourfold/pipeline-parallel';
+import { bubble, type Shape } from '@fourfold/pipeline-parallel';
 import { rankCount } from '@fourfold/process-group';
 import { BYTES } from '@fourfold/runtime';
 import { pipelineShape, sequencesPerStep, tokenRanksOf } from '@fourfold/settings';
@@ -81,15 +81,21 @@ export function timeOf(job: Job, machine: Machine, parts: readonly Part[]): Time
   const all = Object.fromEntries(
     Object.entries(slowest).map(([key, seconds]) => [key, m * seconds]),
   ) as unknown as Micro;
-  const idle = bubble(pipelineShape(config));
+  const pipeline = pipelineSeconds(pipelineShape(config), totalOf(slowest));
   const pp = messages(job, machine);
   const dp = reductions(job, machine, most, (2 / 3) * totalOf(slowest));
   const update = updateOf(job, machine, most);
-  const step = (m * totalOf(slowest)) / (1 - idle) + pp + dp + update;
+  const step = pipeline + pp + dp + update;
   const tokensPerSecond = (sequencesPerStep(config) * config.seqLength) / step;
   const flops = flopsPerToken({ ...shape, parameters: modelParameters(job), seqLength: config.seqLength });
   const mfu = (tokensPerSecond * flops) / (rankCount(config) * machine[config.precision]);
-  return { ...all, pp, dp, bubble: (idle * m * totalOf(slowest)) / (1 - idle), update, step, tokensPerSecond, mfu };
+  return { ...all, pp, dp, bubble: pipeline - m * totalOf(slowest), update, step, tokensPerSecond, mfu };
+}
+
+/** Chunks take groups of pp micro-batches; at most, the places of those that a last group lacks stay empty. */
+function pipelineSeconds(shape: Shape, micro: number): number {
+  const micros = shape.chunks > 1 ? Math.ceil(shape.micros / shape.pp) * shape.pp : shape.micros;
+  return (micros * micro) / (1 - bubble({ ...shape, micros }));
 }
 
 const totalOf = (micro: Micro): number => Object.values(micro).reduce((a: number, b: number) => a + b, 0);
@@ -124,7 +130,7 @@ function blockFlops(job: Job, tokens: number): number {
 /** Forward two products for each pair of tokens, backward five; of the pairs a causal mask leaves half. */
 function attentionSeconds({ config, shape }: Job, machine: Machine, tokens: number): number {
   const { seqLength: T, cp, tp, contextOrder, precision, recompute } = config;
-  const uneven = contextOrder === 'contiguous' ? (2 * cp) / (cp + 1) : 1; // the last rank sees most
+  const uneven = contextOrder === 'contiguous' ? (2 * cp - 1) / cp : 1; // the last rank's own half, and all before
   const pairs = (tokens * T * uneven) / 2;
   const flops = 2 * pairs * (shape.heads / tp) * shape.headDim * (recompute === 'block' ? 2 + 2 + 5 : 2 + 5);
   const wide = (2 * shape.headDim) / (shape.headDim + 64); // larger heads, larger products

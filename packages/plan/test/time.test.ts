@@ -48,6 +48,19 @@ test('the bubble is the formula’s share of the pipeline’s time', () => {
   expect(idle / (step - pp - update)).toBeCloseTo(bubble(pipelineShape(job.config)), 10);
 });
 
+test('a last group of chunks that is not full takes the time of a whole one, at most', () => {
+  const timeOf = (gradAccSteps: number) => timeFor({ pp: 4, ppEngine: 'interleaved', ppChunks: 2, gradAccSteps });
+  const [partly, whole] = [timeOf(6), timeOf(8)];
+  const pipeline = ({ step, pp, update }: typeof whole) => step - pp - update;
+  expect(pipeline(partly) / pipeline(whole)).toBeCloseTo(1, 10);
+  expect(partly.bubble).toBeGreaterThan(whole.bubble);
+});
+
+test('in contiguous order the last of four ranks sets attention’s pace, at 7/4 of the mean', () => {
+  const [zigzag, contiguous] = ['zigzag', 'contiguous'].map((contextOrder) => timeFor({ cp: 4, contextOrder }));
+  expect((contiguous?.attention ?? 0) / (zigzag?.attention ?? 1)).toBeCloseTo(7 / 4, 10);
+});
+
 test('to run more again takes longer, and a slower link too', () => {
   const [none, selective, block] = ['none', 'selective', 'block'].map((recompute) => timeFor({ recompute }).step);
   expect(selective).toBeGreaterThan(none as number);
