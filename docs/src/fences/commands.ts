@@ -9,6 +9,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Page } from './pages.ts';
+import { colourless } from './program.ts';
 
 /** One command of a page. */
 export interface Typed {
@@ -94,7 +95,7 @@ export async function checkCommands(pages: readonly Page[], root: string): Promi
 
 /** What a command prints of its flags, be it as help or as an error that lists them. */
 async function outputOf(command: string, root: string): Promise<string> {
-  const run = promisify(execFile)('bash', ['-c', command], { cwd: root, timeout: 60_000 });
+  const run = promisify(execFile)('bash', ['-c', command], { cwd: root, env: colourless, timeout: 60_000 });
   const { stdout, stderr } = await run.catch((error: { stdout: string; stderr: string }) => error);
   return stdout + stderr;
 }

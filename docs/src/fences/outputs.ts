@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Block, Page } from './pages.ts';
-import { isProgram } from './program.ts';
+import { colourless, isProgram } from './program.ts';
 import { quote, quoteC } from './quote.ts';
 
 /** A block of a page whose text should be another. */
@@ -81,7 +81,11 @@ export async function runCommands(page: Page, root: string): Promise<Map<number,
   const cwd = await mkdtemp(join(tmpdir(), 'fences-'));
   try {
     for (const block of blocks) {
-      const run = promisify(execFile)('bash', ['-euc', asRun(block.text, root)], { cwd, timeout: 120_000 });
+      const run = promisify(execFile)('bash', ['-euc', asRun(block.text, root)], {
+        cwd,
+        env: colourless,
+        timeout: 120_000,
+      });
       printed.set(block.line, (await run).stdout.trimEnd());
     }
   } finally {

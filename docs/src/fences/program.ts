@@ -19,6 +19,9 @@ import type { Block, Page } from './pages.ts';
 
 const MARK = '\0fence ';
 
+/** The environment of what pages run: what they show has no colours, which nx asks for where there is a terminal. */
+export const colourless = { ...process.env, FORCE_COLOR: '0' };
+
 /** Whether a block is part of the page's program. */
 export const isProgram = ({ kind, words }: Block): boolean =>
   kind === 'hidden' || (kind === 'ts' && words[0] !== 'quote');
@@ -93,6 +96,10 @@ export function printedBy(stdout: string): Map<number, string> {
 /** Runs a program in a process of its own. */
 export async function runProgram(file: string, root: string): Promise<Map<number, string>> {
   const args = ['--import', 'tsx', file];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 120_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, args, {
+    cwd: root,
+    env: colourless,
+    timeout: 120_000,
+  });
   return printedBy(stdout);
 }
