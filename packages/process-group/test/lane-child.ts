@@ -31,7 +31,7 @@ export interface LaneResult {
 
 /** What rank `rank` brings to the i-th sum, and what all have already (rank -1). */
 export function valuesOf(rank: number, i: number, count: number): Float32Array {
-  const drawn = uniforms(keyOf(7, `${rank} ${i}`), 0, Math.min(count, 2 ** 18)); // again and again, where more are asked
+  const drawn = uniforms(keyOf(7, `${rank} ${i}`), 0, Math.min(count, 2 ** 18)); // for more, again and again
   return Float32Array.from({ length: count }, (_, k) => (drawn[k % drawn.length] as number) - 0.5);
 }
 

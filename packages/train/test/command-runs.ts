@@ -1,4 +1,4 @@
-/** Runs of the training command whose tests and proofs differ in a flag: on a device, in a layout, ended by a signal. */
+/** Runs of the training command, of which tests and proofs make one each: on a device, in a layout, to a signal. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** `npx fourfold worker` and those it must not serve: roots with another model, strangers, and roots that are killed. */
+/** `npx fourfold worker` and those it must not serve: roots with another model, strangers, roots that are killed. */
 import net from 'node:net';
 import { expect, test } from 'vitest';
 import { SECRET } from '../cluster-processes.ts';

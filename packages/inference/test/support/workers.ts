@@ -1,4 +1,4 @@
-/** Workers in processes of their own, roots in others, and two models: they all go when the tests of a file have run. */
+/** Workers in processes of their own, roots in others, and two models: all go when the tests of a file have run. */
 import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll } from 'vitest';
 import { SECRET, startWorkerProcess } from '../cluster-processes.ts';
