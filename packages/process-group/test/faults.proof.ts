@@ -42,7 +42,7 @@ test.concurrent('a rank does not take what it is sent: the sender does not wait 
   expect(secondsAfter(begin, all.slice(0, 1))).toBeLessThan(5.5);
 });
 
-test.concurrent('a rank is killed while ranks meet: who comes later says whom it misses, and nobody waits on', async () => {
+test.concurrent('a rank is killed while ranks meet: who comes later says whom it misses', async () => {
   const port = await freePort();
   const early = [0, 1, 2].map((rank) => startRank(rank, 4, port, ['barrier']));
   await openDoors(early, port);
