@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll } from 'vitest';
+import { afterAll, expect } from 'vitest';
 
 /** A folder that goes when the tests of a file have run. */
 export function temporaryFolder(): string {
@@ -12,6 +12,9 @@ export function temporaryFolder(): string {
   afterAll(() => rmSync(folder, { recursive: true }));
   return folder;
 }
+
+/** The settings of a training run that takes seconds. */
+export const tiny = { model: 'nano', steps: 2, seqLength: 16, microBatchSize: 2 };
 
 /** Runs a script of src, such as 'cpu.ts', to its end. */
 export function bench(
@@ -28,10 +31,21 @@ export function bench(
   return new Promise((resolve) => child.once('close', (code) => resolve({ code, ...said })));
 }
 
+/** The cells of a table's line. */
+export const cellsOf = (line = ''): string[] => line.trim().split(/ {2,}/);
+
 /** A program in `folder` that takes Python's place: what it does for `python -c 'import torch'`, and for any script. */
 export function python(folder: string, name: string, onImport: string, onScript: string): string {
   const path = join(folder, name);
   writeFileSync(path, `#!/bin/sh\nif [ "$1" = -c ]; then ${onImport}; else ${onScript}; fi\n`);
   chmodSync(path, 0o755);
   return path;
+}
+
+/** Runs a script with flags that it must refuse, in one sentence and with exit code 2, before it says anything. */
+export async function expectRefused(sentence: RegExp, script: string, ...flags: readonly string[]): Promise<void> {
+  const { code, stdout, stderr } = await bench(script, ...flags);
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(stderr).toMatch(sentence);
+  expect(stderr.trimEnd()).not.toContain('\n');
 }

@@ -1,22 +1,10 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { bench, python, temporaryFolder } from './command.ts';
 
 const folder = temporaryFolder();
 const nano = ['gpu.ts', '--shape', 'nano', '--device', 'cpu', '--steps', '3'] as const;
-
-test('without torch it says so and runs ours alone', async () => {
-  const without = python(folder, 'without', 'exit 1', 'exit 1');
-  const { code, stdout, stderr } = await bench(...nano, '--python', without, '--out', '');
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  const [title, head, ours, note, ...more] = stdout.trimEnd().split('\n');
-  expect(title).toBe('nano, 2 layers, 0.000 B parameters, batch 2, seq 32');
-  expect(head?.trim().split(/ {2,}/)).toEqual(['ms', 'tok/s', 'MFU', 'memory', 'loss', 'ours is']);
-  expect(ours).toMatch(/^ours, TensorFlow \S+ +\d+\.\d +\d+ +\d+ MB +\d\.\d{3}$/);
-  expect(note).toBe(`${without} can't import torch: no comparison`);
-  expect(more).toEqual([]);
-});
 
 test('PyTorch gets the same task, eager and compiled, and all figures are kept', async () => {
   const [input, out] = [join(folder, 'input.jsonl'), join(folder, 'results')];
@@ -58,12 +46,4 @@ test('PyTorch gets the same task, eager and compiled, and all figures are kept',
   const ratio = Number(/eager .* (\d+\.\d\d) x$/m.exec(stdout)?.[1]);
   expect(Math.abs(ratio / (runs[0].tokensPerSecond / runs[1].tokensPerSecond) - 1)).toBeLessThan(0.3); // of few digits
   expect(runs[1].mfu).toBeCloseTo((64_000 * (6 * 65_728 + 12 * 64 * 32)) / 989.5e12, 12);
-});
-
-test('a side that fails ends the command with what it said', async () => {
-  const broken = python(folder, 'broken', 'exit 0', 'echo "out of memory" >&2; exit 1');
-  const { code, stderr } = await bench(...nano, '--python', broken, '--out', join(folder, 'none'));
-  expect(code).toBe(1);
-  expect(stderr).toContain('out of memory');
-  expect(existsSync(join(folder, 'none'))).toBe(false);
 });

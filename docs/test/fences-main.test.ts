@@ -1,10 +1,9 @@
 /**
- * Every page of this repository: its code is type-checked and run, its outputs and quotations are what it shows, and
- * its commands exist. `npx nx run docs:fences -- --write` mends what only needs to be written anew.
+ * Every page of this repository: its code is type-checked and run, and its outputs and quotations are what it shows.
+ * `npx nx run docs:fences -- --write` mends what only needs to be written anew.
  */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { checkCommands } from '../src/fences/commands.ts';
 import { checkPage, sentencesOf } from '../src/fences/main.ts';
 import { type Page, pageOf, readPages } from '../src/fences/pages.ts';
 import { checkTypes, writePrograms } from '../src/fences/program.ts';
@@ -21,10 +20,6 @@ test('there is code in every chapter, and in the README', () => {
 
 test('the code of all pages is type-checked', { timeout: 240_000 }, () => {
   expect(checkTypes(root, files)).toEqual([]);
-});
-
-test('commands and their flags exist', { timeout: 240_000 }, async () => {
-  expect(await checkCommands(pages, root)).toEqual([]);
 });
 
 test.each(pages.map((page) => [page.path, page] as const))(

@@ -1,53 +1,12 @@
-import { openBackend } from '@fourfold/runtime';
-import { afterEach, beforeAll, expect, test } from 'vitest';
-import { reopen } from '../src/cluster/open-ranks.ts';
-import { connectWorkers, type RootOptions } from '../src/cluster/root.ts';
+import { expect, test } from 'vitest';
+import { connectWorkers } from '../src/cluster/root.ts';
 import { fourfoldVersion } from '../src/cluster/secret.ts';
 import { inferenceBytes } from '../src/cluster/traffic.ts';
-import type { Decoder, Row } from '../src/decoder.ts';
-import { chooseOptions } from '../src/load.ts';
+import type { Row } from '../src/decoder.ts';
 import { openDecoder } from '../src/open-decoder.ts';
-import { SECRET, startWorkerProcess, type WorkerProcess } from './cluster-processes.ts';
+import type { WorkerProcess } from './cluster-processes.ts';
+import { lines, rootOf, workers, write } from './cluster-roots.ts';
 import { TINY_WIDE, tinyModel } from './tiny.ts';
-
-beforeAll(async () => {
-  await openBackend({ device: 'cpu', threads: 1 });
-});
-
-const opened: { stop(): Promise<void> }[] = [];
-afterEach(async () => {
-  await Promise.all(opened.splice(0).map((one) => one.stop()));
-});
-
-async function workers(count: number, ...flags: string[]): Promise<WorkerProcess[]> {
-  const started = await Promise.all(Array.from({ length: count }, () => startWorkerProcess(...flags)));
-  opened.push(...started);
-  return started;
-}
-
-const lines: string[] = [];
-function rootOf(started: readonly WorkerProcess[], more: Partial<RootOptions> = {}): RootOptions {
-  const model = tinyModel(TINY_WIDE);
-  return {
-    ...{ version: fourfoldVersion(), secret: SECRET, model, sharing: chooseOptions(model, { slots: 2 }) },
-    ...{ workers: started.map(({ address }) => address), transfers: 'float32', timeoutMs: 20_000 },
-    log: (line) => lines.push(line),
-    ...more,
-  };
-}
-
-/** A prompt of three tokens, and then the likeliest token five times. */
-async function write(decoder: Decoder): Promise<number[]> {
-  const prompt = [5, 77, 290].map((token, position): Row => ({ token, slot: 1, position, wanted: 'nothing' }));
-  let [logits] = await decoder.step([...prompt.slice(0, 2), { ...(prompt[2] as Row), wanted: 3 }]);
-  const tokens: number[] = [];
-  for (let position = 3; position < 8; position++) {
-    const token = logits?.ids?.[0] ?? -1;
-    tokens.push(token);
-    [logits] = await decoder.step([{ token, slot: 1, position, wanted: position === 7 ? 'all' : 3 }]);
-  }
-  return [...tokens, logits?.values.length ?? 0];
-}
 
 test('two workers without the model write what one rank writes, in the formulaâ€™s bytes; then from caches', async () => {
   const alone = await openDecoder(tinyModel(TINY_WIDE), { slots: 2 });
@@ -83,26 +42,6 @@ test('two workers without the model write what one rank writes, in the formulaâ€
   expect(lines.filter((line) => /sent 0\.0 MB, and it had 0\.[1-9] MB/.test(line))).toHaveLength(2);
   expect(await write(again)).toEqual(expected);
   await again.close();
-}, 120_000);
-
-test('a worker that is killed fails the step by its name; when it is back all goes on', async () => {
-  const [first, second] = (await workers(2)) as [WorkerProcess, WorkerProcess];
-  const decoder = await connectWorkers(rootOf([first, second], { timeoutMs: 5000 }));
-  const expected = await write(decoder);
-  const lost = new Promise<Error>((resolve) => decoder.onLost?.(resolve));
-  second.child.kill('SIGKILL');
-  const name = `worker 127.0.0.1:${second.address.port}`;
-  await expect(decoder.step([{ token: 1, slot: 0, position: 0, wanted: 1 }])).rejects.toThrow(name);
-  expect((await lost).message).toContain(name);
-  await decoder.close();
-  const reasons: string[] = [];
-  const open = () => connectWorkers(rootOf([first, second], { timeoutMs: 5000 }));
-  const opening = reopen(open, { everyMs: 200, report: (why) => reasons.push(why) });
-  opened.push(await startWorkerProcess('--port', String(second.address.port)));
-  const back = await opening;
-  expect(reasons.join('\n')).toContain(`${name} can't be had: nobody listens there`);
-  expect(await write(back)).toEqual(expected);
-  await back.close();
 }, 120_000);
 
 test('a worker that stops fails the step after the time-out', async () => {

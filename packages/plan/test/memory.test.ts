@@ -1,4 +1,4 @@
-/** Memory against GPUs' (bench/results). Against the CPU's: packages/train/test/plan.test.ts. */
+/** Memory against GPUs' (bench/results). Against the CPU's: packages/train/test/plan.proof.ts. */
 import { coordinatesOf } from '@fourfold/process-group';
 import { expect, test } from 'vitest';
 import { inFlight, type Memory, memoryOf, partsOf } from '../src/index.ts';

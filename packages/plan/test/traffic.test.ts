@@ -1,4 +1,4 @@
-/** Bytes on paper. Those of real runs are held against them in packages/train/test/plan.test.ts. */
+/** Bytes on paper. Those of real runs are held against them in packages/train/test/plan.proof.ts. */
 import { parameterCount } from '@fourfold/model';
 import { expect, test } from 'vitest';
 import { plannedBytes, plannedBytesOf, rankOnPaper } from '../src/traffic.ts';

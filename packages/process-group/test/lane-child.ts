@@ -1,5 +1,5 @@
-/** Ranks with lanes, each a process: this file forked. What each finds out it sends to its parent, and then waits. */
-import { fork } from 'node:child_process';
+/** Ranks with lanes, each a process: this file forked. They do one job after another, and tell their parent of each. */
+import { type ForkOptions, fork } from 'node:child_process';
 import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { keyOf, openBackend, uniforms } from '@fourfold/runtime';
@@ -22,8 +22,7 @@ export interface LaneJob {
 
 export interface LaneResult {
   readonly rank: number;
-  /** Their bytes, in base64. */
-  readonly sums: string[];
+  readonly sums: Float32Array[];
   readonly gathered: number[][];
   readonly sent: number;
   readonly received: number;
@@ -31,32 +30,44 @@ export interface LaneResult {
 }
 
 /** What rank `rank` brings to the i-th sum, and what all have already (rank -1). */
-export const valuesOf = (rank: number, i: number, count: number): Float32Array =>
-  Float32Array.from(uniforms(keyOf(7, `${rank} ${i}`), 0, count), (u) => u - 0.5);
+export function valuesOf(rank: number, i: number, count: number): Float32Array {
+  const drawn = uniforms(keyOf(7, `${rank} ${i}`), 0, Math.min(count, 2 ** 18)); // for more, again and again
+  return Float32Array.from({ length: count }, (_, k) => (drawn[k % drawn.length] as number) - 0.5);
+}
 
-/** Runs the job; the results by rank, of those that had something to say. */
-export async function runLanes(job: LaneJob): Promise<LaneResult[]> {
-  const ranks = [...Array(job.ranks).keys()];
+export interface LaneRanks {
+  /** Runs a job on the first of the ranks; the results by rank, of those that had something to say. */
+  run(job: LaneJob): Promise<LaneResult[]>;
+  stop(): void;
+}
+
+/** Starts so many ranks, for jobs one after another. One that had a fault can't do any more. */
+export async function startLaneRanks(count: number): Promise<LaneRanks> {
   const program = fileURLToPath(import.meta.url);
-  const children = ranks.map(() => fork(program, [], { execArgv: ['--import', 'tsx'] }));
-  const next = <T>(child: (typeof children)[number]) =>
-    new Promise<T>((resolve) => {
-      child.once('message', (message) => resolve(message as T));
-      child.once('exit', () => resolve(undefined as T));
+  const how: ForkOptions = { execArgv: ['--import', 'tsx'], serialization: 'advanced' };
+  const children = Array.from({ length: count }, () => fork(program, [], how));
+  const gone = children.map((child) => new Promise<undefined>((done) => child.once('exit', () => done(undefined))));
+  /** What each of the first `size` ranks says next; undefined where it ends instead. */
+  const next = <T>(size: number): Promise<T>[] =>
+    children.slice(0, size).map((child, rank) => {
+      const said = new Promise<T>((resolve) => child.once('message', (message) => resolve(message as T)));
+      return Promise.race([said, gone[rank] as Promise<T>]);
     });
-  try {
-    const ports = await Promise.all(children.map((child) => next<number>(child)));
-    const met = children.map((child) => next<string>(child));
-    for (const [rank, child] of children.entries()) child.send({ rank, ports, job });
-    await Promise.all(met);
-    const results = children.map((child) => next<LaneResult>(child));
-    for (const child of children) child.send('go');
-    const { fault } = job;
-    const told = results.filter((_, rank) => rank !== fault?.rank);
-    return await Promise.all(told);
-  } finally {
-    for (const child of children) child.kill('SIGKILL');
-  }
+  const ports = await Promise.all(next<number>(count));
+  return {
+    async run(job) {
+      const asked = children.slice(0, job.ranks);
+      const met = next<string>(job.ranks);
+      for (const [rank, child] of asked.entries()) child.send({ rank, ports: ports.slice(0, job.ranks), job });
+      await Promise.all(met);
+      const results = next<LaneResult>(job.ranks);
+      for (const child of asked) child.send('go');
+      return Promise.all(results.filter((_, rank) => rank !== job.fault?.rank));
+    },
+    stop() {
+      for (const child of children) child.kill('SIGKILL');
+    },
+  };
 }
 
 // ## A rank
@@ -66,14 +77,18 @@ async function runRank(tell: (message: unknown) => void): Promise<void> {
   const arrivals: net.Socket[] = [];
   const server = net.createServer({ noDelay: true, pauseOnConnect: true }, (socket) => arrivals.push(socket));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const told = once();
-  tell((server.address() as net.AddressInfo).port);
-  const { rank, ports, job } = (await told) as { rank: number; ports: number[]; job: LaneJob };
-  const lanes = await meet(rank, ports, job, arrivals);
-  const go = once();
-  tell('met');
-  await go;
-  tell(compute(lanes, job));
+  const { port } = server.address() as net.AddressInfo;
+  for (let answer: unknown = port; ; ) {
+    const told = once();
+    tell(answer);
+    const { rank, ports, job } = (await told) as { rank: number; ports: number[]; job: LaneJob };
+    const lanes = await meet(rank, ports, job, arrivals);
+    const go = once();
+    tell('met');
+    await go;
+    answer = compute(lanes, job);
+    lanes.close();
+  }
 }
 
 const once = () => new Promise<unknown>((resolve) => process.once('message', resolve));
@@ -87,7 +102,7 @@ async function meet(rank: number, ports: readonly number[], job: LaneJob, arriva
     sockets[peer] = socket;
   }
   while (arrivals.length < job.ranks - 1 - rank) await new Promise((resolve) => setTimeout(resolve, 5));
-  for (const socket of arrivals) {
+  for (const socket of arrivals.splice(0)) {
     const first = await new Promise<Buffer>((resolve) => {
       socket.once('readable', () => resolve(socket.read(1) as Buffer));
     });
@@ -98,7 +113,7 @@ async function meet(rank: number, ports: readonly number[], job: LaneJob, arriva
 }
 
 function compute(lanes: Lanes, { sums, gather, fault, sameNumbers }: LaneJob): LaneResult {
-  const result = { rank: lanes.rank, sums: [] as string[], gathered: [] as number[][], error: '' };
+  const result = { rank: lanes.rank, sums: [] as Float32Array[], gathered: [] as number[][], error: '' };
   try {
     for (const [i, [rows, dim]] of sums.entries()) {
       if (fault?.rank === lanes.rank && i === sums.length - 1)
@@ -107,8 +122,9 @@ function compute(lanes: Lanes, { sums, gather, fault, sameNumbers }: LaneJob): L
       const [part, onto] = [lanes.rank, -1].map((r) =>
         tf.tensor(valuesOf(r, sameNumbers ? 0 : i, rows * dim), [rows, dim]),
       );
-      const y = Float32Array.from(lanes.sum(part as tf.Tensor, onto as tf.Tensor).dataSync());
-      result.sums.push(Buffer.from(y.buffer).toString('base64'));
+      const y = lanes.sum(part as tf.Tensor, onto as tf.Tensor);
+      result.sums.push(Float32Array.from(y.dataSync()));
+      tf.dispose([part as tf.Tensor, onto as tf.Tensor, y]);
     }
     if (gather) {
       const own = new Uint8Array(gather[lanes.rank] ?? 0).fill(lanes.rank + 1);

@@ -1,12 +1,15 @@
 import { openBackend } from '@fourfold/runtime';
-import { beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openLanes, type TransferFormat } from '../src/lanes/lanes.ts';
 import { sumBytes } from '../src/lanes/traffic.ts';
-import { type LaneJob, type LaneResult, runLanes, valuesOf } from './lane-child.ts';
+import { type LaneJob, type LaneRanks, type LaneResult, startLaneRanks, valuesOf } from './lane-child.ts';
 
+let ranks: LaneRanks; // three, for all jobs: the last ones end two of them
 beforeAll(async () => {
   await openBackend({ device: 'cpu' });
+  ranks = await startLaneRanks(3);
 });
+afterAll(() => ranks.stop());
 
 /** onto + ((part 0 + part 1) + part 2) ..., in float32 as the ranks add. */
 function exactSum(i: number, count: number, ranks: number): Float32Array {
@@ -19,7 +22,8 @@ function exactSum(i: number, count: number, ranks: number): Float32Array {
   return sum.map((value, k) => value + (onto[k] as number));
 }
 
-const numbersOf = (base64 = ''): Float32Array => new Float32Array(new Uint8Array(Buffer.from(base64, 'base64')).buffer);
+const bytesOf = (sums: readonly Float32Array[]): Buffer =>
+  Buffer.concat(sums.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength)));
 
 const largest = (values: Iterable<number>): number => Array.from(values).reduce((a, b) => Math.max(a, Math.abs(b)), 0);
 
@@ -28,7 +32,7 @@ function compare(job: LaneJob, results: readonly LaneResult[]): number {
   const [first] = results as [LaneResult];
   for (const result of results) {
     expect(result.error).toBe('');
-    expect(result.sums).toEqual(first.sums);
+    expect(bytesOf(result.sums).equals(bytesOf(first.sums))).toBe(true);
   }
   const sum = (key: 'sent' | 'received') =>
     job.sums.reduce((all, [rows, dim]) => all + sumBytes(rows, dim, job.format, job.ranks)[key], 0);
@@ -36,7 +40,7 @@ function compare(job: LaneJob, results: readonly LaneResult[]): number {
   return largest(
     job.sums.map(([rows, dim], i) => {
       const exact = exactSum(i, rows * dim, job.ranks);
-      return largest(numbersOf(first.sums[i]).map((value, k) => value - (exact[k] as number)));
+      return largest((first.sums[i] as Float32Array).map((value, k) => value - (exact[k] as number)));
     }),
   );
 }
@@ -49,16 +53,16 @@ const LIMITS: readonly (readonly [TransferFormat, ranks: number, limit: number])
   ['q80', 2, 2 * (0.5 / 225) + 1e-7],
 ];
 
-for (const [format, ranks, limit] of LIMITS) {
-  test(`${ranks} ranks' sums in ${format}: the same bits on all, near enough, in the formula's bytes`, async () => {
+for (const [format, count, limit] of LIMITS) {
+  test(`${count} ranks' sums in ${format}: the same bits on all, near enough, in the formula's bytes`, async () => {
     const sums = [
       [1, 576],
       [3, 100],
       [1, 1],
       [200, 640],
     ] as const; // the last goes in two steps among three
-    const job: LaneJob = { ranks, format, sums };
-    expect(compare(job, await runLanes(job))).toBeLessThanOrEqual(limit);
+    const job: LaneJob = { ranks: count, format, sums };
+    expect(compare(job, await ranks.run(job))).toBeLessThanOrEqual(limit);
   }, 60_000);
 }
 
@@ -73,14 +77,14 @@ test('a row has the same bits alone, among few and among many', async () => {
     ],
     sameNumbers: true,
   };
-  const [first] = (await runLanes(job)) as [LaneResult];
+  const [first] = (await ranks.run(job)) as [LaneResult];
   expect(first.error).toBe('');
-  const [alone, among] = first.sums.map(numbersOf) as [Float32Array, Float32Array];
+  const [alone, among] = first.sums as [Float32Array, Float32Array];
   expect(among.subarray(0, 640)).toEqual(alone);
 }, 120_000);
 
 test('all bytes of all ranks come to rank 0, none elsewhere', async () => {
-  const results = await runLanes({ ranks: 3, format: 'float32', sums: [], gather: [2, 0, 5] });
+  const results = await ranks.run({ ranks: 3, format: 'float32', sums: [], gather: [2, 0, 5] });
   expect(results.map(({ gathered }) => gathered)).toEqual([[[1, 1], [], [3, 3, 3, 3, 3]], [], []]);
   expect(results.map(({ sent, received }) => [sent, received])).toEqual([
     [0, 5],
@@ -91,13 +95,12 @@ test('all bytes of all ranks come to rank 0, none elsewhere', async () => {
 
 test('messages larger than the sockets hold go both ways at once', async () => {
   const job: LaneJob = { ranks: 2, format: 'float32', sums: [[4096, 1024]] }; // 16 MiB
-  const [a, b] = (await runLanes(job)) as [LaneResult, LaneResult];
+  const [a, b] = (await ranks.run(job)) as [LaneResult, LaneResult];
   expect([a.error, b.error, a.sent]).toEqual(['', '', 4096 * 1024 * 4]);
 }, 120_000);
 
 test('a rank that ends, or stops, ends the sum of the others with its name', async () => {
   const job = {
-    ranks: 3,
     format: 'q80',
     sums: [
       [1, 64],
@@ -105,10 +108,10 @@ test('a rank that ends, or stops, ends the sum of the others with its name', asy
     ],
     timeoutMs: 1500,
   } as const;
-  const ended = await runLanes({ ...job, fault: { rank: 2, does: 'exit' } });
+  const ended = await ranks.run({ ...job, ranks: 3, fault: { rank: 2, does: 'exit' } });
   for (const { error } of ended) expect(error).toMatch(/^rank [0-2] (closed its connection|is lost: .*)$/);
   expect(ended.some(({ error }) => error.startsWith('rank 2'))).toBe(true);
-  const stopped = await runLanes({ ...job, fault: { rank: 1, does: 'stop' } });
+  const stopped = await ranks.run({ ...job, ranks: 2, fault: { rank: 1, does: 'stop' } }); // those that are left
   expect(stopped.map(({ error }) => error)).toContain('rank 1 has not answered for 1500 ms');
 }, 60_000);
 

@@ -53,14 +53,14 @@ export const launching = (nproc: number, act: string, flags: string[] = []): str
   ...act.split(' '),
 ];
 
-/** Asks every 20 ms, for 10 s. */
+/** Asks every 20 ms, for 30 s: on a busy machine a process takes some to start. */
 export async function until<T>(ask: () => T | undefined): Promise<T> {
-  for (let i = 0; i < 500; i++) {
+  for (let i = 0; i < 1500; i++) {
     const answer = ask();
     if (answer !== undefined) return answer;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error('it did not come to pass within 10 s');
+  throw new Error('it did not come to pass within 30 s');
 }
 
 /** Whether a process is there. */

@@ -1,42 +1,13 @@
-import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
 import { type BackendOptions, gpuModel } from '../src/backend.ts';
-import { TENSORFLOW_VERSION } from '../src/setup/wheels.ts';
-import type { Report } from './backend-child.ts';
-import { nodeBinary } from './node-binaries.ts';
+import { openIn, PRODUCT, TENSORFLOW } from './open-in.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fourfold-backend-'));
 afterAll(() => rm(folder, { recursive: true }));
-
-const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-const TENSORFLOW = `TensorFlow ${TENSORFLOW_VERSION}`;
-const PRODUCT = [[19, 22], [43, 50]]; // biome-ignore format: rows
-
-interface Conditions {
-  readonly env?: Record<string, string>;
-  readonly node?: string;
-}
-
-/** What a process of its own reports that opens the backend with each of these options. */
-function openIn(options: BackendOptions[], conditions: Conditions = {}): Promise<Report & { stderr: string }> {
-  const { env = {}, node = process.execPath } = conditions;
-  const args = ['--import', 'tsx', 'test/backend-child.ts', JSON.stringify(options)];
-  const child = spawn(node, args, { cwd: PACKAGE, env: { ...process.env, ...env } });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) =>
-      code === 0 ? resolve({ ...(JSON.parse(stdout) as Report), stderr }) : reject(new Error(`${code}: ${stderr}`)),
-    );
-  });
-}
 
 test('the first call decides: the same again gives the same, anything else is refused', async () => {
   const asked: BackendOptions[] = [
@@ -72,14 +43,6 @@ test('TensorFlow gets as many threads as were asked for', async () => {
   const [one, four] = [await openIn([{ device: 'cpu', threads: 1 }]), await openIn([{ device: 'cpu', threads: 4 }])];
   expect(four.threads - one.threads).toBe(3);
   expect(one.opened).toMatchObject([{ threads: 1, description: `${TENSORFLOW} on 1 CPU thread` }]);
-});
-
-test.each([20, 22, 24] as const)('the binding loads and works on Node %i, without a warning', async (major) => {
-  const node = await nodeBinary(major);
-  const { node: version, opened, engine, product, stderr } = await openIn([{ device: 'cpu', threads: 2 }], { node });
-  expect(version).toMatch(new RegExp(`^${major}\\.`));
-  expect(opened).toMatchObject([{ device: 'cpu', threads: 2 }]);
-  expect({ engine, product, stderr }).toEqual({ engine: 'tensorflow', product: PRODUCT, stderr: '' });
 });
 
 test('cuda without a GPU is refused, not replaced; another device can be asked for then', async () => {

@@ -20,3 +20,7 @@ describe('every combination of options', () => {
     expectSameAsOneRank(change, 2),
   );
 });
+
+describe('2 steps, with other options', () => {
+  test.each(layouts.map((layout, i) => variant(layout, 5 * i)))('%j', (change) => expectSameAsOneRank(change, 2));
+});

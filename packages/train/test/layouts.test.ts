@@ -1,7 +1,8 @@
 /**
- * Every layout of 1, 2, 4 and 8 ranks and the one of 16 compute what one rank computes, for two steps, each with
- * other options. `nx run train:proof` takes 20 steps and all options.
+ * Every layout of 1, 2 and 4 ranks, some of 8 and the one of 16 compute what one rank computes, for two steps, each
+ * with other options. `nx run train:proof` takes all of 8, 20 steps and all options.
  */
+import { rankCount } from '@fourfold/process-group';
 import { expect, test } from 'vitest';
 import { expectSameAsOneRank, layoutsOf, variant } from './layouts.ts';
 
@@ -11,7 +12,8 @@ test('there are 35 layouts of 1, 2, 4 and 8 ranks', () => {
   expect(layouts).toHaveLength(35 + 1);
 });
 
-test.each(layouts.map((layout, i) => variant(layout, 5 * i)))('%j', (change) => expectSameAsOneRank(change, 2));
+const few = layouts.filter((layout, i) => rankCount(layout) !== 8 || i % 4 === 0);
+test.each(few.map((layout, i) => variant(layout, 5 * i)))('%j', (change) => expectSameAsOneRank(change, 2));
 
 test.each([
   { pp: 2, tp: 2, gradAccSteps: 8, tied: false },

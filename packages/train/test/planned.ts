@@ -7,6 +7,7 @@ import { openTokenizer } from '@fourfold/data';
 import { memoryOf, type Part, partsOf, plannedBytesOf } from '@fourfold/plan';
 import { coordinatesOf, rankCount, spmd } from '@fourfold/process-group';
 import { type Settings, settings, shapeOf } from '@fourfold/settings';
+import { expect } from 'vitest';
 import { node } from './command.ts';
 import { observe } from './planned-rank.ts';
 import { text } from './run.ts';
@@ -34,11 +35,17 @@ export const LAYOUTS: readonly object[] = [
 ];
 
 /** What every rank sent in a step, by group, counted in a run of coroutines, and as planned. */
-export async function traffic(change: object) {
+async function traffic(change: object) {
   const config = configOf(change);
   const observed = await spmd(rankCount(config), (world) => observe(world, config));
   const planned = await Promise.all(observed.map((_, rank) => plannedBytesOf(jobOf(config), rank)));
   return { counted: observed.map(({ sent }) => sent), planned };
+}
+
+/** Every rank sends what was planned, to the byte. */
+export async function expectPlannedTraffic(change: object): Promise<void> {
+  const { counted, planned } = await traffic(change);
+  expect(planned).toEqual(counted);
 }
 
 /** A planned peak over the measured one. */

@@ -1,67 +1,26 @@
 /**
  * The training command from outside: what it prints and writes, how it ends, and what it says to bad input.
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { jsonSchemaOf } from '@fourfold/cli';
 import { openTokenizer } from '@fourfold/data';
+import { trainingCommand } from '@fourfold/run';
 import { settings, shapeOf } from '@fourfold/settings';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { trainRank } from '../src/train.ts';
 import { command, node } from './command.ts';
+import { expectEndBy, expectSameInProcesses, expectWholeRun, flags, folder, run, small } from './command-runs.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'fourfold-command-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-const text = join(folder, 'text.txt');
-writeFileSync(text, 'It was the best of times, it was the worst of times.\n'.repeat(200));
+const train = fileURLToPath(new URL('../src/train.ts', import.meta.url));
 const empty = join(folder, 'empty.txt');
 writeFileSync(empty, '');
-const small = { model: 'nano', data: text, seqLength: 32, microBatchSize: 2, sampleTokens: 5 };
-const flags = (values: Record<string, string | number>) =>
-  Object.entries(values).flatMap(([key, value]) => [`--${key}`, String(value)]);
 
-test.each(['cpu', 'wasm'])('on %s: a line a step, figures, a curve and a sample', async (device) => {
-  const [metrics, curve] = [join(folder, `${device}.jsonl`), join(folder, `${device}.svg`)];
-  const args = flags({ ...small, device, steps: 4, metrics, curve });
-  const { code, stdout, stderr } = await command(args);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  expect(stdout.match(/^step [1-4]\/4 \| loss +\d\.\d{4} \| norm .* tok\/s .* ms .* MB$/gm)).toHaveLength(4);
-  expect(stdout).toMatch(/^validation after step 4: loss \d\.\d{4}, \d\.\d{3} bits per byte$/m);
-  expect(stdout).toMatch(/^The /m);
-  const records = readFileSync(metrics, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as object);
-  expect(records).toHaveLength(5);
-  const keys = ['step', 'loss', 'gradNorm', 'learningRate', 'tokensPerSecond', 'milliseconds', 'memoryBytes'];
-  expect(Object.keys(records[0] ?? {})).toEqual(keys);
-  expect(Object.keys(records[4] ?? {})).toEqual(['step', 'validationLoss', 'bitsPerByte']);
-  expect(readFileSync(curve, 'utf8')).toMatch(/^<svg[\s\S]*<\/svg>\n$/);
-});
+test('a line a step, figures, a curve and a sample', () => expectWholeRun('cpu'));
 
-test.each([
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const)(
-  '%s ends the run after its step, with whole files, a checkpoint, and exit code %i',
-  async (signal, expected) => {
-    const metrics = join(folder, `${signal}.jsonl`);
-    const checkpoints = join(folder, signal);
-    const args = flags({ ...small, device: 'cpu', steps: 100000, metrics, evalEvery: 0, checkpoints });
-    const { code, stdout } = await command(args, (output, child) => {
-      if (output.includes('step      3/')) child.kill(signal);
-    });
-    expect(code).toBe(expected);
-    const last = [...stdout.matchAll(/^step +(\d+)\//gm)].at(-1)?.[1];
-    expect(readdirSync(checkpoints)).toEqual([`step-${last?.padStart(6, '0')}`]);
-    expect(stdout).toMatch(/^\d+ steps in .*see .*\.jsonl$/m);
-    const lines = readFileSync(metrics, 'utf8').trim().split('\n');
-    expect(lines.length).toBeGreaterThanOrEqual(3);
-    for (const line of lines) expect(() => JSON.parse(line)).not.toThrow();
-  },
-);
+test('SIGINT ends the run after its step, with whole files, a checkpoint, and exit code 130', () =>
+  expectEndBy('SIGINT', 130));
 
 test('numbers that are none end the run, which says of which step, on which rank, in which tensor', async () => {
   const args = flags({ ...small, device: 'cpu', steps: 50, learningRate: 1e30, warmupSteps: 0, evalEvery: 0 });
@@ -92,6 +51,14 @@ test('lines come in the order of the steps: a validation, a sample after the ste
 });
 
 describe('bad input is one sentence and exit code 2', () => {
+  const { argv } = process;
+  const handlers = { SIGINT: process.listeners('SIGINT'), SIGTERM: process.listeners('SIGTERM') };
+  afterEach(() => {
+    process.argv = argv;
+    vi.restoreAllMocks();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      for (const one of process.listeners(signal)) if (!handlers[signal].includes(one)) process.off(signal, one);
+  });
   const metrics = join(folder, 'never.jsonl');
   const missing = join(folder, 'missing.json');
   // biome-ignore format: a table
@@ -119,73 +86,39 @@ describe('bad input is one sentence and exit code 2', () => {
     [{ config: missing }, /missing\.json/],
     [{ metrics: join(folder, 'no', 'such.jsonl') }, /such\.jsonl.*can't be written/],
     [{ curve: join(folder, 'no', 'such.svg') }, /such\.svg.*can't be written/],
-    [{ device: 'wasm', precision: 'bfloat16' }, /^precision=bfloat16 needs TensorFlow/],
-    [{ device: 'wasm', moments: 'bfloat16' }, /^moments=bfloat16 needs TensorFlow/],
     [{ masterWeights: 'false' }, /^masterWeights=false needs bfloat16 weights: use precision=bfloat16\n$/],
   ])('%j', async (change, sentence) => {
-    const { code, stdout, stderr } = await command(flags({ ...small, device: 'cpu', metrics, ...change }));
-    expect(stderr).toMatch(sentence);
-    expect(stderr.trim().split('\n')).toHaveLength(1);
+    process.argv = [argv[0] ?? '', train, ...flags({ ...small, device: 'cpu', metrics, ...change })];
+    const said = { stdout: vi.spyOn(console, 'log'), stderr: vi.spyOn(console, 'error') };
+    for (const spy of Object.values(said)) spy.mockImplementation(() => {});
+    vi.spyOn(process, 'exit').mockImplementation((code) => {
+      throw new Error(`exit ${code}`);
+    });
+    await expect(trainingCommand(pathToFileURL(train).href, trainRank)).rejects.toThrow('exit 2');
+    const [stdout = '', stderr = ''] = [said.stdout, said.stderr].map(({ mock }) => mock.calls.flat().join('\n'));
+    expect(`${stderr}\n`).toMatch(sentence);
+    expect(stderr.split('\n')).toHaveLength(1);
     expect(stdout).not.toMatch(/step/);
-    expect(code).toBe(2);
     expect(existsSync(metrics)).toBe(false);
+  });
+
+  // wasm, which this process has not opened
+  test('{"device":"wasm","precision":"bfloat16"}, as a process', async () => {
+    const { code, stderr } = await command(flags({ ...small, device: 'wasm', precision: 'bfloat16', metrics }));
+    expect(stderr).toMatch(/^precision=bfloat16 needs TensorFlow.*\n$/);
+    expect(code).toBe(2);
   });
 });
 
-/** The losses that a run wrote. */
-const lossesIn = (path: string): number[] =>
-  readFileSync(path, 'utf8')
-    .trim()
-    .split('\n')
-    .flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
+test('ranks as coroutines and as processes: the same bits; and one rank within 1e-5', () =>
+  expectSameInProcesses({ dp: 2 }));
 
-describe('ranks', () => {
-  const run = { ...small, device: 'cpu', steps: 6, gradAccSteps: 2, evalSequences: 4 };
-  const layout = { dp: 2, tp: 2 };
-  const file = (name: string) => join(folder, name);
-
-  test('as coroutines and as processes: the same bits; and one rank within 1e-5', async () => {
-    const [local, processes, alone] = ['local.jsonl', 'processes.jsonl', 'alone.jsonl'].map(file) as [
-      string,
-      string,
-      string,
-    ];
-    const gradients = ['local.safetensors', 'processes.safetensors'].map(file) as [string, string];
-    const several = { ...run, ...layout, zero: 'true' };
-    await command(flags({ ...several, metrics: local, gradients: gradients[0] }));
-    const launched = { ...several, launcher: 'processes', metrics: processes, gradients: gradients[1] };
-    const { code, stdout } = await command(flags(launched));
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/4 ranks, dp2 x pp1 x cp1 x tp2, a process each/);
-    expect(stdout).toMatch(/dpCp .*reduceScatter/);
-    await command(flags({ ...run, microBatchSize: 4, metrics: alone }));
-    expect(lossesIn(processes)).toEqual(lossesIn(local));
-    expect(readFileSync(gradients[1]).equals(readFileSync(gradients[0]))).toBe(true);
-    for (const [i, loss] of lossesIn(alone).entries())
-      expect(Math.abs((lossesIn(local)[i] as number) / loss - 1)).toBeLessThan(1e-5);
-  });
-
-  test('a trace and the schedule, from a pipeline in processes', async () => {
-    const trace = file('trace.json');
-    const args = flags({ ...run, pp: 2, gradAccSteps: 4, launcher: 'processes', trace, sampleTokens: 0 });
-    const { code, stdout } = await command(args);
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/^.*Bubble +formula 20\.0%, measured \d+\.\d%/m);
-    const { traceEvents } = JSON.parse(readFileSync(trace, 'utf8')) as { traceEvents: { name: string; pid: number }[] };
-    expect(new Set(traceEvents.map(({ pid }) => pid))).toEqual(new Set([0, 1]));
-    for (const name of ['forward of micro-batch 4', 'backward of micro-batch 1', 'update'])
-      expect(traceEvents.filter((event) => event.name === name)).toHaveLength(6); // 3 steps on 2 ranks
-    expect(readFileSync(trace.replace('.json', '.svg'), 'utf8')).toMatch(/^<svg[\s\S]*milliseconds[\s\S]*<\/svg>\n$/);
-  });
-
-  test('launched with too few ranks for the layout: a sentence, exit code 2', async () => {
-    const script = fileURLToPath(new URL('../src/train.ts', import.meta.url));
-    const launch = fileURLToPath(new URL('../../process-group/bin/launch.mjs', import.meta.url));
-    const args = flags({ ...run, dp: 4 });
-    const { code, stderr } = await node([launch, '--nproc', '2', script, ...args]);
-    expect(stderr).toMatch(/dp=4 x pp=1 x cp=1 x tp=1 is 4 ranks, but the world has 2/);
-    expect(code).toBe(2);
-  });
+test('launched with too few ranks for the layout: a sentence, exit code 2', async () => {
+  const launch = fileURLToPath(new URL('../../process-group/bin/launch.mjs', import.meta.url));
+  const args = flags({ ...run, dp: 4 });
+  const { code, stderr } = await node([launch, '--nproc', '2', train, ...args]);
+  expect(stderr).toMatch(/dp=4 x pp=1 x cp=1 x tp=1 is 4 ranks, but the world has 2/);
+  expect(code).toBe(2);
 });
 
 test('--help names every setting', async () => {

@@ -7,6 +7,19 @@ import { fileURLToPath } from 'node:url';
 
 const FOURFOLD = fileURLToPath(new URL('../../../fourfold/bin/fourfold.mjs', import.meta.url));
 
+/** A measurement that takes a second. */
+export const SMALL_BENCH = [
+  'bench',
+  '--layers',
+  '1',
+  '--prompt-tokens',
+  '8',
+  '--steps',
+  '3',
+  '--threads',
+  '1',
+] as const;
+
 export interface Running {
   readonly child: ChildProcessWithoutNullStreams;
   stdout(): string;
