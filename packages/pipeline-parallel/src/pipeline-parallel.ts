@@ -180,7 +180,7 @@ export function timetable(shape: Shape): Tick[] {
   return ticks;
 }
 
-/** Idle share of a step, if all stages take equally long. */
+/** Idle share of a step, if all stages take equally long, and of chunks if groups of pp micro-batches are full. */
 export const bubble = ({ pp, chunks, micros }: Shape): number => (pp - 1) / (chunks * micros + pp - 1);
 
 // ## Running
