@@ -20,6 +20,14 @@ test('commands are found with their flags, in fences and indented, without remar
   ]);
 });
 
+test('a line that ends in a backslash goes on in the next, and later lines keep their numbers', () => {
+  const page = pageWith('npm start -- --dp 2 \\', '  --zero \\', '  --steps 3', 'npm test');
+  expect(commandsOf(page)).toEqual([
+    { where: 'x.md:2', name: 'npm start', flags: ['dp', 'zero', 'steps'] },
+    { where: 'x.md:5', name: 'npm test', flags: [] },
+  ]);
+});
+
 test('a command’s help is found by its target', () => {
   expect(helpCommand('npm start', targets)).toBe('node --import tsx packages/train/src/train.ts --help');
   expect(helpCommand('npx fourfold serve', targets)).toBe('node packages/fourfold/bin/fourfold.mjs serve --help');

@@ -89,6 +89,30 @@ test('a link to a line shows that line', async () => {
   await page.close();
 });
 
+test('a line is marked when the page is opened at it, when a link leads to it, and on the way back', async () => {
+  const page = await browser().newPage();
+  const marked = () => page.locator('.shown-line').evaluateAll((lines) => lines.map(({ id }) => id));
+  const colour = () => page.locator('.shown-line').evaluate((line) => getComputedStyle(line).backgroundColor);
+  await open(page, `${url()}walk/data-parallel/data-parallel.ts.html#L200`);
+  await expect.poll(marked).toEqual(['L200']);
+  const opened = await colour();
+  await page.locator('#L201 > a').click();
+  await expect.poll(marked).toEqual(['L201']);
+  expect(await colour()).toBe(opened);
+  await page.goBack();
+  await expect.poll(marked).toEqual(['L200']);
+
+  await open(page, `${url()}chapters/data.html`);
+  await page.evaluate((to) => {
+    const link = Object.assign(document.createElement('a'), { href: to, textContent: 'to a line' });
+    document.querySelector('.vp-doc')?.prepend(link);
+  }, `${url()}walk/data-parallel/data-parallel.ts.html#L150`);
+  await page.getByText('to a line').click();
+  await expect.poll(marked).toEqual(['L150']);
+  expect(await colour()).toBe(opened);
+  await page.close();
+});
+
 test('an address that is not there gets a page that says so', async () => {
   const page = await browser().newPage();
   expect((await page.goto(`${url()}no/such/page.html`))?.status()).toBe(404);

@@ -26,6 +26,11 @@ test('a comment behind code or indented is code', () => {
   expect(ranges('let a; // b\n  // c\n')).toEqual(['1-0 1-2 3-2']);
 });
 
+test('what is said to a tool stays with the code that it is about', () => {
+  expect(ranges('/** A. */\n// biome-ignore format: a table\nlet a;\n')).toEqual(['1-1 2-3 4-3']);
+  expect(ranges('import a;\n// biome-ignore format: a list\nimport b;\n')).toEqual(['1-0 1-3 4-3']);
+});
+
 test('what a comment says loses its marks alone', () => {
   const [part] = partsOf('/** One. */\n\n/**\n * Two:\n *\n *     a * b\n */\n// ## Three\n//\n// - 4\n');
   expect(proseOf(part?.prose as Lines)).toEqual(['One.', '', '', 'Two:', '', '    a * b', '', '## Three', '', '- 4']);
@@ -44,7 +49,7 @@ function commentLines(text: string): Set<number> {
   };
   const visit = (node: ts.Node): void => {
     for (const { pos, end } of ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [])
-      if (pos === 0 || text[pos - 1] === '\n') add(pos, end);
+      if ((pos === 0 || text[pos - 1] === '\n') && !text.startsWith('// biome-ignore', pos)) add(pos, end);
     for (const child of node.getChildren()) visit(child);
   };
   visit(scanner);

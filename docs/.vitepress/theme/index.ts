@@ -8,10 +8,12 @@ import './look.css';
 import './walk.css';
 import type { Theme } from 'vitepress';
 import { registerFigures } from './figures/register.ts';
+import { useShownLine } from './shown-line.ts';
 import { registerTraining } from './train/register.ts';
 
 export default {
   extends: DefaultTheme,
+  setup: useShownLine,
   enhanceApp({ app }) {
     registerFigures(app);
     registerTraining(app);

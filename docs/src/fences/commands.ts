@@ -27,14 +27,24 @@ const COMMAND =
 export function commandsOf({ path, blocks }: Page): Typed[] {
   const shell = blocks.filter(({ kind }) => kind === 'sh' || kind === 'indented');
   return shell.flatMap(({ text, line }) =>
-    text.split('\n').flatMap((typed, i) =>
+    shellLines(text).flatMap(({ typed, number }) =>
       typed.split(/ && | {2,}| # /).flatMap((part): Typed[] => {
         const [, name = '', rest = ''] = COMMAND.exec(part.trim()) ?? [];
         const flags = [...rest.matchAll(/(?<= )--([A-Za-z][\w-]*)/g)].map(([, flag]) => flag as string);
-        return name ? [{ where: `${path}:${line + i + 1}`, name, flags }] : [];
+        return name ? [{ where: `${path}:${line + number}`, name, flags }] : [];
       }),
     ),
   );
+}
+
+/** Lines as a shell reads them, with the number of each: what ends in a backslash goes on in the next. */
+function shellLines(text: string): { typed: string; number: number }[] {
+  let next = 1;
+  return text.split(/(?<!\\)\n/).map((typed) => {
+    const number = next;
+    next += typed.split('\n').length;
+    return { typed: typed.replace(/ *\\\n */g, ' '), number };
+  });
 }
 
 /** Each project's targets: what `nx run` calls, or true where it is a script of the package. */

@@ -10,7 +10,7 @@
  *     7  // The next one            prose 7
  *
  * A comment counts where it fills its line from column 0 on, in TypeScript and in C++ alike; what stands indented
- * (inside a class, a function) stays in the code. Comments with blank lines alone between them are one prose. Every
+ * (inside a class, a function) or is said to a tool (biome-ignore) stays in the code. Comments with blank lines alone between them are one prose. Every
  * line belongs to one part, and there to its prose, its code or the blank lines under it: nothing is left out.
  */
 
@@ -30,12 +30,12 @@ export interface Part {
 
 type Kind = 'comment' | 'code' | 'blank';
 
-/** What each line is: the state is whether a block comment is open. */
+/** What each line is: the state is whether a block comment is open. What is said to a tool is no prose. */
 function kindsOf(lines: readonly string[]): Kind[] {
   let open = false;
   return lines.map((line) => {
     const begins = line.startsWith('/**');
-    const comment = open || begins || line.startsWith('//');
+    const comment = open || begins || (line.startsWith('//') && !line.startsWith('// biome-ignore'));
     if (open || begins) open = !line.includes('*/');
     if (comment) return 'comment';
     return line.trim() === '' ? 'blank' : 'code';
