@@ -10,8 +10,9 @@
  *     7  // The next one            prose 7
  *
  * A comment counts where it fills its line from column 0 on, in TypeScript and in C++ alike; what stands indented
- * (inside a class, a function) or is said to a tool (biome-ignore) stays in the code. Comments with blank lines alone between them are one prose. Every
- * line belongs to one part, and there to its prose, its code or the blank lines under it: nothing is left out.
+ * (inside a class, a function), or is said to a tool (biome-ignore), stays in the code. Comments with blank lines alone
+ * between them are one prose. Every line belongs to one part, and there to its prose, its code or the blank lines under
+ * it: nothing is left out.
  */
 
 /** Lines of a file, counted from 1; `to` is the last one. */
