@@ -43,7 +43,8 @@ test('WebGPU has the losses of WebAssembly, and a kernel that the card refuses e
   expect(complaints).toEqual([]);
   await page.workers()[0]?.evaluate(`
     GPUDevice.prototype.createCommandEncoder = function () {
-      this.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error: new GPUValidationError('no such kernel') }));
+      const error = new GPUValidationError('no such kernel');
+      this.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error }));
     };
   `);
   await page.locator('[data-summary]', { hasText: 'WebGPU: no such kernel' }).waitFor({ timeout: 60_000 });

@@ -49,7 +49,7 @@ async function openWebGpu(): Promise<PageBackend> {
   return { name: 'webgpu', device: 'wasm', threads: 1, description: `WebGPU${model && ` on ${model}`}` };
 }
 
-/** A kernel that a card refuses leaves zeros and a line in the console: this makes it an error of the page or worker. */
+/** A kernel that a card refuses leaves zeros and a line in the console; this makes it an error of the worker. */
 function failWith({ device }: { device: EventTarget }): void {
   device.addEventListener('uncapturederror', (event) => {
     const { error } = event as Event & { readonly error: { readonly message: string } };
