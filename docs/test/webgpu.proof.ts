@@ -48,6 +48,6 @@ test('WebGPU has the losses of WebAssembly, and a kernel that the card refuses e
     };
   `);
   await page.locator('[data-summary]', { hasText: 'WebGPU: no such kernel' }).waitFor({ timeout: 60_000 });
-  expect(page.workers()).toHaveLength(0);
+  await expect.poll(() => page.workers().length, { timeout: 60_000 }).toBe(0);
   await page.context().close();
 }, 900_000);
