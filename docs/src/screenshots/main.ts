@@ -28,12 +28,12 @@ async function train(page: Page): Promise<void> {
   await page.waitForFunction('Number(document.querySelector("[data-step]").textContent) >= 30', undefined, {
     timeout: 300_000,
   });
-  await page.evaluate('document.querySelector("section.train .buttons").scrollIntoView()');
+  await page.evaluate('scrollTo(0, document.querySelector("section.train .buttons").offsetTop)');
 }
 
 const shots: readonly Shot[] = [
   { name: 'front', path: 'index.html', colorScheme: 'light' },
-  { name: 'walkthrough', path: 'walk/data-parallel/data-parallel.ts.html', colorScheme: 'light', at: '#L79' },
+  { name: 'walkthrough', path: 'walk/data-parallel/data-parallel.ts.html', colorScheme: 'light', at: '#L102' },
   { name: 'chapter', path: 'chapters/pipeline.html', colorScheme: 'dark' },
   { name: 'figure', path: 'figures.html', colorScheme: 'light' },
   { name: 'train', path: 'train.html', colorScheme: 'dark', first: train },
