@@ -4,6 +4,7 @@
 import { expect, test } from 'vitest';
 import { expectNothingLeft, LAYOUTS } from './leaks.ts';
 import { trained } from './run.ts';
+import { expectSameOnSixteen } from './sixteen.ts';
 
 test('a tiny model learns a small text, and writes words of it', async () => {
   const settings = { steps: 60, sampleTokens: 80, temperature: 0, prompt: '3 whales ' };
@@ -14,19 +15,7 @@ test('a tiny model learns a small text, and writes words of it', async () => {
   expect(said).toMatch(/swim to the \w+ and sing\n/);
 });
 
-test('16 ranks learn the same, validate the same and write the same', async () => {
-  const settings = { steps: 20, sampleTokens: 30, temperature: 0 };
-  const one = await trained({ ...settings, microBatchSize: 8 });
-  const layout = { dp: 2, pp: 2, cp: 2, tp: 2, microBatchSize: 2, gradAccSteps: 2 };
-  const many = await trained({ ...settings, ...layout });
-  for (const [i, loss] of one.losses.entries())
-    expect(Math.abs((many.losses[i] as number) / loss - 1)).toBeLessThan(1e-5);
-  expect(Math.abs(many.validation / one.validation - 1)).toBeLessThan(1e-4); // by now they part
-  const sample = (said: string) => said.split('\n').find((line) => line.startsWith('The ') && !line.includes('loss'));
-  expect(sample(many.said)).toBe(sample(one.said));
-  expect(many.said).toContain('What each rank sent in 20 steps');
-  expect(many.said).not.toContain('!='); // every count is its formula's
-});
+test('16 ranks learn the same, validate the same and write the same', () => expectSameOnSixteen(20));
 
 test('the same settings give the same bits, another seed does not', async () => {
   const [first, second] = [await trained({ steps: 6 }), await trained({ steps: 6 })];
