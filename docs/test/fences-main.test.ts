@@ -22,7 +22,7 @@ test('the code of all pages is type-checked', { timeout: 240_000 }, () => {
   expect(checkTypes(root, files)).toEqual([]);
 });
 
-test.each(pages.map((page) => [page.path, page] as const))(
+test.concurrent.each(pages.map((page) => [page.path, page] as const))(
   '%s shows what is so',
   { timeout: 240_000 },
   async (_, page) => {
