@@ -1,5 +1,5 @@
 /**
- * `npm run docs`: installs the JavaScript packages, then serves the docs site on this machine, as `nx run docs:dev` does.
+ * `npm run docs`: installs the JavaScript packages, then serves the docs site here, as `nx run docs:dev` does.
  *
  * What follows `--` goes to VitePress: `npm run docs -- --port 8080`. The figures and the page that trains compute in
  * the browser, so the tensor runtime is not set up.

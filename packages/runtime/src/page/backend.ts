@@ -4,8 +4,8 @@
  *     const backend = await openPageBackend({ device: 'wasm', wasmPaths })
  *     console.log(backend.description)                     // WebAssembly on 1 thread, with SIMD
  *
- * WebGPU runs each op on the graphics card, WebAssembly on the CPU. A card computes large ops faster and takes longer to
- * start any, so it is for larger models.
+ * WebGPU runs each op on the graphics card, WebAssembly on the CPU. A card computes large ops faster and takes longer
+ * to start any, so it is for larger models.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Backend } from '../backend.ts';
