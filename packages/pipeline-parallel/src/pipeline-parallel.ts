@@ -157,13 +157,13 @@ function messagesOf(tick: Tick, { pp, chunks }: Shape): { from: number; to: numb
   });
 }
 
-/**
- * Runs the ranks' orders against a clock: what each does in each tick, if every action takes one. Chunks need whole
- * groups of micro-batches: of one that is not full, what is missing is left out.
- */
+/** Chunks need whole groups of pp micro-batches: m, or with several chunks the next multiple of pp. */
+export const wholeGroups = ({ pp, chunks, micros }: Shape) => (chunks > 1 ? Math.ceil(micros / pp) * pp : micros);
+
+/** Runs the ranks' orders against a clock: what each does in each tick, if every action takes one. */
 export function timetable(shape: Shape): Tick[] {
   const { pp, chunks, micros } = shape;
-  const whole = { ...shape, micros: chunks > 1 ? Math.ceil(micros / pp) * pp : micros };
+  const whole = { ...shape, micros: wholeGroups(shape) }; // what the last group lacks is left out below
   const orders = Array.from({ length: pp }, (_, rank) => actionsOf(whole, rank));
   const arrived = new Set<string>();
   const isReady = (action: Action, rank: number): boolean => {

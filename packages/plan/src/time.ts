@@ -11,7 +11,7 @@
  */
 import { contextParallelBytes } from '@fourfold/context-parallel';
 import { flopsPerToken } from '@fourfold/metrics';
-import { bubble, type Shape } from '@fourfold/pipeline-parallel';
+import { bubble, type Shape, wholeGroups } from '@fourfold/pipeline-parallel';
 import { rankCount } from '@fourfold/process-group';
 import { BYTES } from '@fourfold/runtime';
 import { pipelineShape, sequencesPerStep, tokenRanksOf } from '@fourfold/settings';
@@ -94,7 +94,7 @@ export function timeOf(job: Job, machine: Machine, parts: readonly Part[]): Time
 
 /** Chunks take groups of pp micro-batches; at most, the places of those that a last group lacks stay empty. */
 function pipelineSeconds(shape: Shape, micro: number): number {
-  const micros = shape.chunks > 1 ? Math.ceil(shape.micros / shape.pp) * shape.pp : shape.micros;
+  const micros = wholeGroups(shape);
   return (micros * micro) / (1 - bubble({ ...shape, micros }));
 }
 

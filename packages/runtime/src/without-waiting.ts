@@ -14,7 +14,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { hostInts, ints } from './shapes.ts';
-import { attr, execute, executeMany, onTensorflow, tensorflow } from './tensorflow.ts';
+import { attr, execute, executeMany, onTensorflow, share, tensorflow } from './tensorflow.ts';
 
 const cudaModule = () => (onTensorflow() ? tensorflow().cuda : undefined);
 
@@ -67,7 +67,7 @@ export const readLater = async (x: Tensor): Promise<Float32Array> => (await read
 export async function readTimed(x: Tensor): Promise<Timed> {
   const cuda = cudaModule();
   if (!cuda) {
-    const held = x.clone(); // WebGPU reads later, and by then x may be gone
+    const held = share(x); // WebGPU reads later, and by then x may be gone
     const numbers = (await held.data()) as Float32Array;
     held.dispose();
     return { numbers, at: performance.now() };
