@@ -4,9 +4,7 @@
  * What follows `--` goes to VitePress: `npm run docs -- --port 8080`. The figures and the page that trains compute in
  * the browser, so the tensor runtime is not set up.
  */
-import { join } from 'node:path';
-import { prepare, root, runNode } from './prepare.mjs';
+import { nx, prepare, runNode } from './prepare.mjs';
 
 await prepare({ runtime: false });
-const nx = join(root, 'node_modules/nx/dist/bin/nx.js');
 process.exitCode = await runNode([nx, 'run', 'docs:dev', ...process.argv.slice(2)], { NX_DAEMON: 'false' });

@@ -15,6 +15,9 @@ import { fileURLToPath } from 'node:url';
 /** The folder of the repository. */
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
+/** Its task runner, once the packages are installed. */
+export const nx = join(root, 'node_modules/nx/dist/bin/nx.js');
+
 const stampOf = (folder) => join(folder, 'node_modules', '.fourfold-lock');
 const readLock = (folder) => readFileSync(join(folder, 'package-lock.json'));
 const digest = (bytes) => createHash('sha256').update(bytes).digest('hex');

@@ -10,10 +10,9 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { prepare, root, runNode } from './prepare.mjs';
+import { nx, prepare, root, runNode } from './prepare.mjs';
 import { summarize, tally } from './tally.mjs';
 
-const nx = join(root, 'node_modules/nx/dist/bin/nx.js');
 const cache = join(root, '.nx/cache');
 const flags = process.argv.slice(2).filter((flag) => flag !== '--proofs');
 const proofs = process.argv.includes('--proofs');
