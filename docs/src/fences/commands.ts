@@ -4,12 +4,10 @@
  * What a command takes, its own --help says, or for training the schema of its settings. A flag may be spelled
  * `--seqLength`, `--seq-length` or, where it is on or off, `--no-zero`.
  */
-import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Page } from './pages.ts';
-import { colourless } from './program.ts';
+import { runFor } from './program.ts';
 
 /** One command of a page. */
 export interface Typed {
@@ -105,7 +103,7 @@ export async function checkCommands(pages: readonly Page[], root: string): Promi
 
 /** What a command prints of its flags, be it as help or as an error that lists them. */
 async function outputOf(command: string, root: string): Promise<string> {
-  const run = promisify(execFile)('bash', ['-c', command], { cwd: root, env: colourless, timeout: 60_000 });
+  const run = runFor('bash', ['-c', command], root, 60_000);
   const { stdout, stderr } = await run.catch((error: { stdout: string; stderr: string }) => error);
   return stdout + stderr;
 }

@@ -1,14 +1,12 @@
 /**
  * What a page shows of the code and of its output, beside what the code and the run say now.
  */
-import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Block, Page } from './pages.ts';
-import { colourless, isProgram } from './program.ts';
+import { isProgram, runFor } from './program.ts';
 import { quote, quoteC } from './quote.ts';
 
 /** A block of a page whose text should be another. */
@@ -81,11 +79,7 @@ export async function runCommands(page: Page, root: string): Promise<Map<number,
   const cwd = await mkdtemp(join(tmpdir(), 'fences-'));
   try {
     for (const block of blocks) {
-      const run = promisify(execFile)('bash', ['-euc', asRun(block.text, root)], {
-        cwd,
-        env: colourless,
-        timeout: 120_000,
-      });
+      const run = runFor('bash', ['-euc', asRun(block.text, root)], cwd);
       printed.set(block.line, (await run).stdout.trimEnd());
     }
   } finally {

@@ -19,8 +19,9 @@ import type { Block, Page } from './pages.ts';
 
 const MARK = '\0fence ';
 
-/** The environment of what pages run: what they show has no colours, which nx asks for where there is a terminal. */
-export const colourless = { ...process.env, FORCE_COLOR: '0' };
+/** Runs what a page runs. What pages show has no colours, which nx asks for where there is a terminal. */
+export const runFor = (program: string, args: readonly string[], cwd: string, timeout = 120_000) =>
+  promisify(execFile)(program, [...args], { cwd, env: { ...process.env, FORCE_COLOR: '0' }, timeout });
 
 /** Whether a block is part of the page's program. */
 export const isProgram = ({ kind, words }: Block): boolean =>
@@ -96,10 +97,6 @@ export function printedBy(stdout: string): Map<number, string> {
 /** Runs a program in a process of its own. */
 export async function runProgram(file: string, root: string): Promise<Map<number, string>> {
   const args = ['--import', 'tsx', file];
-  const { stdout } = await promisify(execFile)(process.execPath, args, {
-    cwd: root,
-    env: colourless,
-    timeout: 120_000,
-  });
+  const { stdout } = await runFor(process.execPath, args, root);
   return printedBy(stdout);
 }
