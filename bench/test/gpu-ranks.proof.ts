@@ -1,9 +1,9 @@
 /** The race of layouts against one GPU, on CPUs and over TCP: its tables, its files, PyTorch's turn, and what fails. */
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { bench, cellsOf, expectRefused, python, temporaryFolder } from './command.ts';
-import { nano, withFlags } from './gpu-ranks-flags.ts';
+import { expectRefusedWith, nano, withFlags } from './gpu-ranks-flags.ts';
 
 const folder = temporaryFolder();
 
@@ -106,13 +106,8 @@ test.each([
   expectRefused(sentence, 'gpu-ranks.ts', ...withFlags(flags)),
 );
 
-test('no GPU at all is told in a sentence', async () => {
-  vi.stubEnv('CUDA_VISIBLE_DEVICES', '-1');
-  const { code, stdout, stderr } = await bench('gpu-ranks.ts');
-  vi.unstubAllEnvs();
-  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-  expect(stderr).toMatch(/^device=cuda needs GPUs, and none was found: use --device cpu to try the command$/m);
-});
+test('no GPU at all is told in a sentence', () =>
+  expectRefusedWith('-1', /^device=cuda needs GPUs, and none was found: use --device cpu to try the command$/m));
 
 test('the check: losses of one rank with the same batch, in float32', async () => {
   const out = join(folder, 'checked');
