@@ -2,9 +2,9 @@
  * The page that trains, on WebGPU: computed by SwiftShader on the CPU, hundreds of times slower than a card, so two
  * ranks and few steps. A Chromium without SwiftShader offers no WebGPU, and the page no choice: then it is skipped.
  */
-import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { complaintsOf, useSite } from './support/site.ts';
+import { atStep, choose, openTraining } from './support/training.ts';
 
 const { browser, url } = useSite([
   '--enable-unsafe-webgpu',
@@ -14,31 +14,23 @@ const { browser, url } = useSite([
   '--disable-gpu-watchdog',
 ]);
 
-const choose = (page: Page, group: string, value: string) =>
-  page.getByRole('group', { name: group, exact: true }).getByRole('radio', { name: value, exact: true }).check();
-
-/** Waits until so many steps are done. */
-const atStep = (page: Page, step: number) =>
-  expect
-    .poll(async () => Number(await page.locator('[data-step]').textContent()), { timeout: 400_000, interval: 500 })
-    .toBeGreaterThanOrEqual(step);
-
 const STEPS = 2;
+const TIMEOUT = 400_000;
 
 // 1e-4: a card's float32 rounds its exponentials and roots in its own way.
 test('WebGPU has the losses of WebAssembly, and a kernel that the card refuses ends the run', async ({ skip }) => {
   const page = await browser().newPage();
   const complaints = complaintsOf(page);
-  await page.goto(`${url()}train.html`);
+  await openTraining(page, url());
   const adapter = await page.evaluate('navigator.gpu?.requestAdapter().then((adapter) => adapter !== null)');
   if (!adapter) skip('this Chromium has no WebGPU adapter');
   await page.getByRole('checkbox', { name: 'ZeRO-1' }).uncheck();
   for (const group of ['Data (dp)', 'Pipeline (pp)', 'Context (cp)', 'Micro-batches']) await choose(page, group, '1');
   await page.getByRole('button', { name: /^Train on 2 ranks$/ }).click();
-  await atStep(page, STEPS);
+  await atStep(page, STEPS, TIMEOUT);
   await choose(page, 'Backend', 'WebGPU');
   await page.locator('[data-summary]', { hasText: 'on WebGPU' }).waitFor({ timeout: 60_000 });
-  await atStep(page, STEPS);
+  await atStep(page, STEPS, TIMEOUT);
   expect(Number(await page.locator('[data-apart]').textContent())).toBeLessThan(1e-4);
   expect(complaints).toEqual([]);
   await page.workers()[0]?.evaluate(`
